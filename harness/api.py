@@ -1,0 +1,225 @@
+"""The contract of plugins, and all that a plugin needs to import.
+
+Shapes: S samples, B points of a batch, D observed dimensions, Z latents of all layers together.
+Every log density, bound and objective is in nats per datapoint, and higher is better.
+
+An **algorithm** is a module with, in this order:
+
+    TRAITS = api.Traits(...)                      what it needs and whether it has a lower bound
+    class Config(api.Config)                      its settings, each an `api.setting`
+    class State                                   a dataclass: exactly what the next step needs
+    class Info(NamedTuple)                        numbers that a step reports; `objective` if it has one
+    def skip(problem) -> str | None               optional: why it cannot work on this problem
+    def init(problem, config, rng) -> State
+    def step(state, batch) -> Info                changes the state and the parameters in place
+
+A **model** is a module with `Config`, `OBSERVES` (kinds of data that it can describe), and
+`build(config, data, streams, dtype) -> (GenerativeModel, Recognition | None)`.
+
+A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`.
+
+An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `skip(model, recognition)` and
+`estimate(model, recognition, x, config, rng) -> (value, variance)`, both (B,): per point, and the variance of that point's
+value over the estimator's own noise.
+
+The first line of a plugin's docstring is its description in listings; the name of its file is its name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import pydantic
+import torch
+from torch import Tensor
+
+from harness.data import Dataset, Kind, read_idx, unpickle_arrays
+from harness.errors import BadInput, HarnessError
+from harness.fetch import MissingData, cache_folder, check, find, from_package_index, from_url, local_folder, save
+from harness.inference.adagrad import Adagrad
+from harness.ledger import metered
+from harness.parameters import Parameters
+from harness.rng import Streams
+
+__all__ = [
+    "Adagrad",
+    "BadInput",
+    "Batch",
+    "Choice",
+    "Config",
+    "DataFacts",
+    "Dataset",
+    "GenerativeModel",
+    "HarnessError",
+    "Kind",
+    "Latents",
+    "LogUniform",
+    "MissingData",
+    "Parameters",
+    "Posterior",
+    "Problem",
+    "Recognition",
+    "Streams",
+    "Traits",
+    "cache_folder",
+    "check",
+    "find",
+    "from_package_index",
+    "from_url",
+    "local_folder",
+    "metered",
+    "read_idx",
+    "save",
+    "setting",
+    "unpickle_arrays",
+]
+
+
+class Config(pydantic.BaseModel):
+    """Base of every plugin's settings: frozen, and an unknown or invalid value is refused."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Choice(NamedTuple):
+    """A search space of a few values."""
+
+    values: tuple[Any, ...]
+
+
+class LogUniform(NamedTuple):
+    """A search space that is uniform in the logarithm."""
+
+    low: float
+    high: float
+
+
+def setting(default: Any, help: str, *, search: Choice | LogUniform | None = None, **constraints: Any) -> Any:
+    """Declare one setting of a `Config`.
+
+    Args:
+        default: its value where the user gives none.
+        help: one line for listings.
+        search: what tuning may try, for a setting that should be tuned.
+        constraints: pydantic's, such as gt=0.
+    """
+    extra = None if search is None else {"search": {type(search).__name__: search._asdict()}}
+    return pydantic.Field(default, description=help, json_schema_extra=extra, **constraints)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an algorithm needs and offers.
+
+    Attributes:
+        latents: the kinds of latent variable that it can infer.
+        recognition: whether it needs a recognition model q(z|x).
+        batch: "minibatch" (its Config has `batch_size`; drawn with replacement) or "full" (all training points).
+        lower_bound: whether what it learns comes with a lower bound on log p(x).
+    """
+
+    latents: tuple[Literal["continuous", "binary", "none"], ...] = ("continuous",)
+    recognition: bool = True
+    batch: Literal["minibatch", "full"] = "minibatch"
+    lower_bound: bool = True
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latent variables of a model: their kind, and how many in each layer, the one next to the data first."""
+
+    kind: Literal["continuous", "binary", "none"]
+    sizes: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Latents of all layers together: the last dimension of every z."""
+        return sum(self.sizes)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a model may know of the data before it is built."""
+
+    kind: Kind
+    dim: int
+    n_train: int
+
+
+class GenerativeModel(Protocol):
+    """p(x, z). Its methods carry `@api.metered(...)`, which says what they count; others are hidden from algorithms."""
+
+    params: Parameters
+    latents: Latents
+
+    def log_p_z(self, z: Tensor) -> Tensor:
+        """Return the log prior density of z (S, B, Z), shape (S, B)."""
+        ...
+
+    def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return the log likelihood of z (S, B, Z) for x (B, D), shape (S, B)."""
+        ...
+
+    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return the log joint density, shape (S, B)."""
+        ...
+
+    def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
+        ...
+
+
+class Posterior(Protocol):
+    """q(z|x) for the points of one batch."""
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw n samples a point, shape (n, B, Z), without a gradient."""
+        ...
+
+    def rsample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw n samples a point by reparameterisation, shape (n, B, Z), where the recognition model can."""
+        ...
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z|x) of z (S, B, Z), shape (S, B)."""
+        ...
+
+    def kl(self) -> Tensor:
+        """Return KL(q(z|x) || p(z)), shape (B,), where it has a closed form."""
+        ...
+
+
+class Recognition(Protocol):
+    """A recognition model.
+
+    Attributes:
+        params: its parameters φ.
+        reparameterised: whether its posteriors have `rsample`.
+        analytic_kl: whether its posteriors' `kl` has a closed form.
+    """
+
+    params: Parameters
+    reparameterised: bool
+    analytic_kl: bool
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """Return q(z|x) for x (B, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an algorithm is given: metered models, and the size of the training set."""
+
+    model: GenerativeModel
+    recognition: Recognition | None
+    data: DataFacts
+
+
+class Batch(NamedTuple):
+    """Training points: x (B, D), and their positions in the training set, index (B,)."""
+
+    x: Tensor
+    index: Tensor
+
+

@@ -1,0 +1,1 @@
+"""Figure recipes: stored rows in, a figure out."""

@@ -1,0 +1,1 @@
+"""Samplers and optimisers that algorithms and estimators share."""

@@ -1,0 +1,76 @@
+"""Adagrad as in the AEVB paper: ascent on a summed objective plus a Gaussian prior on the weights.
+
+John Duchi, Elad Hazan and Yoram Singer, "Adaptive subgradient methods", JMLR 12 (2011). As in Kingma & Welling's experiments
+the step is  w += lr · g / sqrt(Σ g² + 1e-8)  and the first steps only accumulate g² (warm-up).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.parameters import Parameters
+
+EPSILON = 1e-8
+
+
+class Adagrad:
+    """Ascend an objective over one or more sets of parameters.
+
+    PyTorch's fused kernel does the work, one pass over memory a step, called without `torch.optim.Adagrad` around it, which
+    takes about as long as the kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the paper's,
+    and its weight decay is the gradient of the log prior.
+
+    Args:
+        params: the parameters to update, in the order in which `ascend` is given their gradients.
+        lr: global step size.
+        prior_weight: weight of the log prior's gradient, M/N for an objective summed over a minibatch of M from N points.
+        warmup: number of first calls that accumulate g² without moving the parameters.
+    """
+
+    def __init__(self, *params: Parameters, lr: float, prior_weight: float = 0.0, warmup: int = 0):
+        self.lr, self.warmup = lr, warmup
+        self.n_calls = 0
+        self.sums = [torch.full_like(p.flat, EPSILON, requires_grad=False) for p in params]
+        self._params = [p.flat for p in params]
+        # Weights have a prior and biases have none, so they are passed to the kernel apart: views of the flat tensors.
+        self._cuts = [p.n_weights for p in params]
+        self._decays = [prior_weight * p.prior_precision for p in params]
+        self._flats = self._apart([p.flat.detach() for p in params])
+        self._sums = self._apart(self.sums)
+        self._steps = [torch.zeros(()) for _ in params]  # the kernel's, for a decay of the step size that is not used
+
+    def ascend(self, grads: Sequence[Tensor]) -> None:
+        """Take one step along `grads`, one flat gradient of the objective for each set of parameters."""
+        lr = self.lr if self.n_calls >= self.warmup else 0.0
+        weights, biases = zip(self._flats, self._apart(grads), self._sums, strict=True)
+        if len(set(self._decays)) == 1:
+            self._kernel(*weights, lr, self._decays[0])
+        else:
+            for w, g, s, decay in zip(*weights, self._decays, strict=True):
+                self._kernel([w], [g], [s], lr, decay)
+        self._kernel(*biases, lr, 0.0)
+        torch.autograd.graph.increment_version(self._params)  # fused kernels do not tell autograd that they wrote
+        self.n_calls += 1
+
+    def _kernel(self, w: list[Tensor], g: list[Tensor], s: list[Tensor], lr: float, decay: float) -> None:
+        """Add decay · w to the gradient's ascent direction, accumulate its square, and move w; all in place."""
+        torch._fused_adagrad_(
+            w, g, s, self._steps[: len(w)], lr=lr, lr_decay=0.0, weight_decay=decay, eps=0.0, maximize=True
+        )
+
+    def _apart(self, flats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return views of the weights of each flat tensor, and of the biases of each."""
+        cut = list(zip(flats, self._cuts, strict=True))
+        return [flat[:n] for flat, n in cut], [flat[n:] for flat, n in cut]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, besides the parameters."""
+        return {"n_calls": self.n_calls, "sums": self.sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state that `state_dict` returned."""
+        self.n_calls = state["n_calls"]
+        for mine, other in zip(self.sums, state["sums"], strict=True):
+            mine.copy_(other)

@@ -1,0 +1,248 @@
+"""Training: steps until the budget ends, a row at every mark; no input or output besides reading the data."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import torch
+
+from harness.api import Batch, DataFacts, Problem
+from harness.data import Split
+from harness.errors import BadInput, Diverged, RunFailed
+from harness.evaluate import Estimate, evaluate
+from harness.ledger import Budget, Clocks, Ledger, Metered, UpdateCounter
+from harness.rng import Streams
+from harness.spec import RunSpec
+from harness.state import pack, restore
+
+SANE_NATS = 100.0  # a bound worse than this for every observed dimension is no bound of a working model (log 256 is 5.5)
+IDLE_STEPS = 1000  # so many steps without a sample cannot be on the way to the end of a budget of samples
+TICK_SECONDS = 0.1  # how often `rows` lets its caller look, between marks
+
+Row = dict[str, Any]
+Tick = Literal["tick"]
+TICK: Tick = "tick"
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Marks at first · 10^(k / per_decade), k = 0, 1, …: the same for every run, whatever its budget."""
+
+    first: float
+    per_decade: int
+
+    def after(self, spent: float) -> float:
+        """Return the first mark beyond `spent`."""
+        k = max(0, math.floor(self.per_decade * math.log10(max(spent, 1e-9) / self.first)) - 1)
+        while self._mark(k) <= spent:
+            k += 1
+        return self._mark(k)
+
+    def _mark(self, k: int) -> float:
+        return float(f"{self.first * 10 ** (k / self.per_decade):.12g}")
+
+
+def set_threads(n: int) -> None:
+    """Make the process compute the way every run does: n threads, denormal numbers flushed to zero (DESIGN §7)."""
+    torch.set_num_threads(n)
+    torch.set_flush_denormal(True)
+
+
+class Training:
+    """One run in memory: data, models, algorithm, ledger and clocks.
+
+    Args:
+        spec: what to run.
+        data_dir: the user's folder of data files.
+
+    Raises:
+        BadInput: missing data, or algorithm, model and dataset that do not go together, with the reason.
+    """
+
+    def __init__(self, spec: RunSpec, data_dir: str | None = None):
+        self.clocks, self.ledger = Clocks("setup"), Ledger()
+        set_threads(spec.threads)
+        self.spec, self.streams = spec, Streams(spec.seed)
+        algorithm = spec.algorithm.plugin("algorithms")
+        self.algorithm, config = algorithm.module, spec.algorithm.config("algorithms")
+        model_plugin = spec.model.plugin("models").module
+        self.dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir).first(spec.n_train)
+        self.facts = DataFacts(self.dataset.kind, self.dataset.train.shape[1], len(self.dataset.train))
+        if self.facts.kind not in model_plugin.OBSERVES:
+            raise BadInput(
+                f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: its data are {self.facts.kind}, "
+                f"the model takes {' or '.join(model_plugin.OBSERVES)}; see `harness models` and `harness datasets`"
+            )
+        self.model, self.recognition = model_plugin.build(spec.model.config("models"), self.facts, self.streams)
+        self.updates = UpdateCounter(self.model.params, self.ledger)
+        problem = Problem(
+            cast(Any, Metered(self.model, self.ledger, self.updates)),
+            cast(Any, Metered(self.recognition, self.ledger)) if self.recognition is not None else None,
+            self.facts,
+        )
+        if reason := incompatible(self.algorithm, problem):
+            raise BadInput(
+                f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
+            )
+        self.estimators = [
+            (judge.name, judge.plugin("estimators").module, judge.config("estimators")) for judge in spec.evaluation.estimators
+        ]
+        self.order_rng = self.streams("minibatch order")
+        self.binarise_rng = self.streams("binarisation")
+        self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
+        self.state = self.algorithm.init(problem, config, self.streams("training noise"))
+        self.info: dict[str, float] = {}  # sums since the last row
+        self.info_steps = 0
+        self.idle_steps = 0
+        self.marks = Marks(spec.evaluation.first_mark, spec.evaluation.marks_per_decade)
+        self.cpu_marks = Marks(1.0, spec.evaluation.marks_per_decade)
+
+    def rows(self, budget: Budget) -> Iterator[Row | Tick]:
+        """Train until the budget is exhausted and yield a row at every mark and at the end, and TICK in between.
+
+        The state is that of a whole number of steps, with the row of every mark up to there yielded, whenever this yields:
+        the caller may then save it, and stop. Clocks count the time that the caller takes as output.
+
+        Raises:
+            Diverged: after the row that shows it.
+            RunFailed: the algorithm raised, or spends nothing.
+        """
+        ledger, clocks = self.ledger, self.clocks
+        next_mark = self.marks.after(ledger.samples)
+        next_cpu = self.cpu_marks.after(clocks.cpu()) if budget.cpu_seconds is not None else math.inf
+        ended = budget.exhausted(ledger, clocks)
+        while not ended:
+            clocks.switch("training")
+            pause = time.perf_counter() + TICK_SECONDS
+            while True:
+                objective = self._step()
+                ended, broken = budget.exhausted(ledger, clocks), not math.isfinite(objective)
+                due = ended or broken or ledger.samples >= next_mark or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
+                if due or time.perf_counter() >= pause:
+                    break
+            if not due:
+                if budget.limits().keys() == {"samples"} and self.idle_steps >= IDLE_STEPS:
+                    raise RunFailed(
+                        f"algorithm {self.spec.algorithm.name!r} evaluated no sample in {self.idle_steps} steps, so --samples "
+                        "would never end: give --cpu-seconds or --wall-seconds"
+                    )
+                clocks.switch("output")
+                yield TICK
+                continue
+            clocks.switch("evaluation")
+            row = self._row(next_mark, next_cpu, last=ended or broken)
+            clocks.switch("output")
+            yield row
+            trouble = f"the objective became {objective}" if broken else self._insane(row)
+            if trouble:
+                raise Diverged(f"{trouble} after {ledger.samples:,} samples with {self._tunables()}")
+            next_mark = self.marks.after(ledger.samples)
+            if next_cpu < math.inf:
+                next_cpu = self.cpu_marks.after(clocks.cpu())
+
+    def _step(self) -> float:
+        """Present a batch, take one step, and return the objective that it reports (0 if none)."""
+        x, index = self._batch()
+        samples = self.ledger.samples
+        try:
+            info = self.algorithm.step(self.state, Batch(x, index))._asdict()
+        except Exception as error:  # an algorithm may fail in any way
+            raise RunFailed(f"algorithm {self.spec.algorithm.name!r} raised {type(error).__name__}: {error}") from error
+        self.updates.look()
+        self.idle_steps = 0 if self.ledger.samples > samples else self.idle_steps + 1
+        self.ledger.datapoints += len(index)
+        self.info_steps += 1
+        for name, value in info.items():
+            self.info[name] = self.info.get(name, 0.0) + float(value)
+        return float(info.get("objective", 0.0))
+
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        n = self.facts.n_train
+        if self.batch_size is None:
+            index = torch.arange(n)
+        else:
+            index = torch.randint(n, (self.batch_size,), generator=self.order_rng)
+        return self.dataset.rows("train", index, self.binarise_rng), index
+
+    def _row(self, mark: float, cpu_mark: float, *, last: bool) -> Row:
+        """Return the row of this moment: what was spent, what the steps since the last row reported, and every estimate."""
+        marks = {"samples": mark} if self.ledger.samples >= mark else {}
+        if self.clocks.cpu() >= cpu_mark:
+            marks["cpu_seconds"] = cpu_mark
+        info = {name: total / self.info_steps for name, total in self.info.items()}
+        self.info, self.info_steps = {}, 0
+        return {
+            "marks": marks,
+            "end": last,
+            "ledger": asdict(self.ledger) | self.clocks.seconds(),
+            "info": info,
+            "estimates": [estimate.row() for estimate in self._estimates(last)],
+        }
+
+    def _estimates(self, last: bool) -> Iterator[Estimate]:
+        """Apply every estimator that applies to both splits, on the curve's points and at the end on the final points too."""
+        ask = self.spec.evaluation
+        splits: tuple[Split, ...] = ("train", "test")
+        for name, estimator, config in self.estimators:
+            if estimator.skip(self.model, self.recognition):
+                continue
+            for split in splits:
+                n = len(getattr(self.dataset, split))
+                for points in sorted({min(ask.points, n), min(ask.final_points, n)} if last else {min(ask.points, n)}):
+                    yield evaluate(
+                        name, estimator, config, self.model, self.recognition, self.dataset, split, points, self.spec.seed
+                    )
+
+    def _insane(self, row: Row) -> str | None:
+        """Say what is wrong with the row's estimates, if one is beyond any sane value."""
+        for estimate in row["estimates"]:
+            if not estimate["mean"] > -SANE_NATS * self.facts.dim:
+                return f"the {estimate['estimator']} on {estimate['split']} fell to {estimate['mean']:.4g} nats"
+        return None
+
+    def _tunables(self) -> str:
+        """Name the settings that divergence may be blamed on: those with a search space, the step size among them."""
+        fields = self.spec.algorithm.plugin("algorithms").module.Config.model_fields
+        tunable = [name for name, field in fields.items() if (field.json_schema_extra or {}).get("search")]
+        return ", ".join(f"{name}={self.spec.algorithm.settings[name]}" for name in tunable) or "these settings"
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return all that the next step depends on, as plain data."""
+        return {
+            "theta": self.model.params.flat.detach().clone(),
+            "phi": None if self.recognition is None else self.recognition.params.flat.detach().clone(),
+            "algorithm": pack(self.state),
+            "rng": {"minibatch order": self.order_rng.get_state(), "binarisation": self.binarise_rng.get_state()},
+            "ledger": asdict(self.ledger),
+            "seconds": self.clocks.seconds(),
+            "info": dict(self.info),
+            "info_steps": self.info_steps,
+        }
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Continue where `checkpoint` was taken."""
+        with torch.no_grad():
+            self.model.params.flat.copy_(checkpoint["theta"])
+            if self.recognition is not None:
+                self.recognition.params.flat.copy_(checkpoint["phi"])
+        self.state = restore(self.state, checkpoint["algorithm"])
+        self.order_rng.set_state(checkpoint["rng"]["minibatch order"])
+        self.binarise_rng.set_state(checkpoint["rng"]["binarisation"])
+        for counter, value in checkpoint["ledger"].items():
+            setattr(self.ledger, counter, value)
+        self.clocks.resume(checkpoint["seconds"])
+        self.info, self.info_steps = dict(checkpoint["info"]), checkpoint["info_steps"]
+        self.updates.look(count=False)
+
+
+def incompatible(algorithm: Any, problem: Problem) -> str | None:
+    """Return why an algorithm cannot work on a problem, from its traits and then in its own words; None if it can."""
+    traits = algorithm.TRAITS
+    if problem.model.latents.kind not in traits.latents:
+        return f"the model's latents are {problem.model.latents.kind}, and it infers {' or '.join(traits.latents)} ones"
+    if traits.recognition and problem.recognition is None:
+        return "it needs a recognition model, and this model has none"
+    skip: Callable[[Problem], str | None] | None = getattr(algorithm, "skip", None)
+    return skip(problem) if skip else None

@@ -1,0 +1,1 @@
+"""Generative model families with their recognition models, one family a file."""

@@ -1,0 +1,53 @@
+"""The parameters of one network or model, in one flat tensor."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Parameters:
+    """Named weights and biases that lie one behind the other in one flat leaf tensor.
+
+    A flat tensor makes an optimiser's update one pass over memory and a checkpoint one array. Weights come first, so
+    that a prior on weights alone is a prior on `flat[:n_weights]`.
+
+    Args:
+        weights: name -> shape of each weight matrix; the Gaussian prior is on these.
+        biases: name -> shape of each bias; these have no prior.
+        prior_sd: standard deviation of the prior N(0, prior_sd²) on every weight; infinity for none.
+        dtype: floating-point type of all of them.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, tuple[int, ...]],
+        biases: Mapping[str, tuple[int, ...]],
+        *,
+        prior_sd: float = 1.0,
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.shapes = {**weights, **biases}
+        self.prior_precision = prior_sd**-2
+        self._sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
+        self.n_weights = sum(self._sizes[: len(weights)])
+        self.flat = torch.zeros(sum(self._sizes), dtype=dtype, requires_grad=True)
+        self.views = self.split(self.flat.detach())
+
+    def normal_(self, sd: float, rng: torch.Generator) -> None:
+        """Draw every parameter from N(0, sd²)."""
+        with torch.no_grad():
+            self.flat.normal_(0.0, sd, generator=rng)
+
+    def split(self, flat: Tensor | None = None) -> list[Tensor]:
+        """Return views of `flat` (these parameters, or a gradient laid out like them), shaped, in order of declaration.
+
+        Without `flat` they are differentiable; `self.views` are the same memory, made once, and not differentiable.
+        """
+        parts = (self.flat if flat is None else flat).split_with_sizes(self._sizes)
+        shapes = self.shapes.values()
+        return [part if len(shape) == 1 else part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def log_prior(self) -> Tensor:
+        """Return log p(w) of the Gaussian prior up to its constant, a scalar in nats; differentiable."""
+        return -0.5 * self.prior_precision * self.flat[: self.n_weights].square().sum()

@@ -1,0 +1,198 @@
+"""What a run is: a frozen, validated specification with a stable content hash.
+
+The budget is not part of it, so that a run can be extended; nor is where data and results lie.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pydantic
+
+from harness import registry
+from harness.errors import BadInput, suggestion
+from harness.ledger import Budget
+
+
+class _Frozen(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PluginSpec(_Frozen):
+    """A plugin and all its settings, defaults included; `file` and `sha256` for a user's own file."""
+
+    name: str
+    settings: dict[str, Any] = {}
+    file: str | None = None
+    sha256: str | None = None
+
+    def plugin(self, kind: registry.Kind) -> registry.Plugin:
+        """Return the plugin itself; BadInput if it is gone or, being a file, has changed."""
+        plugin = registry.get(kind, self.file or self.name)
+        if plugin.sha256 != self.sha256:
+            raise BadInput(f"{self.file} has changed since this run began: restore it, or start a new run with `harness run`")
+        return plugin
+
+    def config(self, kind: registry.Kind) -> Any:
+        """Return its validated Config."""
+        return self.plugin(kind).module.Config(**self.settings)
+
+
+class Evaluation(_Frozen):
+    """When and on how much a run is evaluated.
+
+    Marks lie at first_mark · 10^(k / marks_per_decade) samples. A curve goes through the same random points of a split at
+    every mark; at the end more of them are evaluated as well.
+    """
+
+    points: int = pydantic.Field(2000, gt=0, description="points of each split that are evaluated at every mark")
+    final_points: int = pydantic.Field(10_000, gt=0, description="points of each split that are evaluated at the end")
+    first_mark: int = pydantic.Field(10_000, gt=0, description="samples at the first mark")
+    marks_per_decade: int = pydantic.Field(10, gt=0, description="marks in every decade of samples")
+    estimators: tuple[PluginSpec, ...] = ()
+
+
+class RunSpec(_Frozen):
+    """Everything that decides what a run computes, except how long it goes on."""
+
+    algorithm: PluginSpec
+    model: PluginSpec
+    dataset: PluginSpec
+    n_train: int | None = pydantic.Field(None, gt=0, description="take the first N training points")
+    seed: int = pydantic.Field(0, ge=0, lt=2**63, description="fixes every random stream")
+    threads: int = pydantic.Field(1, gt=0, le=1024, description="PyTorch's threads")
+    evaluation: Evaluation = Evaluation()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the specification; where a plugin file lies does not count, what is in it does."""
+        content = self.model_dump(mode="json")
+        for part in ("algorithm", "model", "dataset"):
+            del content[part]["file"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """A readable name with eight digits of the digest behind it."""
+        parts = [self.algorithm.name, self.dataset.name]
+        if "nz" in self.model.settings:
+            parts.append(f"nz{self.model.settings['nz']}")
+        if self.n_train is not None:
+            parts.append(f"n{self.n_train}")
+        parts.append(f"s{self.seed}")
+        slug = re.sub(r"[^a-z0-9.-]+", "-", "-".join(parts).lower()).strip("-.")[:90]
+        return f"{slug}-{self.digest[:8]}"
+
+
+def make_spec(
+    algorithm: str,
+    dataset: str = "mnist",
+    model: str = "mlp",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    estimators: tuple[str, ...] = ("lower-bound",),
+    **rest: Any,
+) -> RunSpec:
+    """Return the specification of a run, with every default filled in.
+
+    Args:
+        algorithm: name or path of a plugin, as are dataset and model.
+        dataset: see algorithm.
+        model: see algorithm.
+        settings: of any of the three, by name; `algo.name`, `model.name` or `dataset.name` where two have the same.
+        evaluation: fields of `Evaluation`.
+        estimators: what is evaluated at the marks.
+        rest: n_train, seed, threads.
+
+    Raises:
+        BadInput: an unknown plugin, an unknown or ambiguous setting, a value that is not allowed.
+    """
+    chosen = {
+        "algo": registry.get("algorithms", algorithm),
+        "model": registry.get("models", model),
+        "dataset": registry.get("datasets", dataset),
+    }
+    shares = _share_out(settings or {}, chosen)
+    specs = {
+        part: PluginSpec(
+            name=plugin.name,
+            settings=validated(plugin.module.Config, shares[part], f"of {plugin.kind[:-1]} {plugin.name!r}"),
+            file=plugin.file,
+            sha256=plugin.sha256,
+        )
+        for part, plugin in chosen.items()
+    }
+    judges = []
+    for name in estimators:
+        judge = registry.get("estimators", name)
+        judges.append({"name": judge.name, "settings": judge.module.Config().model_dump(mode="json")})
+    frame = {
+        "algorithm": specs["algo"],
+        "model": specs["model"],
+        "dataset": specs["dataset"],
+        "evaluation": {**(evaluation or {}), "estimators": judges},
+        **{name: value for name, value in rest.items() if value is not None},
+    }
+    try:
+        return RunSpec.model_validate(frame)
+    except pydantic.ValidationError as error:
+        raise BadInput(_sentence(error, "of the run")) from None
+
+
+def validated(config: type[pydantic.BaseModel], settings: Mapping[str, Any], whose: str) -> dict[str, Any]:
+    """Return all settings of a Config as JSON-able values, or raise BadInput with one sentence about the first bad one."""
+    try:
+        return cast(dict[str, Any], config.model_validate(settings).model_dump(mode="json"))
+    except pydantic.ValidationError as error:
+        raise BadInput(_sentence(error, whose)) from None
+
+
+def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str | None) -> Budget:
+    """Return the budget that was given in words; BadInput unless each is a positive, finite number."""
+    limits: dict[str, Any] = {}
+    for option, text in (("--samples", samples), ("--cpu-seconds", cpu_seconds), ("--wall-seconds", wall_seconds)):
+        if text is None:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        whole = option == "--samples"
+        if not (math.isfinite(value) and value > 0) or (whole and (value != int(value) or value > 2**62)):
+            allowed = "a whole number from 1 to 4e18, such as 1e6" if whole else "a positive number of seconds, such as 600"
+            raise BadInput(f"{option} is {text!r}: give {allowed}")
+        limits[option[2:].replace("-", "_")] = int(value) if whole else value
+    return Budget(**limits)
+
+
+def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin]) -> dict[str, dict[str, Any]]:
+    """Give each setting to the one plugin that has it."""
+    fields = {part: set(plugin.module.Config.model_fields) for part, plugin in chosen.items()}
+    shares: dict[str, dict[str, Any]] = {part: {} for part in chosen}
+    for given, value in settings.items():
+        part, dot, name = given.replace("-", "_").rpartition(".")
+        owners = [p for p in chosen if name in fields[p] and (not dot or p == part)]
+        if not owners:
+            known = sorted(set().union(*fields.values()))
+            shown = ", ".join(name.replace("_", "-") for name in known)
+            where = " and ".join(f"{plugin.kind[:-1]} {plugin.name!r}" for plugin in chosen.values())
+            raise BadInput(
+                f"there is no setting --{given}{suggestion(name, known)}: the settings of {where} are {shown}; "
+                "see `harness algos`, `harness models` and `harness datasets`, and `harness run --help` for the rest"
+            )
+        if len(owners) > 1:
+            raise BadInput(f"--{given} is a setting of {' and '.join(owners)}: say --{owners[0]}.{given} or --{owners[1]}.{given}")
+        shares[owners[0]][name] = value
+    return shares
+
+
+def _sentence(error: pydantic.ValidationError, whose: str) -> str:
+    """Turn the first of pydantic's findings into one sentence."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"--{name} {whose} is {first['input']!r}: {message}"
