@@ -93,7 +93,7 @@ class Training:
         self.binarise_rng = self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
         self.state = self.algorithm.init(problem, config, self.streams("training noise"))
-        self.info: dict[str, float] = {}  # sums since the last row
+        self.info: dict[str, float] = {}  # sums since the last mark
         self.info_steps = 0
         self.idle_steps = 0
         self.marks = Marks(spec.evaluation.first_mark, spec.evaluation.marks_per_decade)
@@ -167,12 +167,13 @@ class Training:
         return self.dataset.rows("train", index, self.binarise_rng), index
 
     def _row(self, mark: float, cpu_mark: float, *, last: bool) -> Row:
-        """Return the row of this moment: what was spent, what the steps since the last row reported, and every estimate."""
+        """Return the row of this moment: what was spent, what the steps since the last mark reported, and every estimate."""
         marks = {"samples": mark} if self.ledger.samples >= mark else {}
         if self.clocks.cpu() >= cpu_mark:
             marks["cpu_seconds"] = cpu_mark
         info = {name: total / self.info_steps for name, total in self.info.items()}
-        self.info, self.info_steps = {}, 0
+        if marks:  # an end between marks leaves the next mark's row as it would be without it
+            self.info, self.info_steps = {}, 0
         return {
             "marks": marks,
             "end": last,

@@ -179,9 +179,10 @@ def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin
         if not owners:
             known = sorted(set().union(*fields.values()))
             shown = ", ".join(name.replace("_", "-") for name in known)
+            options = [name.replace("_", "-") for name in (*known, *RunSpec.model_fields, *Budget.__dataclass_fields__)]
             where = " and ".join(f"{plugin.kind[:-1]} {plugin.name!r}" for plugin in chosen.values())
             raise BadInput(
-                f"there is no setting --{given}{suggestion(name, known)}: the settings of {where} are {shown}; "
+                f"there is no setting --{given}{suggestion(given, options)}: the settings of {where} are {shown}; "
                 "see `harness algos`, `harness models` and `harness datasets`, and `harness run --help` for the rest"
             )
         if len(owners) > 1:

@@ -1,0 +1,324 @@
+"""The `harness` command: parses, calls, prints. Whatever is slow to import is imported by the command that needs it."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness import __version__
+from harness.errors import BadInput, HarnessError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from harness.store import Store
+
+RUN_EPILOG = """\b
+Every setting of the algorithm, the model and the dataset is an option too:
+  harness run --algo aevb --nz 20 --hidden 500 --lr 0.02 --binarize stochastic
+`harness algos`, `harness models` and `harness datasets` list them."""
+
+
+def _names(kind: str) -> Callable[..., "list[CompletionItem]"]:
+    """Return a shell completion over plugin names, or over run ids."""
+
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        if kind == "runs":
+            found = [run.id for run in _store(context.params.get("results")).runs()]
+        else:
+            from harness import registry
+
+            found = registry.names(kind)  # type: ignore[arg-type]
+        return [CompletionItem(name) for name in found if name.startswith(typed)]
+
+    return complete
+
+
+def _store(results: str | None) -> "Store":
+    from harness.store import Store, default_root
+
+    return Store(Path(results) if results else default_root())
+
+
+_results = click.option("--results", metavar="FOLDER", help="The store [HARNESS_RESULTS, else results].")
+_data_dir = click.option("--data-dir", metavar="FOLDER", help="Folder with the data files [HARNESS_DATA].")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+_run = click.argument("run", shell_complete=_names("runs"))
+
+
+def _budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, help in reversed(
+        [
+            ("samples", "End after so many samples evaluated, such as 1e6."),
+            ("cpu-seconds", "End after so many CPU seconds of training."),
+            ("wall-seconds", "End after so many seconds of training."),
+        ]
+    ):
+        command = click.option(f"--{name}", metavar="N", help=help)(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harness")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Which inference algorithm learns the better latent-variable model, under one budget, and how sure are we?"""
+
+
+@cli.command(epilog=RUN_EPILOG, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--algo", required=True, help="Algorithm, by name or as a .py file.", shell_complete=_names("algorithms"))
+@click.option("--dataset", default="mnist", show_default=True, help="Dataset.", shell_complete=_names("datasets"))
+@click.option("--model", default="mlp", show_default=True, help="Model.", shell_complete=_names("models"))
+@_budget_options
+@click.option("--n-train", metavar="N", help="Take the first N training points [all].")
+@click.option("--seed", metavar="N", default="0", show_default=True, help="Fixes every random stream.")
+@click.option("--threads", metavar="N", default="1", show_default=True, help="PyTorch's threads.")
+@click.option("--eval-points", metavar="N", help="Points of each split evaluated at every mark [2000].")
+@click.option("--final-points", metavar="N", help="Points of each split evaluated at the end [10000].")
+@_data_dir
+@_results
+@click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--SETTING VALUE]...")
+def run(
+    algo: str,
+    dataset: str,
+    model: str,
+    samples: str | None,
+    cpu_seconds: str | None,
+    wall_seconds: str | None,
+    n_train: str | None,
+    seed: str,
+    threads: str,
+    eval_points: str | None,
+    final_points: str | None,
+    data_dir: str | None,
+    results: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Train a model and store the run; a run that is there already is resumed, extended or shown.
+
+    The budget is 1e6 samples unless one is given; of several, the first to be exhausted ends the run.
+    """
+    from harness.spec import make_spec, parse_budget
+
+    given = _pairs(settings)
+    if samples is None and cpu_seconds is None and wall_seconds is None:
+        samples = "1e6"
+    budget = parse_budget(samples, cpu_seconds, wall_seconds)
+    evaluation = {"points": eval_points, "final_points": final_points}
+    spec = make_spec(
+        algo,
+        dataset,
+        model,
+        settings=given,
+        evaluation={name: value for name, value in evaluation.items() if value is not None},
+        n_train=n_train,
+        seed=seed,
+        threads=threads,
+    )
+    store = _store(results)
+
+    def work(watch: Any) -> Any:
+        from harness.runner import ensure
+
+        return ensure(store, spec, budget, data_dir=data_dir, watch=watch)
+
+    _train(store.run(spec.run_id), budget, work)
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    """Return settings given as `--name value` or `--name=value`."""
+    given: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise BadInput(f"{word!r} is no option: settings are given as --name value; see `harness run --help`")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise BadInput(f"{word} needs a value: settings are given as --name value; see `harness run --help`")
+            value = rest.pop(0)
+        if name in given:
+            raise BadInput(f"{word} is given twice, as {given[name]!r} and {value!r}: give it once")
+        given[name] = value
+    return given
+
+
+def _train(run: Any, budget: Any, work: Callable[[Any], Any]) -> None:
+    """Do the work under a progress bar, and print how it ended."""
+    from harness.progress import ProgressBar
+    from harness.report import print_summary
+
+    trained = False
+
+    with ProgressBar(budget, run.id) as bar:
+
+        def watch(training: Any, event: Any) -> None:
+            nonlocal trained
+            trained = True
+            bar(training, event)
+
+        record = work(watch)
+    print_summary(run, record, already=not trained)
+
+
+@cli.command()
+@_run
+@_data_dir
+@_results
+def resume(run: str, data_dir: str | None, results: str | None) -> None:
+    """Go on with a run that was interrupted, to the budget it has."""
+    from harness import runner
+    from harness.ledger import Budget
+
+    stored = _store(results).find(run)
+    budget = Budget(**stored.read().budget)  # type: ignore[arg-type]
+    _train(stored, budget, lambda watch: runner.resume(stored, data_dir=data_dir, watch=watch))
+
+
+@cli.command()
+@_run
+@_budget_options
+@_data_dir
+@_results
+def extend(
+    run: str,
+    samples: str | None,
+    cpu_seconds: str | None,
+    wall_seconds: str | None,
+    data_dir: str | None,
+    results: str | None,
+) -> None:
+    """Go on with a run to a larger budget; what it has spent counts."""
+    from harness import runner
+    from harness.spec import parse_budget
+
+    stored = _store(results).find(run)
+    budget = parse_budget(samples, cpu_seconds, wall_seconds)
+    _train(stored, budget, lambda watch: runner.extend(stored, budget, data_dir=data_dir, watch=watch))
+
+
+@cli.command("list")
+@_json
+@_results
+def list_runs(as_json: bool, results: str | None) -> None:
+    """List the runs in the store."""
+    from harness import report
+
+    store = _store(results)
+    rows = [report.run_row(run) for run in store.runs()]
+    if as_json:
+        _print_json(rows)
+    else:
+        report.print_runs(store, rows)
+
+
+@cli.command()
+@_run
+@_json
+@_results
+def show(run: str, as_json: bool, results: str | None) -> None:
+    """Show a run: settings, spending, estimates, and a line a mark. RUN is its id, or the beginning of it."""
+    from harness import report
+
+    stored = _store(results).find(run)
+    record, rows = stored.read(), stored.rows()
+    if as_json:
+        _print_json({**record.__dict__, "rows": rows})
+    else:
+        report.print_run(stored, record, rows)
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=_names("runs"))
+@click.option("--x", "counter", default="samples", show_default=True, help="Counter on the x axis.")
+@click.option("--scale", default="log", show_default=True, help="Scale of the x axis: log or linear.")
+@click.option("--out", metavar="FILE", help="Where to, without an ending for PNG and SVG [<store>/figures/<run>-<x>].")
+@_results
+def plot(runs: tuple[str, ...], counter: str, scale: str, out: str | None, results: str | None) -> None:
+    """Draw the bounds of runs against a counter: train dashed, test solid."""
+    store = _store(results)
+    found = {run.id: run for run in map(store.find, runs)}
+    stored = [(run.read(), run.rows()) for run in found.values()]
+    from harness.figures import trace
+
+    figure = trace.draw(stored, counter, scale)
+    name = next(iter(found)) + (f"-and-{len(found) - 1}-more" if len(found) > 1 else "")
+    path = Path(out) if out else store.root / "figures" / f"{name}-{counter}"
+    for written in trace.save(figure, path, stored):
+        print(written)
+
+
+def _plugin_command(name: str, kind: str, what: str) -> None:
+    """Add a command that lists the plugins of a kind."""
+
+    def command(as_json: bool) -> None:
+        from harness import registry, report
+
+        plugins = registry.listing(kind)  # type: ignore[arg-type]
+        if as_json:
+            _print_json([report.plugin_data(plugin) for plugin in plugins])
+        else:
+            report.print_plugins(plugins)
+
+    cli.command(name, help=f"List the {what}: source, description, settings with their defaults.")(_json(command))
+
+
+_plugin_command("algos", "algorithms", "algorithms")
+_plugin_command("models", "models", "models")
+_plugin_command("datasets", "datasets", "datasets")
+
+
+@cli.command()
+@_json
+@_data_dir
+@_results
+def doctor(as_json: bool, data_dir: str | None, results: str | None) -> None:
+    """Check versions, threads, plugins, data, the store, and this machine's speed."""
+    from harness import report
+    from harness.doctor import examine
+
+    findings = examine(_store(results), data_dir)
+    if as_json:
+        _print_json(findings)
+    else:
+        report.print_table(("", "", "found"), [(f["what"], "ok" if f["ok"] else "!!", f["found"]) for f in findings])
+    if not all(finding["ok"] for finding in findings):
+        raise SystemExit(1)
+
+
+def _print_json(value: Any) -> None:
+    from harness.store import to_json
+
+    print(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command; every error of ours is one sentence on standard error, with its exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = cli.main(standalone_mode=False)
+    except HarnessError as error:
+        if debug:
+            raise
+        print(f"harness: {error}", file=sys.stderr)
+        code = error.exit_code
+    except click.ClickException as error:
+        if debug:
+            raise
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "harness"
+        print(f"harness: {error.format_message().rstrip('.')}: see `{where} --help`", file=sys.stderr)
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        print("harness: stopped at once; `harness resume RUN` goes on from the last checkpoint", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of our output has had enough
+        sys.stderr.close()
+        code = 0
+    sys.exit(code or 0)

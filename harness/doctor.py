@@ -1,0 +1,50 @@
+"""What this installation has, and what it lacks, before a long run finds out."""
+
+from importlib.metadata import version
+from typing import Any
+
+from harness import provenance, registry
+from harness.errors import BadInput
+from harness.loop import set_threads
+from harness.store import Store
+
+PACKAGES = ("torch", "numpy", "optuna", "pandas", "seaborn", "click", "pydantic", "rich", "pooch", "platformdirs", "filelock")
+
+
+def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
+    """Return findings as plain data: what, whether it is well, and what was found. Fetches missing data, as a run would."""
+    import torch
+
+    found: list[dict[str, Any]] = []
+
+    def note(what: str, well: bool, detail: str) -> None:
+        found.append({"what": what, "ok": well, "found": detail})
+
+    code = provenance.code_version()
+    commit = f", commit {code['commit'][:12]}{' with changes' if code['dirty'] else ''}" if code["commit"] else ""
+    note("harness", True, f"{code['version']}, source {code['source_sha256']}{commit}")
+    note("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    note("processor", True, provenance.cpu_model())
+    note("threads", True, f"PyTorch would use {torch.get_num_threads()}; a run uses --threads, by default 1")
+    set_threads(1)
+    flushes = provenance.flushes_denormals()
+    note("denormals", flushes, "flushed to zero" if flushes else "not flushed to zero: training will be slower")
+    for kind in ("algorithms", "models", "datasets", "estimators"):
+        plugins = registry.listing(kind)  # type: ignore[arg-type]
+        broken = [f"{p.name} ({p.source}): {p.broken}" for p in plugins if p.broken]
+        note(kind, not broken, "; ".join(broken) or ", ".join(p.name for p in plugins))
+    for plugin in registry.listing("datasets"):
+        if plugin.module is None:
+            continue
+        try:
+            data = plugin.module.load(plugin.module.Config(), data_dir)
+            note(f"data {plugin.name}", True, f"{len(data.train):,} + {len(data.test):,} points from {data.source}")
+        except BadInput as error:
+            note(f"data {plugin.name}", False, str(error))
+    try:
+        store.require_writable()
+        note("store", True, f"{store.root} can be written, {sum(1 for _ in store.runs())} runs")
+    except BadInput as error:
+        note("store", False, str(error))
+    note("calibration", True, f"{provenance.calibrate():.4f} CPU seconds for twenty (100, 784) × (784, 500) products")
+    return found

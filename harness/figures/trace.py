@@ -1,0 +1,170 @@
+"""Bounds against what was spent, for one run or several: train dashed, test solid, a colour a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from harness.errors import BadInput
+from harness.ledger import COUNTERS
+from harness.store import Record
+
+LABELS = {
+    "samples": "training samples evaluated",
+    "datapoints": "training points presented",
+    "dreams": "fantasy points sampled",
+    "steps": "parameter updates",
+    "cpu_seconds": "CPU seconds of training",
+    "wall_seconds": "wall seconds of training",
+}
+DASHES = {"test": "", "train": (4, 2)}
+
+Stored = tuple[Record, Sequence[dict[str, Any]]]
+
+
+def frame(runs: Sequence[Stored], counter: str, estimator: str = "lower-bound") -> pd.DataFrame:
+    """Return a tidy table of the curves: run, label, split, x, nats, error (standard error over points and noise).
+
+    Of each row the estimate over the curve's points is taken, not the one over more points at the end.
+
+    Raises:
+        BadInput: an unknown counter.
+    """
+    if counter not in COUNTERS:
+        raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
+    out = []
+    for (record, rows), label in zip(runs, labels([record for record, _ in runs]), strict=True):
+        for row in rows:
+            seen = set()
+            for e in sorted(row["estimates"], key=lambda e: int(e["points"])):
+                if e["estimator"] != estimator or e["split"] in seen:
+                    continue
+                seen.add(e["split"])
+                error = (e["se_points"] ** 2 + e["se_estimator"] ** 2) ** 0.5
+                out.append((record.run, label, e["split"], row["ledger"][counter], e["mean"], error, e["points"]))
+    return pd.DataFrame(out, columns=["run", "label", "split", "x", "nats", "error", "points"])
+
+
+def labels(records: Sequence[Record]) -> list[str]:
+    """Name each run by its algorithm and by whatever differs between the runs, and its status if it is not done."""
+    facts = [_facts(record) for record in records]
+    differing = [key for key in dict.fromkeys(k for f in facts for k in f) if len({str(f.get(key)) for f in facts}) > 1]
+    out = []
+    for record, fact in zip(records, facts, strict=True):
+        words = [fact["algorithm"], *(f"{key} {fact[key]}" for key in differing if key in fact and key != "algorithm")]
+        if record.status != "done":
+            words.append(f"({record.status})")
+        out.append(" ".join(str(word) for word in words))
+    return [label if out.count(label) == 1 else record.run for label, record in zip(out, records, strict=True)]
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """Return everything that a run may differ in, by short name."""
+    spec = record.spec
+    facts = {"algorithm": spec["algorithm"]["name"], "dataset": spec["dataset"]["name"], "model": spec["model"]["name"]}
+    for part in ("model", "algorithm", "dataset"):
+        facts |= spec[part]["settings"]
+    return facts | {"N": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
+
+
+def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log") -> Figure:
+    """Return the figure.
+
+    Args:
+        runs: records with their rows.
+        counter: what is on the x axis, one of the ledger's counters.
+        scale: "log" or "linear".
+
+    Raises:
+        BadInput: an unknown counter or scale, or nothing to draw.
+    """
+    if scale not in ("log", "linear"):
+        raise BadInput(f"--scale is {scale!r}: choose log or linear")
+    data = frame(runs, counter)
+    if data.empty:
+        reasons = ", ".join(f"{record.run} ({record.status}, {len(rows)} rows)" for record, rows in runs)
+        raise BadInput(f"there is no lower bound to draw in {reasons}: see `harness show RUN`")
+    with sns.axes_style("ticks"), mpl.rc_context({"svg.hashsalt": "harness", "axes.grid": True, "grid.alpha": 0.35}):
+        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        axes = figure.subplots()
+        order = list(dict.fromkeys(data["label"]))
+        palette = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
+        sns.lineplot(
+            data, x="x", y="nats", hue="label", style="split", style_order=list(DASHES), dashes=DASHES, palette=palette,
+            errorbar=None, estimator=None, ax=axes, linewidth=1.6,
+        )  # fmt: skip
+        for (label, _), curve in data.groupby(["label", "split"]):
+            axes.fill_between(
+                curve["x"], curve["nats"] - curve["error"], curve["nats"] + curve["error"],
+                color=palette[label], alpha=0.12, linewidth=0,
+            )  # fmt: skip
+        for record, label in zip([r for r, _ in runs], labels([r for r, _ in runs]), strict=True):
+            if record.status == "diverged" and (data["label"] == label).any():
+                end = data[data["label"] == label].iloc[-1]
+                axes.plot(end["x"], end["nats"], "X", color=palette[label], markersize=9)
+        axes.set_xscale(scale)
+        axes.set_ylim(*_limits(data["nats"]))
+        axes.set_xlabel(LABELS.get(counter, counter.replace("_", " ")))
+        axes.set_ylabel("lower bound on log p(x), nats per datapoint")
+        if scale == "linear":
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        handles, texts = axes.get_legend_handles_labels()
+        kept = [(h, t) for h, t in zip(handles, texts, strict=True) if t not in ("label", "split")]
+        names = [t if t not in DASHES else f"{t} set" for _, t in kept]
+        axes.legend([h for h, _ in kept], names, loc="lower right", frameon=True, framealpha=0.9, fontsize="small")
+        axes.set_title(_title(runs), fontsize="medium", loc="left")
+        points = sorted(data.groupby("split")["points"].max().items(), reverse=True)
+        figure.text(
+            1.0, -0.01, "bands: ± one standard error of the mean over " + " and ".join(f"{n:,} {s} points" for s, n in points),
+            ha="right", va="top", fontsize="x-small", color="0.35",
+        )  # fmt: skip
+        sns.despine(figure)
+    return figure
+
+
+def _limits(nats: "pd.Series[float]") -> tuple[float, float]:
+    """Return y limits that leave out the climb from an untrained model, which would flatten everything after it."""
+    best, median, worst = nats.max(), nats.median(), nats.min()
+    span = max(min(best - worst, 2.5 * (best - median)), 1e-3)
+    return best - 1.03 * span, best + 0.06 * span
+
+
+def _title(runs: Sequence[Stored]) -> str:
+    """Return what all runs have in common."""
+    facts = [_facts(record) for record, _ in runs]
+    words = [
+        str(value)
+        for value in (
+            *(facts[0].get(key) for key in ("dataset", "model")),
+            *(f"{key}={facts[0][key]}" for key in ("nz", "hidden", "binarize", "lr", "N") if key in facts[0]),
+        )
+    ]
+    common = [w for w in words if all(w in {str(v) for v in f.values()} | {f"{k}={v}" for k, v in f.items()} for f in facts)]
+    return ", ".join(common)
+
+
+def save(figure: Figure, path: Path, runs: Sequence[Stored]) -> list[Path]:
+    """Write the figure, as PNG and SVG unless the path ends in a format; the run ids go into the files' metadata.
+
+    Raises:
+        BadInput: the format is not known, or the place cannot be written.
+    """
+    known = figure.canvas.get_supported_filetypes()
+    suffix = path.suffix.lstrip(".").lower()
+    if suffix and suffix not in known:
+        raise BadInput(f"--out ends in .{suffix}: choose one of {', '.join(sorted(known))}, or no ending for PNG and SVG")
+    paths = [path] if suffix else [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
+    ids = ", ".join(record.run for record, _ in runs)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for target in paths:
+            metadata = {"png": {"Description": ids}, "svg": {"Description": ids, "Date": None}}.get(target.suffix[1:])
+            figure.savefig(target, dpi=150, metadata=metadata, bbox_inches="tight")
+    except OSError as error:
+        raise BadInput(f"{path.parent} cannot be written ({error.strerror}): name another place with --out") from error
+    return paths

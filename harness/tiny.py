@@ -1,0 +1,28 @@
+"""A tiny random dataset, on which plugins are tested: 60 training and 40 test points of 12 dimensions."""
+
+import hashlib
+from typing import Literal
+
+import torch
+
+from harness import api
+
+
+class Config(api.Config):
+    """What the data look like."""
+
+    kind: Literal["binary", "unit", "real"] = api.setting("binary", "binary {0, 1}, unit [0, 1] or real")
+
+
+def load(config: Config, data_dir: str | None = None) -> api.Dataset:
+    """Draw the same data each time: two noisy prototypes, so that there is something to learn."""
+    rng = api.Streams(0)(f"tiny {config.kind}")
+    prototypes = torch.rand(2, 12, generator=rng)
+    means = prototypes[torch.randint(2, (100,), generator=rng)]
+    points = {
+        "binary": torch.bernoulli(0.9 * means + 0.05, generator=rng),
+        "unit": (means + 0.1 * torch.randn(100, 12, generator=rng)).clamp(0, 1),
+        "real": means + 0.5 * torch.randn(100, 12, generator=rng),
+    }[config.kind]
+    sha256 = hashlib.sha256(points.numpy().tobytes()).hexdigest()
+    return api.Dataset(points[:60], points[60:], kind=config.kind, sha256=sha256, source="drawn at random")

