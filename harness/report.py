@@ -136,7 +136,7 @@ def print_estimates(estimates: Sequence[dict[str, Any]]) -> None:
 
 def print_summary(run: Run, record: Record, *, already: bool) -> None:
     """Print how a run ended, what it cost, where it is and what to do next."""
-    print(f"{run.id}: {'was ' if already else ''}{record.status}")
+    print(f"{run.id}: {'was done already' if already else record.status}")
     for e in final(record):
         print(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats")
     spent = record.ledger

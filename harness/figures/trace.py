@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -30,7 +31,8 @@ Stored = tuple[Record, Sequence[dict[str, Any]]]
 def frame(runs: Sequence[Stored], counter: str, estimator: str = "lower-bound") -> pd.DataFrame:
     """Return a tidy table of the curves: run, label, split, x, nats, error (standard error over points and noise).
 
-    Of each row the estimate over the curve's points is taken, not the one over more points at the end.
+    Of each row the estimate over the curve's points is taken, not the one over more points at the end; a bound that is not
+    finite is left out.
 
     Raises:
         BadInput: an unknown counter.
@@ -47,7 +49,8 @@ def frame(runs: Sequence[Stored], counter: str, estimator: str = "lower-bound") 
                 seen.add(e["split"])
                 error = (e["se_points"] ** 2 + e["se_estimator"] ** 2) ** 0.5
                 out.append((record.run, label, e["split"], row["ledger"][counter], e["mean"], error, e["points"]))
-    return pd.DataFrame(out, columns=["run", "label", "split", "x", "nats", "error", "points"])
+    data = pd.DataFrame(out, columns=["run", "label", "split", "x", "nats", "error", "points"])
+    return data[np.isfinite(data["nats"].astype(float))]
 
 
 def labels(records: Sequence[Record]) -> list[str]:

@@ -211,10 +211,10 @@ class _Encode(torch.autograd.Function):
         _, W4, _, _ = ctx.params.views
         g_flat = torch.empty_like(flat)
         g_W3, g_W4, g_b3, g_b4 = ctx.params.split(g_flat)
-        g_mean, g_log_var = torch.zeros_like(mean), torch.zeros_like(mean)
         if g_z is not None:
-            g_mean.add_(g_z.sum(0))
-            g_log_var.add_(torch.mul(g_z, moved).sum(0))
+            g_mean, g_log_var = g_z.sum(0), torch.mul(g_z, moved).sum(0)
+        else:
+            g_mean, g_log_var = torch.zeros_like(mean), torch.zeros_like(mean)
         if g_kl is not None:
             g_mean.addcmul_(mean, g_kl.unsqueeze(-1))
             g_log_var.addcmul_(slope, g_kl.unsqueeze(-1))
