@@ -21,9 +21,7 @@ TRAITS = api.Traits(latents=("continuous",), recognition=True, batch="minibatch"
 class Config(api.Config):
     """Settings of Algorithm 1."""
 
-    lr: float = api.setting(
-        0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1))
-    )
+    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
     n_samples: int = api.setting(1, "L, samples of z a point", gt=0)
     estimator: Literal["A", "B"] = api.setting("B", "A: eq. (6), by sampling alone; B: eq. (7), analytic KL")

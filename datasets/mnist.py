@@ -68,8 +68,9 @@ def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
             api.find(folder, (name, name.replace("-idx3", ".idx3")), sha256=sha256, size=size)
             for name, sha256, size in (TRAIN, TEST)
         ]
-        if all(found):
-            return [content for content, _ in found if content], str(folder)
+        contents = [content for content, _ in filter(None, found)]
+        if len(contents) == len(found):
+            return contents, str(folder)
     contents, source = _fetch(local)
     for (name, _, _), content in zip((TRAIN, TEST), contents, strict=True):
         api.save(cache / f"{name}.gz", gzip.compress(content, 1))

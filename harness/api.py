@@ -25,7 +25,6 @@ value over the estimator's own noise.
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -103,7 +102,7 @@ def setting(default: Any, help: str, *, search: Choice | LogUniform | None = Non
         search: what tuning may try, for a setting that should be tuned.
         constraints: pydantic's, such as gt=0.
     """
-    extra = None if search is None else {"search": {type(search).__name__: search._asdict()}}
+    extra: Any = None if search is None else {"search": {type(search).__name__: search._asdict()}}
     return pydantic.Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
@@ -216,10 +215,9 @@ class Problem:
     data: DataFacts
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Batch:
     """Training points: x (B, D), and their positions in the training set, index (B,)."""
 
     x: Tensor
     index: Tensor
-
-

@@ -1,8 +1,9 @@
 """Data in memory, as models see it, and readers for the file formats that datasets are published in."""
 
+import gzip
 import pickle
 from dataclasses import dataclass, replace
-from typing import IO, Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Dataset:
         return torch.bernoulli(x, generator=rng) if self.stochastic else x
 
 
-_IDX_TYPES = {0x08: np.uint8, 0x09: np.int8, 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def read_idx(content: bytes) -> np.ndarray[Any, Any]:
@@ -86,7 +87,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def unpickle_arrays(file: IO[bytes]) -> Any:
+def unpickle_arrays(file: BinaryIO | gzip.GzipFile) -> Any:
     """Return what a pickle of numpy arrays holds, executing nothing else.
 
     Raises:

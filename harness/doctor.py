@@ -1,14 +1,26 @@
 """What this installation has, and what it lacks, before a long run finds out."""
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from harness import provenance, registry
 from harness.errors import BadInput
 from harness.loop import set_threads
 from harness.store import Store
 
-PACKAGES = ("torch", "numpy", "optuna", "pandas", "seaborn", "click", "pydantic", "rich", "pooch", "platformdirs", "filelock")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "optuna",
+    "pandas",
+    "seaborn",
+    "click",
+    "pydantic",
+    "rich",
+    "pooch",
+    "platformdirs",
+    "filelock",
+)
 
 
 def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
@@ -29,8 +41,8 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     set_threads(1)
     flushes = provenance.flushes_denormals()
     note("denormals", flushes, "flushed to zero" if flushes else "not flushed to zero: training will be slower")
-    for kind in ("algorithms", "models", "datasets", "estimators"):
-        plugins = registry.listing(kind)  # type: ignore[arg-type]
+    for kind in get_args(registry.Kind):
+        plugins = registry.listing(kind)
         broken = [f"{p.name} ({p.source}): {p.broken}" for p in plugins if p.broken]
         note(kind, not broken, "; ".join(broken) or ", ".join(p.name for p in plugins))
     for plugin in registry.listing("datasets"):

@@ -133,7 +133,9 @@ def from_url(urls: Iterable[str], *, sha256: str, size: int) -> bytes:
     """
     import pooch
 
-    pooch.get_logger().setLevel(logging.ERROR)  # it warns of gzip containers without a hash; the content is checked here
+    pooch.get_logger().setLevel(
+        logging.ERROR
+    )  # it warns of gzip containers without a hash; the content is checked here
     reasons = []
     for url in urls:
         with tempfile.TemporaryDirectory() as folder:

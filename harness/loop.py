@@ -17,7 +17,9 @@ from harness.rng import Streams
 from harness.spec import RunSpec
 from harness.state import pack, restore
 
-SANE_NATS = 100.0  # a bound worse than this for every observed dimension is no bound of a working model (log 256 is 5.5)
+SANE_NATS = (
+    100.0  # a bound worse than this for every observed dimension is no bound of a working model (log 256 is 5.5)
+)
 IDLE_STEPS = 1000  # so many steps without a sample cannot be on the way to the end of a budget of samples
 TICK_SECONDS = 0.1  # how often `rows` lets its caller look, between marks
 
@@ -68,7 +70,9 @@ class Training:
         algorithm = spec.algorithm.plugin("algorithms")
         self.algorithm, config = algorithm.module, spec.algorithm.config("algorithms")
         model_plugin = spec.model.plugin("models").module
-        self.dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir).first(spec.n_train)
+        self.dataset = (
+            spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir).first(spec.n_train)
+        )
         self.facts = DataFacts(self.dataset.kind, self.dataset.train.shape[1], len(self.dataset.train))
         if self.facts.kind not in model_plugin.OBSERVES:
             raise BadInput(
@@ -87,7 +91,8 @@ class Training:
                 f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
             )
         self.estimators = [
-            (judge.name, judge.plugin("estimators").module, judge.config("estimators")) for judge in spec.evaluation.estimators
+            (judge.name, judge.plugin("estimators").module, judge.config("estimators"))
+            for judge in spec.evaluation.estimators
         ]
         self.order_rng = self.streams("minibatch order")
         self.binarise_rng = self.streams("binarisation")
@@ -119,7 +124,9 @@ class Training:
             while True:
                 objective = self._step()
                 ended, broken = budget.exhausted(ledger, clocks), not math.isfinite(objective)
-                due = ended or broken or ledger.samples >= next_mark or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
+                due = (
+                    ended or broken or ledger.samples >= next_mark or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
+                )
                 if due or time.perf_counter() >= pause:
                     break
             if not due:
@@ -193,7 +200,15 @@ class Training:
                 n = len(getattr(self.dataset, split))
                 for points in sorted({min(ask.points, n), min(ask.final_points, n)} if last else {min(ask.points, n)}):
                     yield evaluate(
-                        name, estimator, config, self.model, self.recognition, self.dataset, split, points, self.spec.seed
+                        name,
+                        estimator,
+                        config,
+                        self.model,
+                        self.recognition,
+                        self.dataset,
+                        split,
+                        points,
+                        self.spec.seed,
                     )
 
     def _insane(self, row: Row) -> str | None:

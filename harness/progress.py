@@ -34,7 +34,7 @@ class ProgressBar:
         self._limits = budget.limits()
         self._bound = ""
         self._console = Console(file=sys.stderr)
-        fields = dict.fromkeys(("spent", "bound", "rate", "left"), "")
+        fields: dict[str, Any] = dict.fromkeys(("spent", "bound", "rate", "left"), "")
         columns = [TextColumn(f"{{task.fields[{name}]}}") for name in fields]
         # Drawn at ticks alone: a refreshing thread would be charged to the run's CPU seconds.
         self._progress = Progress(TextColumn(label), BarColumn(), *columns, console=self._console, auto_refresh=False)

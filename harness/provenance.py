@@ -50,7 +50,12 @@ def code_version() -> dict[str, Any]:
         for root in package.__path__:
             for path in sorted(Path(root).rglob("*.py")):
                 sha.update(path.read_bytes())
-    found = {"version": harness.__version__, "source_sha256": sha.hexdigest()[:16], "commit": None, "dirty": None}
+    found: dict[str, Any] = {
+        "version": harness.__version__,
+        "source_sha256": sha.hexdigest()[:16],
+        "commit": None,
+        "dirty": None,
+    }
     try:
         root = _git(folder, "rev-parse", "--show-toplevel")
         if Path(root, "harness") == folder:  # not some other project's checkout that we are installed inside

@@ -129,7 +129,9 @@ def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:
 def _load_file(kind: Kind, path: Path) -> Plugin:
     """Import a plugin file."""
     if not path.is_file():
-        raise BadInput(f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}")
+        raise BadInput(
+            f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}"
+        )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     name = path.stem.replace("_", "-").lower()
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)

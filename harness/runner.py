@@ -19,7 +19,9 @@ CHECKPOINT_SECONDS = 60.0
 Watch = Callable[[Training, Row | Tick], None]
 
 
-def ensure(store: Store, spec: RunSpec, budget: Budget, *, data_dir: str | None = None, watch: Watch | None = None) -> Record:
+def ensure(
+    store: Store, spec: RunSpec, budget: Budget, *, data_dir: str | None = None, watch: Watch | None = None
+) -> Record:
     """Bring the run of this specification to this budget: start it, resume it, extend it, or find it done.
 
     Args:
@@ -42,7 +44,9 @@ def ensure(store: Store, spec: RunSpec, budget: Budget, *, data_dir: str | None 
         record = run.read()
         if record.status in ("diverged", "failed"):
             kind = Diverged if record.status == "diverged" else RunFailed
-            raise kind(f"run {run.id} {record.status} before: {record.reason}; to run it again, delete {str(run.path)!r}")
+            raise kind(
+                f"run {run.id} {record.status} before: {record.reason}; to run it again, delete {str(run.path)!r}"
+            )
         if record.status == "done" and _met(record, budget):
             return record
     else:
@@ -87,11 +91,15 @@ def _train(
     fresh = not run.exists()
     checkpoint = None if fresh else run.checkpoint()
     if record.status == "done" and checkpoint is None:
-        raise BadInput(f"run {run.id} cannot go on, as its checkpoint is gone: delete {str(run.path)!r} and run it again")
+        raise BadInput(
+            f"run {run.id} cannot go on, as its checkpoint is gone: delete {str(run.path)!r} and run it again"
+        )
     training = Training(spec, data_dir)
     here = provenance(training.dataset.sha256, training.dataset.source)
     if not fresh and record.provenance and record.provenance[-1]["dataset"]["sha256"] != here["dataset"]["sha256"]:
-        raise BadInput(f"run {run.id} began on other data than those in {training.dataset.source}: name the first with --data-dir")
+        raise BadInput(
+            f"run {run.id} began on other data than those in {training.dataset.source}: name the first with --data-dir"
+        )
     run.claim()
     try:
         if not fresh and run.read() != record:
@@ -142,7 +150,9 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
         except RunFailed as error:
             save("diverged" if isinstance(error, Diverged) else "failed", str(error))
             hint = ": try a smaller step size" if isinstance(error, Diverged) else ""
-            raise type(error)(f"run {run.id} {record.status}: {error}{hint}; its rows: `harness show {run.id}`") from error
+            raise type(error)(
+                f"run {run.id} {record.status}: {error}{hint}; its rows: `harness show {run.id}`"
+            ) from error
     spent = {**training.ledger.__dict__, **training.clocks.seconds()}
     record.overshoot = {name: spent[name] - limit for name, limit in budget.limits().items() if spent[name] >= limit}
     save("done")

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pydantic
 
@@ -33,7 +33,9 @@ class PluginSpec(_Frozen):
         """Return the plugin itself; BadInput if it is gone or, being a file, has changed."""
         plugin = registry.get(kind, self.file or self.name)
         if plugin.sha256 != self.sha256:
-            raise BadInput(f"{self.file} has changed since this run began: restore it, or start a new run with `harness run`")
+            raise BadInput(
+                f"{self.file} has changed since this run began: restore it, or start a new run with `harness run`"
+            )
         return plugin
 
     def config(self, kind: registry.Kind) -> Any:
@@ -146,7 +148,7 @@ def make_spec(
 def validated(config: type[pydantic.BaseModel], settings: Mapping[str, Any], whose: str) -> dict[str, Any]:
     """Return all settings of a Config as JSON-able values, or raise BadInput with one sentence about the first bad one."""
     try:
-        return cast(dict[str, Any], config.model_validate(settings).model_dump(mode="json"))
+        return config.model_validate(settings).model_dump(mode="json")
     except pydantic.ValidationError as error:
         raise BadInput(_sentence(error, whose)) from None
 
@@ -163,7 +165,9 @@ def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str
             value = math.nan
         whole = option == "--samples"
         if not (math.isfinite(value) and value > 0) or (whole and (value != int(value) or value > 2**62)):
-            allowed = "a whole number from 1 to 4e18, such as 1e6" if whole else "a positive number of seconds, such as 600"
+            allowed = (
+                "a whole number from 1 to 4e18, such as 1e6" if whole else "a positive number of seconds, such as 600"
+            )
             raise BadInput(f"{option} is {text!r}: give {allowed}")
         limits[option[2:].replace("-", "_")] = int(value) if whole else value
     return Budget(**limits)
@@ -186,7 +190,9 @@ def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin
                 "see `harness algos`, `harness models` and `harness datasets`, and `harness run --help` for the rest"
             )
         if len(owners) > 1:
-            raise BadInput(f"--{given} is a setting of {' and '.join(owners)}: say --{owners[0]}.{given} or --{owners[1]}.{given}")
+            raise BadInput(
+                f"--{given} is a setting of {' and '.join(owners)}: say --{owners[0]}.{given} or --{owners[1]}.{given}"
+            )
         shares[owners[0]][name] = value
     return shares
 

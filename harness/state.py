@@ -38,8 +38,12 @@ def pack(value: Any, where: str = "state") -> Any:
     if hasattr(value, "state_dict"):
         return pack(value.state_dict(), where)
     if dataclasses.is_dataclass(value):
-        return {field.name: pack(getattr(value, field.name), f"{where}.{field.name}") for field in dataclasses.fields(value)}
-    raise TypeError(f"{where} is a {type(value).__name__}, which a checkpoint cannot hold: give it a state_dict, or keep tensors")
+        return {
+            field.name: pack(getattr(value, field.name), f"{where}.{field.name}") for field in dataclasses.fields(value)
+        }
+    raise TypeError(
+        f"{where} is a {type(value).__name__}, which a checkpoint cannot hold: give it a state_dict, or keep tensors"
+    )
 
 
 def restore(value: Any, packed: Any) -> Any:

@@ -78,7 +78,9 @@ class Record:
     ledger: dict[str, float] = field(default_factory=dict)
     overshoot: dict[str, float] = field(default_factory=dict)
     summary: list[dict[str, Any]] = field(default_factory=list)
-    trace: dict[str, Any] = field(default_factory=lambda: {"rows": 0, "bytes": 0, "sha256": hashlib.sha256().hexdigest()})
+    trace: dict[str, Any] = field(
+        default_factory=lambda: {"rows": 0, "bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+    )
     provenance: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA
 
@@ -101,7 +103,9 @@ class Store:
         while not folder.exists():
             folder = folder.parent
         if not folder.is_dir():
-            raise BadInput(f"the store {str(self.root)!r} is no folder, as {str(folder)!r} is a file: name a folder with --results")
+            raise BadInput(
+                f"the store {str(self.root)!r} is no folder, as {str(folder)!r} is a file: name a folder with --results"
+            )
         probe = folder / f".harness-{os.getpid()}"
         try:
             probe.write_bytes(b"")
@@ -170,7 +174,9 @@ class Run:
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise BadInput(f"{path} is torn or no run of ours: {self._way_out}") from error
         if schema != SCHEMA:
-            raise BadInput(f"{path} has schema {schema!r}, and this version knows {SCHEMA}: use a newer version of the harness")
+            raise BadInput(
+                f"{path} has schema {schema!r}, and this version knows {SCHEMA}: use a newer version of the harness"
+            )
         if checksum != _checksum(content) or content["run"] != self.id:
             raise BadInput(f"{path} was edited or damaged, its checksum does not fit: {self._way_out}")
         return Record(**content)
@@ -189,7 +195,9 @@ class Run:
         if record.status == "running":
             content = content[: content.rfind(b"\n") + 1]  # a row may be half written at this moment
         elif record.trace["sha256"] != hashlib.sha256(content).hexdigest():
-            raise BadInput(f"{self.path / 'trace.jsonl'} was edited or damaged, its checksum does not fit: {self._way_out}")
+            raise BadInput(
+                f"{self.path / 'trace.jsonl'} was edited or damaged, its checksum does not fit: {self._way_out}"
+            )
         return [from_json(line) for line in content.decode().splitlines()]
 
     def checkpoint(self) -> dict[str, Any] | None:
@@ -233,9 +241,13 @@ class Run:
             lock = filelock.FileLock(self.path / "owner.lock")
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise BadInput(f"run {self.id} is being written by another process: wait for it; see `harness show {self.id}`") from None
+            raise BadInput(
+                f"run {self.id} is being written by another process: wait for it; see `harness show {self.id}`"
+            ) from None
         except OSError as error:
-            raise BadInput(f"{str(self.path)!r} cannot be written ({error.strerror}): name another folder with --results") from error
+            raise BadInput(
+                f"{str(self.path)!r} cannot be written ({error.strerror}): name another folder with --results"
+            ) from error
         self._lock = lock
 
     def release(self) -> None:

@@ -20,7 +20,6 @@ import torch
 from harness import api, registry, tiny
 from harness.data import Kind
 from harness.errors import BadInput
-from harness.ledger import Budget
 from harness.loop import Training
 from harness.spec import make_spec
 
@@ -76,11 +75,15 @@ def _check_steps(name: str, model: str, kind: Kind) -> None:
     assert first.info_steps == 3
     assert all(math.isfinite(value) for value in first.info.values()), f"its Info is not finite: {first.info}"
     spent = first.ledger
-    assert spent.samples or spent.dreams, "three steps evaluated no density and sampled no fantasy through the metered models"
+    assert spent.samples or spent.dreams, (
+        "three steps evaluated no density and sampled no fantasy through the metered models"
+    )
     saved = first.checkpoint()
     second.load(saved)
     for _ in range(3):
-        assert first._step() == second._step(), "a step after saving and loading differs: its State lacks something, such as rng"
+        assert first._step() == second._step(), (
+            "a step after saving and loading differs: its State lacks something, such as rng"
+        )
     _same(first.checkpoint(), second.checkpoint(), "after saving and loading")
     third = training(name, model, kind)
     for _ in range(6):
@@ -155,7 +158,9 @@ def check_dataset(name: str, data_dir: str | None = None) -> None:
         index = torch.arange(min(50, len(getattr(data, split))))
         x = data.rows(split, index, api.Streams(0)("a"))
         assert x.dtype == torch.float32
-        assert torch.equal(x, data.rows(split, index, api.Streams(0)("a"))), "the same points differ for the same stream"
+        assert torch.equal(x, data.rows(split, index, api.Streams(0)("a"))), (
+            "the same points differ for the same stream"
+        )
         assert torch.isfinite(x).all(), f"{split} has points that are not finite"
         if data.kind == "unit":
             assert 0 <= x.min() <= x.max() <= 1, f"{split} leaves [0, 1]"
@@ -184,7 +189,9 @@ def check_estimator(name: str) -> None:
         assert values.shape == variances.shape == (60, 10), "estimate must return a value and a variance for each point"
         assert torch.isfinite(values).all(), "a value is not finite"
         assert (variances >= 0).all(), "a variance is negative"
-        if variances.max() > 0:  # a chi-squared ratio of 590 degrees of freedom: 0.7 to 1.4 is beyond 5 standard deviations
+        if (
+            variances.max() > 0
+        ):  # a chi-squared ratio of 590 degrees of freedom: 0.7 to 1.4 is beyond 5 standard deviations
             ratio = (variances.mean() / values.var(0).mean()).item()
             assert 0.7 < ratio < 1.4, f"the variance that it states is {ratio:.2f} of what repeats show"
 
@@ -212,4 +219,6 @@ def _check_module(plugin: registry.Plugin) -> None:
             modules = [alias.name for alias in node.names]
         for module in modules:
             inside = module == "harness" or module.startswith("harness.")
-            assert not inside or module == "harness.api", f"{path.name} imports {module}: plugins import harness.api alone"
+            assert not inside or module == "harness.api", (
+                f"{path.name} imports {module}: plugins import harness.api alone"
+            )

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness.algorithms import aevb  # noqa: F401  (its import shows that the mapped package is installed)
+from harness.datasets import mnist as mnist_plugin
 from support import Result
 
 from harness import api, cli
-from harness.algorithms import aevb  # noqa: F401  (its import shows that the mapped package is installed)
-from harness.datasets import mnist as mnist_plugin
 from harness.loop import set_threads
+
 
 @pytest.fixture(autouse=True)
 def _every_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

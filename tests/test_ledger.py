@@ -135,7 +135,9 @@ def test_overshoot_is_at_most_one_step(limit: str) -> None:
     spent = {**vars(run.ledger), **run.clocks.seconds()}[limit]
     before, after = spans[-1]
     assert before < target <= spent
-    assert spent - after < (0.5 if limit == "samples" else 0.02)  # the loop's own reading of the clock, on a noisy machine
+    assert spent - after < (
+        0.5 if limit == "samples" else 0.02
+    )  # the loop's own reading of the clock, on a noisy machine
     assert all(b < target for b, _ in spans)
 
 

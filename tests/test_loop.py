@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from harness.datasets import mnist as mnist_plugin
 
 from harness import api, loop, testing, tiny
-from harness.datasets import mnist as mnist_plugin
 from harness.errors import Diverged, RunFailed
 from harness.ledger import Budget
 from harness.loop import TICK, Marks, Training
@@ -68,7 +68,9 @@ def test_cpu_budgets_have_marks_of_cpu_time_too(monkeypatch: pytest.MonkeyPatch)
 
 def test_same_seed_and_threads_give_identical_traces_on_mnist(mnist: api.Dataset) -> None:
     def trace(seed: int) -> tuple[list[dict[str, Any]], str]:
-        spec = make_spec("aevb", settings={"nz": 5, "hidden": 50}, evaluation={"points": 500, "final_points": 500}, seed=seed)
+        spec = make_spec(
+            "aevb", settings={"nz": 5, "hidden": 50}, evaluation={"points": 500, "final_points": 500}, seed=seed
+        )
         run = Training(spec)
         return rows(run, 15_000), digest(run.checkpoint()["theta"])
 

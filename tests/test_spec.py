@@ -31,7 +31,13 @@ def test_specification_round_trips_and_is_frozen() -> None:
 def test_what_decides_the_result_changes_the_id_and_nothing_else_does(tmp_path) -> None:
     base = make_spec("aevb", settings={"nz": 20})
     assert make_spec("aevb", settings={"nz": "20", "lr": "0.02"}) == base
-    for other in ({"settings": {"lr": 0.1}}, {"seed": 1}, {"n_train": 1000}, {"threads": 2}, {"evaluation": {"points": 10}}):
+    for other in (
+        {"settings": {"lr": 0.1}},
+        {"seed": 1},
+        {"n_train": 1000},
+        {"threads": 2},
+        {"evaluation": {"points": 10}},
+    ):
         assert make_spec("aevb", **other).digest != base.digest
     source = Path(tiny.__file__).read_text()
     specs = []
@@ -51,9 +57,7 @@ def test_a_changed_plugin_file_is_not_resumed(tmp_path) -> None:
         found.dataset.plugin("datasets")
 
 
-@pytest.mark.parametrize(
-    ("text", "samples"), [("1e6", 10**6), ("1000000", 10**6), ("1", 1), ("5E3", 5000)]
-)
+@pytest.mark.parametrize(("text", "samples"), [("1e6", 10**6), ("1000000", 10**6), ("1", 1), ("5E3", 5000)])
 def test_budgets_are_read(text: str, samples: int) -> None:
     assert parse_budget(text, None, None).samples == samples
     assert parse_budget(None, "0.5", "60").limits() == {"cpu_seconds": 0.5, "wall_seconds": 60.0}
@@ -93,6 +97,7 @@ def test_bad_settings_are_one_sentence(settings: dict[str, object], words: str) 
 
 def test_a_setting_of_two_plugins_must_say_whose(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.algorithms import aevb
+
     from harness.models import mlp
 
     class Config(aevb.Config):

@@ -46,7 +46,12 @@ def test_json_is_strict_and_keeps_non_finite_numbers() -> None:
 
 def test_a_run_reads_back_as_it_was_written(run: Run, store: Store) -> None:
     record = store.find("a-run").read()
-    assert (record.status, record.spec, record.budget, record.trace["rows"]) == ("done", {"seed": 0}, {"samples": 200}, 2)
+    assert (record.status, record.spec, record.budget, record.trace["rows"]) == (
+        "done",
+        {"seed": 0},
+        {"samples": 200},
+        2,
+    )
     assert run.rows() == [ROW, {**ROW, "end": True}]
     checkpoint = run.checkpoint()
     assert checkpoint is not None
@@ -123,8 +128,11 @@ def test_rows_after_the_checkpoint_are_cut_on_resuming(run: Run) -> None:
 
 def test_two_processes_never_own_one_run_and_a_dead_owner_owns_nothing(store: Store) -> None:
     path = store.root / "runs" / "contested"
-    code = f"from pathlib import Path; from harness.store import Run; run = Run(Path({str(path)!r})); run.claim(); print('mine'); input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    code = f"from pathlib import Path; from harness.store import Run; run = Run(Path({str(path)!r}))\n"
+    code += "run.claim(); print('mine'); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "mine\n"
         with pytest.raises(BadInput, match="being written by another process"):
@@ -135,7 +143,9 @@ def test_two_processes_never_own_one_run_and_a_dead_owner_owns_nothing(store: St
     run.release()
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "", ".hidden", "UPPER", "a" * 102, "a\nb", "%2e%2e"])
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/passwd", "a/../../b", "", ".hidden", "UPPER", "a" * 102, "a\nb", "%2e%2e"]
+)
 def test_ids_that_leave_the_store_are_refused(store: Store, name: str) -> None:
     with pytest.raises(BadInput, match="is no run id"):
         store.find(name)

@@ -23,7 +23,7 @@ LABELS = {
     "cpu_seconds": "CPU seconds of training",
     "wall_seconds": "wall seconds of training",
 }
-DASHES = {"test": "", "train": (4, 2)}
+DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
 
 Stored = tuple[Record, Sequence[dict[str, Any]]]
 
@@ -147,7 +147,9 @@ def _title(runs: Sequence[Stored]) -> str:
             *(f"{key}={facts[0][key]}" for key in ("nz", "hidden", "binarize", "lr", "N") if key in facts[0]),
         )
     ]
-    common = [w for w in words if all(w in {str(v) for v in f.values()} | {f"{k}={v}" for k, v in f.items()} for f in facts)]
+    common = [
+        w for w in words if all(w in {str(v) for v in f.values()} | {f"{k}={v}" for k, v in f.items()} for f in facts)
+    ]
     return ", ".join(common)
 
 
@@ -160,7 +162,9 @@ def save(figure: Figure, path: Path, runs: Sequence[Stored]) -> list[Path]:
     known = figure.canvas.get_supported_filetypes()
     suffix = path.suffix.lstrip(".").lower()
     if suffix and suffix not in known:
-        raise BadInput(f"--out ends in .{suffix}: choose one of {', '.join(sorted(known))}, or no ending for PNG and SVG")
+        raise BadInput(
+            f"--out ends in .{suffix}: choose one of {', '.join(sorted(known))}, or no ending for PNG and SVG"
+        )
     paths = [path] if suffix else [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
     ids = ", ".join(record.run for record, _ in runs)
     try:

@@ -62,7 +62,7 @@ class BernoulliDecoder:
     @api.metered(samples=True, rows="decoder")
     def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
-        out: Tensor = _BernoulliLogLikelihood.apply(self.params.flat, x, z, self.params)
+        out: Tensor = _BernoulliLogLikelihood.apply(self.params.flat, x, z, self.params)  # type: ignore[no-untyped-call]
         return out
 
     @api.metered(samples=True, rows="decoder")
@@ -113,7 +113,7 @@ class DiagonalGaussian:
         """Return n samples (n, B, Z), the KL (B,) and the statistics (B, 2Z)."""
         Z = self._params.shapes["b4"][0] // 2
         noise = torch.randn(n, len(self._x), Z, generator=rng, dtype=self._x.dtype)
-        self._encoded = _Encode.apply(self._params.flat, self._x, noise, self._params)
+        self._encoded = _Encode.apply(self._params.flat, self._x, noise, self._params)  # type: ignore[no-untyped-call]
         return self._encoded
 
     @property
@@ -156,8 +156,9 @@ class _BernoulliLogLikelihood(torch.autograd.Function):
             ctx.params = params
         # log(1 + exp a) = max(a, 0) - log max(y, 1 - y). The last logarithm lies in [-log 2, 0], where log2 of the rounded y is
         # as exact as the sum over pixels is, and several times as fast as log1p.
-        value = torch.linalg.vecdot(x, a).sub_(a.clamp_min_(0.0).sum(-1))
-        return value.add_(y.sub_(0.5).abs_().add_(0.5).log2_().sum(-1), alpha=LOG2)  # (S, B)
+        value: Tensor = torch.linalg.vecdot(x, a).sub_(a.clamp_min_(0.0).sum(-1))
+        value.add_(y.sub_(0.5).abs_().add_(0.5).log2_().sum(-1), alpha=LOG2)
+        return value  # (S, B)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -188,7 +189,9 @@ class _Encode(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, x: Tensor, noise: Tensor, params: api.Parameters) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, flat: Tensor, x: Tensor, noise: Tensor, params: api.Parameters
+    ) -> tuple[Tensor, Tensor, Tensor]:
         W3, W4, b3, b4 = params.views
         h = torch.addmm(b3, x, W3).tanh_()  # (B, H)
         statistics = torch.addmm(b4, h, W4)

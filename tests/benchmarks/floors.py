@@ -38,7 +38,9 @@ def aevb_products(batch: int, dim: int, hidden: int, nz: int) -> Callable[[], No
     return products
 
 
-def in_turn(work: Callable[[], object], floor: Callable[[], object], rounds: int = 40, calls: int = 20) -> tuple[float, float, float]:
+def in_turn(
+    work: Callable[[], object], floor: Callable[[], object], rounds: int = 40, calls: int = 20
+) -> tuple[float, float, float]:
     """Time both, `calls` at a time in turn, and return the median seconds of each and the median ratio of neighbours."""
 
     def seconds(run: Callable[[], object]) -> float:

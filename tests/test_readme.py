@@ -1,0 +1,47 @@
+"""README and the project agree."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from support import PLUGINS
+
+from harness.cli import cli
+from harness.doctor import PACKAGES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_it_begins_with_the_two_commands_that_ci_runs() -> None:
+    first, second = (
+        "python -m pip install -e . && harness run --algo aevb --nz 20",
+        'python -m pip install -e ".[test]" && pytest',
+    )
+    assert README.index(first) < README.index(second) < 1500
+    assert second in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands))
+def test_every_command_is_described(command: str) -> None:
+    assert re.search(rf"`harness {command}\b", README), f"README says nothing of `harness {command}`"
+
+
+def test_the_algorithm_it_shows_is_the_tested_file() -> None:
+    assert (PLUGINS / "iwae.py").read_text().strip() in README
+
+
+@pytest.mark.parametrize("requirement", PROJECT["dependencies"])
+def test_every_dependency_has_its_reason(requirement: str) -> None:
+    name = re.split(r"[<>=!]", requirement)[0]
+    assert re.search(rf"^\| {name} +\|", README, re.MULTILINE), f"README's dependency table lacks {name}"
+    assert name in PACKAGES
+
+
+def test_every_picture_exists() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).is_file(), picture
