@@ -45,8 +45,7 @@ class Parameters:
         Without `flat` they are differentiable; `self.views` are the same memory, made once, and not differentiable.
         """
         parts = (self.flat if flat is None else flat).split_with_sizes(self._sizes)
-        shapes = self.shapes.values()
-        return [part if len(shape) == 1 else part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return [part.view(shape) if len(shape) > 1 else part for part, shape in zip(parts, self.shapes.values())]  # noqa: B905
 
     def log_prior(self) -> Tensor:
         """Return log p(w) of the Gaussian prior up to its constant, a scalar in nats; differentiable."""

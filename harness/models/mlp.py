@@ -142,6 +142,14 @@ class DiagonalGaussian:
         return (self._encoded or self._encode(0, None))[1]
 
 
+def _refuse_second_derivative() -> None:
+    """Say so where a backward pass is itself to be differentiated, as `create_graph=True` asks."""
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "the networks of model 'mlp' are differentiated by hand, once: create_graph=True cannot work"
+        )
+
+
 class _BernoulliLogLikelihood(torch.autograd.Function):
     """log p(x|z) of (C.1) from logits a = W₂ h + b₂, h = tanh(W₁ z + b₁): Σ_d x_d a_d - log(1 + exp a_d)."""
 
@@ -161,8 +169,8 @@ class _BernoulliLogLikelihood(torch.autograd.Function):
         return value  # (S, B)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivative()
         flat, z, h, residual = ctx.saved_tensors
         W1, W2, _, _ = ctx.params.views
         # The chain rule through W₂, tanh and W₁.
@@ -179,6 +187,11 @@ class _BernoulliLogLikelihood(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             g_z = torch.mm(g_u, W1.t()).view_as(z)
         return g_flat, None, g_z, None
+
+
+def _sum(t: Tensor) -> Tensor:
+    """Sum over samples, (S, B, Z) -> (B, Z); one sample, the usual case, is its own sum."""
+    return t[0] if len(t) == 1 else t.sum(0)
 
 
 class _Encode(torch.autograd.Function):
@@ -206,22 +219,22 @@ class _Encode(torch.autograd.Function):
         return mean + moved, kl, statistics
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, g_z: Tensor | None, g_kl: Tensor | None, g_statistics: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivative()
         flat, x, h, mean, moved, slope = ctx.saved_tensors
         _, W4, _, _ = ctx.params.views
         g_flat = torch.empty_like(flat)
         g_W3, g_W4, g_b3, g_b4 = ctx.params.split(g_flat)
         if g_z is not None:
-            g_mean, g_log_var = g_z.sum(0), torch.mul(g_z, moved).sum(0)
+            g_mean, g_log_var = _sum(g_z), _sum(g_z * moved)
         else:
             g_mean, g_log_var = torch.zeros_like(mean), torch.zeros_like(mean)
         if g_kl is not None:
-            g_mean.addcmul_(mean, g_kl.unsqueeze(-1))
-            g_log_var.addcmul_(slope, g_kl.unsqueeze(-1))
-        g_s = torch.cat([g_mean, g_log_var.mul_(0.5)], dim=-1)
+            g_kl = g_kl.unsqueeze(-1)
+            g_mean, g_log_var = torch.addcmul(g_mean, mean, g_kl), torch.addcmul(g_log_var, slope, g_kl)
+        g_s = torch.cat([g_mean, 0.5 * g_log_var], dim=-1)
         if g_statistics is not None:
             g_s.add_(g_statistics)
         torch.mm(h.t(), g_s, out=g_W4)
