@@ -24,7 +24,7 @@ class Dataset:
         test: test points (N', D).
         kind: what a model sees: "binary" {0, 1}, "unit" [0, 1] or "real".
         sha256: identifies the data; recorded with every run.
-        source: where it was found.
+        source: where it was found; not recorded, as it may name a private path.
         scale: a stored value times this is what a model sees.
         stochastic: a value in [0, 1] is the probability of a 1, drawn anew at each presentation.
         shape: (rows, columns) of an image.

@@ -20,14 +20,14 @@ import harness.datasets
 PACKAGES = ("torch", "numpy", "pydantic", "pandas", "seaborn", "optuna")
 
 
-def provenance(dataset_sha256: str, dataset_source: str) -> dict[str, Any]:
+def provenance(dataset_sha256: str) -> dict[str, Any]:
     """Return versions, code, data, machine, and how long the calibration kernel took, as plain data."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "packages": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "code": code_version(),
-        "dataset": {"sha256": dataset_sha256, "source": dataset_source},
+        "dataset": {"sha256": dataset_sha256},
         "machine": {
             "cpu": cpu_model(),
             "cores": os.cpu_count(),

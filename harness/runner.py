@@ -95,7 +95,7 @@ def _train(
             f"run {run.id} cannot go on, as its checkpoint is gone: delete {str(run.path)!r} and run it again"
         )
     training = Training(spec, data_dir)
-    here = provenance(training.dataset.sha256, training.dataset.source)
+    here = provenance(training.dataset.sha256)
     if not fresh and record.provenance and record.provenance[-1]["dataset"]["sha256"] != here["dataset"]["sha256"]:
         raise BadInput(
             f"run {run.id} began on other data than those in {training.dataset.source}: name the first with --data-dir"
