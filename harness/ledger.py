@@ -231,7 +231,7 @@ class _MeteredPosterior:
     """A posterior whose rows are entered as differentiated the first time a gradient flows back through any of its results."""
 
     def __init__(self, posterior: Any, differentiated: Callable[[], None]):
-        self._posterior, self._differentiated, self._counted = posterior, differentiated, False
+        self._posterior, self._hook = posterior, _Once(differentiated)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._posterior, name)
@@ -241,12 +241,23 @@ class _MeteredPosterior:
         def forward(*args: Any, **kwargs: Any) -> Any:
             out = method(*args, **kwargs)
             if isinstance(out, Tensor) and out.requires_grad:
-                out.register_hook(self._on_gradient)
+                out.register_hook(self._hook)
             return out
 
         return forward
 
-    def _on_gradient(self, _: Tensor) -> None:
-        if not self._counted:
-            self._counted = True
-            self._differentiated()
+
+class _Once:
+    """A hook that acts on the first gradient alone.
+
+    It must not know the posterior, which may keep its results: a hook that leads back to the tensor on which it is makes a cycle
+    through autograd's graph, which the garbage collector cannot see, and every step's tensors would stay in memory.
+    """
+
+    def __init__(self, act: Callable[[], None]):
+        self._act, self._done = act, False
+
+    def __call__(self, gradient: Tensor) -> None:
+        if not self._done:
+            self._done = True
+            self._act()
