@@ -1,6 +1,7 @@
 """The parameters of one network or model, in one flat tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -46,6 +47,16 @@ class Parameters:
         """
         parts = (self.flat if flat is None else flat).split_with_sizes(self._sizes)
         return [part.view(shape) if len(shape) > 1 else part for part, shape in zip(parts, self.shapes.values())]  # noqa: B905
+
+    @contextmanager
+    def fixed(self) -> Iterator[None]:
+        """Differentiate nothing with respect to these parameters inside: a sampler of z then pays for z alone."""
+        before = self.flat.requires_grad
+        self.flat.requires_grad_(False)
+        try:
+            yield
+        finally:
+            self.flat.requires_grad_(before)
 
     def log_prior(self) -> Tensor:
         """Return log p(w) of the Gaussian prior up to its constant, a scalar in nats; differentiable."""

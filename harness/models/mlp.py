@@ -1,25 +1,27 @@
-"""Variational auto-encoder's pair: a Bernoulli decoder and a diagonal-Gaussian encoder, one tanh layer each.
+"""Variational auto-encoder's pair: a Bernoulli or Gaussian decoder and a diagonal-Gaussian encoder, one tanh layer each.
 
 Diederik P. Kingma and Max Welling, "Auto-encoding variational Bayes" (2014), arXiv 1312.6114, appendix C:
 
     p(z) = N(0, I)    log p(x|z) = Σ_d x_d log y_d + (1 - x_d) log(1 - y_d),  y = σ(W₂ tanh(W₁ z + b₁) + b₂)      (C.1)
+               or     log p(x|z) = log N(x; m, s² I),  (a, log s²) = W₂ tanh(W₁ z + b₁) + b₂,  m = σ(a)           (C.2)
     q(z|x) = N(μ, σ² I),  (μ, log σ²) = W₄ tanh(W₃ x + b₃) + b₄                                                    (C.2)
 
-Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood is then not normalised in x.
+Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood is then not normalised in x. The mean of the
+Gaussian decoder lies in (0, 1), as the paper has it for grey images, unless `gaussian_mean` says otherwise.
 
-Both networks are differentiated by hand. Gradients go into one flat tensor with no copy, and a product with the weights is
-skipped where nobody asks for it, so that a sampler which moves z alone pays for z alone.
+Both networks are differentiated by hand. Gradients go into one flat tensor with no copy, and none is computed for parameters
+that are held fixed, so that a sampler which moves z alone pays for z alone.
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from harness import api
 
-OBSERVES = ("binary", "unit")
+OBSERVES = ("binary", "unit", "real")
 LOG2 = math.log(2.0)
 LOG_2PI = math.log(2.0 * math.pi)
 tanh_backward = torch.ops.aten.tanh_backward  # grad · (1 - h²), the chain rule through h = tanh(u)
@@ -30,29 +32,49 @@ class Config(api.Config):
 
     nz: int = api.setting(20, "number of latents", gt=0)
     hidden: int = api.setting(500, "tanh units in each network", gt=0)
+    decoder: Literal["auto", "bernoulli", "gaussian"] = api.setting(
+        "auto", "density of x given z; auto: gaussian for real data, bernoulli for others"
+    )
+    gaussian_mean: Literal["sigmoid", "linear"] = api.setting(
+        "sigmoid", "sigmoid: the Gaussian decoder's mean lies in (0, 1); linear: anywhere"
+    )
     init_sd: float = api.setting(0.01, "initial weights and biases are drawn from N(0, init_sd²)", gt=0)
     prior_sd: float = api.setting(1.0, "prior on weight matrices, N(0, prior_sd²); biases have none", gt=0)
 
 
 def build(
     config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
-) -> tuple["BernoulliDecoder", "GaussianEncoder"]:
+) -> tuple["Decoder", "GaussianEncoder"]:
     """Return a new decoder and encoder."""
-    decoder, encoder = BernoulliDecoder(config, data.dim, dtype), GaussianEncoder(config, data.dim, dtype)
+    gaussian = config.decoder == "gaussian" or (config.decoder == "auto" and data.kind == "real")
+    if data.kind == "real" and not gaussian:
+        raise api.BadInput("--decoder is 'bernoulli', which needs data in [0, 1]: choose gaussian for these")
+    decoder = (GaussianDecoder if gaussian else BernoulliDecoder)(config, data.dim, dtype)
+    encoder = GaussianEncoder(config, data.dim, dtype)
     decoder.params.normal_(config.init_sd, streams("initial decoder"))
     encoder.params.normal_(config.init_sd, streams("initial encoder"))
     return decoder, encoder
 
 
-class BernoulliDecoder:
-    """p(x, z) of (C.1)."""
+class Decoder:
+    """p(x, z) with z ~ N(0, I) and a network in between; its kinds add the density of x given the network's outputs."""
+
+    outputs: ClassVar[int]  # for each observed dimension
 
     def __init__(self, config: Config, dim: int, dtype: torch.dtype):
-        Z, H = config.nz, config.hidden
+        Z, H, D = config.nz, config.hidden, dim * self.outputs
         self.latents = api.Latents("continuous", (Z,))
         self.params = api.Parameters(
-            {"W1": (Z, H), "W2": (H, dim)}, {"b1": (H,), "b2": (dim,)}, prior_sd=config.prior_sd, dtype=dtype
+            {"W1": (Z, H), "W2": (H, D)}, {"b1": (H,), "b2": (D,)}, prior_sd=config.prior_sd, dtype=dtype
         )
+
+    def density(self, x: Tensor, a: Tensor, differentiated: bool) -> tuple[Tensor, Tensor | None]:
+        """Return log p(x|z) (S, B) from x (B, D) and outputs a, and ∂ log p / ∂a if asked for; it may overwrite a."""
+        raise NotImplementedError
+
+    def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw x (n, D) from outputs a."""
+        raise NotImplementedError
 
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -62,7 +84,7 @@ class BernoulliDecoder:
     @api.metered(samples=True, rows="decoder")
     def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
-        out: Tensor = _BernoulliLogLikelihood.apply(self.params.flat, x, z, self.params)  # type: ignore[no-untyped-call]
+        out: Tensor = _LogLikelihood.apply(self.params.flat, x, z, self)  # type: ignore[no-untyped-call]
         return out
 
     @api.metered(samples=True, rows="decoder")
@@ -73,11 +95,62 @@ class BernoulliDecoder:
     @api.metered(dreams=True, rows="decoder")
     @torch.no_grad()
     def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw n pairs from p(x, z): binary x (n, D) and z (n, Z)."""
+        """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
         W1, W2, b1, b2 = self.params.views
         z = torch.randn(n, W1.shape[0], generator=rng, dtype=W1.dtype)
-        y = torch.addmm(b2, torch.addmm(b1, z, W1).tanh_(), W2).sigmoid_()
-        return torch.bernoulli(y, generator=rng), z
+        return self.draw(torch.addmm(b2, torch.addmm(b1, z, W1).tanh_(), W2), rng), z
+
+
+class BernoulliDecoder(Decoder):
+    """(C.1) from logits a: log p(x|z) = Σ_d x_d a_d - log(1 + exp a_d),  ∂/∂a = x - σ(a)."""
+
+    outputs = 1
+
+    def density(self, x: Tensor, a: Tensor, differentiated: bool) -> tuple[Tensor, Tensor | None]:
+        """See `Decoder.density`."""
+        y = a.sigmoid()
+        slope = x - y if differentiated else None
+        # log(1 + exp a) = max(a, 0) - log max(y, 1 - y). The last logarithm lies in [-log 2, 0], where log2 of the rounded y is
+        # as exact as the sum over pixels is, and several times as fast as log1p.
+        value: Tensor = torch.linalg.vecdot(x, a).sub_(a.clamp_min_(0.0).sum(-1))
+        value.add_(y.sub_(0.5).abs_().add_(0.5).log2_().sum(-1), alpha=LOG2)
+        return value, slope
+
+    def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
+        """See `Decoder.draw`."""
+        return torch.bernoulli(a.sigmoid_(), generator=rng)
+
+
+class GaussianDecoder(Decoder):
+    """(C.2) from a and v = log s², e = (x - m)/s:  log p(x|z) = -½ Σ_d e² + v + log 2π,  ∂/∂m = e/s,  ∂/∂v = ½ (e² - 1)."""
+
+    outputs = 2
+
+    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
+        super().__init__(config, dim, dtype)
+        self._squash = config.gaussian_mean == "sigmoid"
+
+    def _moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        a, log_var = outputs.chunk(2, dim=-1)
+        return a.sigmoid() if self._squash else a, log_var
+
+    def density(self, x: Tensor, a: Tensor, differentiated: bool) -> tuple[Tensor, Tensor | None]:
+        """See `Decoder.density`."""
+        mean, log_var = self._moments(a)
+        precision = log_var.neg().exp_()
+        pull = (x - mean) * precision
+        squares = (x - mean).mul_(pull)  # e²
+        value = (squares + log_var).sum(-1).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
+        if not differentiated:
+            return value, None
+        if self._squash:
+            pull.mul_(mean).mul_(1.0 - mean)
+        return value, torch.cat([pull, squares.sub_(1.0).mul_(0.5)], dim=-1)
+
+    def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
+        """See `Decoder.draw`."""
+        mean, log_var = self._moments(a)
+        return mean + log_var.mul(0.5).exp_() * torch.randn(mean.shape, generator=rng, dtype=mean.dtype)
 
 
 class GaussianEncoder:
@@ -150,31 +223,28 @@ def _refuse_second_derivative() -> None:
         )
 
 
-class _BernoulliLogLikelihood(torch.autograd.Function):
-    """log p(x|z) of (C.1) from logits a = W₂ h + b₂, h = tanh(W₁ z + b₁): Σ_d x_d a_d - log(1 + exp a_d)."""
+class _LogLikelihood(torch.autograd.Function):
+    """log p(x|z) from the network's outputs a = W₂ h + b₂, h = tanh(W₁ z + b₁), with the decoder's density of them."""
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, params: api.Parameters) -> Tensor:
-        W1, W2, b1, b2 = params.views
+    def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder) -> Tensor:
+        W1, W2, b1, b2 = decoder.params.views
         h = torch.addmm(b1, z.reshape(-1, z.shape[-1]), W1).tanh_()  # (S·B, H)
         a = torch.addmm(b2, h, W2).view(*z.shape[:-1], -1)  # (S, B, D)
-        y = a.sigmoid()
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(flat, z, h, x - y)  # ∂/∂a = x - σ(a), computed while both are in cache
-            ctx.params = params
-        # log(1 + exp a) = max(a, 0) - log max(y, 1 - y). The last logarithm lies in [-log 2, 0], where log2 of the rounded y is
-        # as exact as the sum over pixels is, and several times as fast as log1p.
-        value: Tensor = torch.linalg.vecdot(x, a).sub_(a.clamp_min_(0.0).sum(-1))
-        value.add_(y.sub_(0.5).abs_().add_(0.5).log2_().sum(-1), alpha=LOG2)
+        # ∂/∂a is computed here, while all that it needs is in cache.
+        value, slope = decoder.density(x, a, any(ctx.needs_input_grad))
+        if slope is not None:
+            ctx.save_for_backward(flat, z, h, slope)
+            ctx.params = decoder.params
         return value  # (S, B)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
-        flat, z, h, residual = ctx.saved_tensors
+        flat, z, h, slope = ctx.saved_tensors
         W1, W2, _, _ = ctx.params.views
         # The chain rule through W₂, tanh and W₁.
-        g_a = torch.mul(residual, grad.unsqueeze(-1)).view(-1, residual.shape[-1])  # (S·B, D)
+        g_a = torch.mul(slope, grad.unsqueeze(-1)).view(-1, slope.shape[-1])  # (S·B, D)
         g_u = tanh_backward(torch.mm(g_a, W2.t()), h)  # (S·B, H)
         g_flat = g_z = None
         if ctx.needs_input_grad[0]:

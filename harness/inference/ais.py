@@ -1,0 +1,120 @@
+"""Annealed importance sampling along a geometric path between two densities, with HMC moves.
+
+Radford Neal, "Annealed importance sampling" (2001), arXiv physics/9803008; schedule and reverse chains as Yuhuai Wu, Yuri Burda,
+Ruslan Salakhutdinov and Roger Grosse, "On the quantitative analysis of decoder-based generative models" (2017),
+arXiv 1611.04273, and Roger Grosse, Zoubin Ghahramani and Ryan Adams, "Sandwiching the marginal likelihood using bidirectional
+Monte Carlo" (2015), arXiv 1511.02543.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.inference import hmc
+
+PILOT_CHAINS = 4
+NUMBERS = 600_000  # observed numbers of all chains at a time: activations stay in cache
+JITTER = 0.5  # of step sizes
+
+
+class Path(NamedTuple):
+    """f_β = f_0^(1-β) f_1^β between two densities, each with its gradient."""
+
+    begin: hmc.Target
+    end: hmc.Target
+
+
+class Outcome(NamedTuple):
+    """Log weights (S, B), and the mean acceptance probability of each point's moves (B,)."""
+
+    log_w: Tensor
+    acceptance: Tensor
+
+
+def points_at_a_time(chains: int, dim: int) -> int:
+    """Return how many points of so many dimensions, with so many chains each, to anneal at a time."""
+    return max(1, NUMBERS // (chains * dim))
+
+
+def sigmoid_schedule(n: int, delta: float = 4.0) -> Tensor:
+    """Return n + 1 inverse temperatures from 0 to 1, equally spaced through a sigmoid: dense at both ends (Wu et al.)."""
+    s = torch.sigmoid(delta * torch.linspace(-1.0, 1.0, n + 1, dtype=torch.float64))
+    return (s - s[0]) / (s[-1] - s[0])
+
+
+def anneal(path: Path, z: Tensor, betas: Tensor, steps: Tensor, leapfrog: int, rng: torch.Generator) -> Outcome:
+    """Take chains along a path, from exact samples at its one end.
+
+    From betas 0 to 1, E[w] = Z_1 / Z_0, the ratio of the two densities' normalisers; from 1 to 0 it is Z_0 / Z_1.
+
+    Args:
+        path: the path.
+        z: exact samples of the density where it begins (S, B, Z).
+        betas: inverse temperatures (T + 1,).
+        steps: leapfrog step sizes of the moves between them (T - 1, B, 1).
+        leapfrog: leapfrog steps of a move.
+        rng: randomness.
+    """
+    outcome, _ = _run(path, z, betas, leapfrog, rng, steps=steps)
+    return outcome
+
+
+def pilot(path: Path, z: Tensor, betas: Tensor, leapfrog: int, rng: torch.Generator, accept: float) -> Tensor:
+    """Tune the step sizes of `anneal`, a size for each temperature and point, with a few chains that are thrown away."""
+    _, steps = _run(path, z[:PILOT_CHAINS], betas, leapfrog, rng, accept=accept)
+    return steps
+
+
+def summarise(outcome: Outcome) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return each point's log mean weight, its variance by the delta method, effective sample size and acceptance rate."""
+    log_w, n = outcome.log_w, len(outcome.log_w)
+    relative = (log_w - log_w.logsumexp(0) + math.log(n)).exp()  # weights over their mean
+    variance = relative.var(0) / n if n > 1 else torch.full_like(log_w[0], math.nan)
+    diagnostics = {"effective_samples": n / relative.square().mean(0), "acceptance": outcome.acceptance}
+    return log_w.logsumexp(0) - math.log(n), variance, diagnostics
+
+
+def _run(
+    path: Path,
+    z: Tensor,
+    betas: Tensor,
+    leapfrog: int,
+    rng: torch.Generator,
+    *,
+    steps: Tensor | None = None,
+    accept: float = 0.0,
+) -> tuple[Outcome, Tensor]:
+    """Anneal with given step sizes, or adapt them on the way; return the outcome and the step sizes used."""
+    log_w = torch.zeros(z.shape[:-1], dtype=torch.float64)
+    acceptance = torch.zeros(z.shape[1], dtype=z.dtype)
+    log_step = torch.full((z.shape[1], 1), -2.0, dtype=z.dtype)
+    used = []
+    for t in range(1, len(betas)):
+        log_p0, grad0 = path.begin(z)
+        log_p1, grad1 = path.end(z)
+        log_w += (betas[t] - betas[t - 1]) * (log_p1 - log_p0)
+        if t == len(betas) - 1:
+            break
+        beta = betas[t].item()
+        step = log_step.exp() if steps is None else steps[t - 1]
+        at = hmc.Point(z, (1 - beta) * log_p0 + beta * log_p1, (1 - beta) * grad0 + beta * grad1)
+        new, probability = hmc.move(_between(path, beta), at, step, leapfrog, rng, jitter=JITTER)
+        z, rate = new.z, probability.mean(0)  # (B,)
+        acceptance += rate / (len(betas) - 2)
+        used.append(step)
+        if steps is None:
+            # A slow drift: temperatures are many and neighbours want nearly the same step size.
+            log_step = log_step + 0.2 * (rate.unsqueeze(-1) - accept)
+    return Outcome(log_w, acceptance), torch.stack(used) if used else torch.empty(0)
+
+
+def _between(path: Path, beta: float) -> hmc.Target:
+    """Return the target f_β."""
+
+    def value_and_gradient(z: Tensor) -> tuple[Tensor, Tensor]:
+        (log_p0, grad0), (log_p1, grad1) = path.begin(z), path.end(z)
+        return (1 - beta) * log_p0 + beta * log_p1, (1 - beta) * grad0 + beta * grad1
+
+    return value_and_gradient

@@ -1,0 +1,164 @@
+"""Linear-Gaussian model, factor analysis or probabilistic PCA: log p(x), posterior and gradients have closed forms.
+
+    p(z) = N(0, I)    p(x|z) = N(x; W z + μ, Ψ)    p(x) = N(x; μ, W Wᵀ + Ψ)    p(z|x) = N(z; Σ Wᵀ Ψ⁻¹ (x - μ), Σ)
+    Σ = (I + Wᵀ Ψ⁻¹ W)⁻¹
+
+Ψ is diagonal (factor analysis), or a multiple of I (Michael Tipping and Christopher Bishop, "Probabilistic principal component
+analysis", 1999). The recognition model is linear with one variance a latent; the true posterior lies in its family where Σ is
+diagonal.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from harness import api
+
+OBSERVES = ("real", "unit")
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+class Config(api.Config):
+    """Sizes, noise, initialisation and prior."""
+
+    nz: int = api.setting(3, "number of latents", gt=0)
+    noise: Literal["diagonal", "isotropic"] = api.setting("diagonal", "diagonal: factor analysis; isotropic: PPCA")
+    init_sd: float = api.setting(0.01, "initial weights and biases are drawn from N(0, init_sd²)", gt=0)
+    prior_sd: float = api.setting(1.0, "prior on weight matrices, N(0, prior_sd²); biases have none", gt=0)
+
+
+def build(
+    config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
+) -> tuple["LinearGaussian", "LinearEncoder"]:
+    """Return a new model and its recognition model."""
+    model, recognition = LinearGaussian(config, data.dim, dtype), LinearEncoder(config, data.dim, dtype)
+    model.params.normal_(config.init_sd, streams("initial decoder"))
+    recognition.params.normal_(config.init_sd, streams("initial encoder"))
+    return model, recognition
+
+
+class LinearGaussian:
+    """p(x, z), with p(x) and p(z|x) in closed form. Parameters: Wᵀ (Z, D), μ (D,) and log Ψ, (D,) or (1,)."""
+
+    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
+        self.latents = api.Latents("continuous", (config.nz,))
+        noise = (dim if config.noise == "diagonal" else 1,)
+        self.params = api.Parameters(
+            {"W": (config.nz, dim)}, {"mean": (dim,), "log_noise": noise}, prior_sd=config.prior_sd, dtype=dtype
+        )
+
+    @api.metered()
+    def log_p_z(self, z: Tensor) -> Tensor:
+        """Return log N(z; 0, I), (S, B)."""
+        return -0.5 * (z.square() + LOG_2PI).sum(-1)
+
+    @api.metered(samples=True, rows="decoder")
+    def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
+        W, mean, log_noise = self.params.split()
+        error = x - z @ W - mean  # (S, B, D)
+        return -0.5 * (error.square() * (-log_noise).exp() + log_noise + LOG_2PI).sum(-1)
+
+    @api.metered(samples=True, rows="decoder")
+    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z) + log p(z), (S, B)."""
+        return self.log_p_x_given_z(x, z) + self.log_p_z(z)
+
+    @api.metered(dreams=True, rows="decoder")
+    @torch.no_grad()
+    def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
+        W, mean, log_noise = self.params.views
+        z = torch.randn(n, len(W), generator=rng, dtype=W.dtype)
+        noise = torch.randn(n, len(mean), generator=rng, dtype=W.dtype)
+        return z @ W + mean + (0.5 * log_noise).exp() * noise, z
+
+    def log_p_x(self, x: Tensor) -> Tensor:
+        """Return log p(x) of x (B, D), (B,), differentiable: by Σ, in Z dimensions (Woodbury), and not in D."""
+        W, mean, log_noise = self.params.split()
+        centred = x - mean
+        mu, chol = self._posterior(W, centred, log_noise)
+        # log p(x) = log p(x, z) - log p(z|x) at z = E[z|x], where log p(z|x) = -½ Z log 2π + ½ log |Σ⁻¹|.
+        log_joint = self.log_p_xz(x, mu.unsqueeze(0)).squeeze(0)
+        return log_joint + 0.5 * len(W) * LOG_2PI - chol.diagonal().log().sum()
+
+    def posterior(self, x: Tensor) -> "FullGaussian":
+        """Return p(z|x) for x (B, D)."""
+        W, mean, log_noise = self.params.split()
+        return FullGaussian(*self._posterior(W, x - mean, log_noise))
+
+    @staticmethod
+    def _posterior(W: Tensor, centred: Tensor, log_noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return E[z|x] (B, Z) and the Cholesky factor of Σ⁻¹ (Z, Z)."""
+        scaled = W * (-log_noise).exp()  # Wᵀ Ψ⁻¹
+        chol = torch.linalg.cholesky(torch.eye(len(W), dtype=W.dtype) + scaled @ W.T)
+        return torch.cholesky_solve((centred @ scaled.T).T, chol).T, chol
+
+
+class FullGaussian:
+    """N(m, (C Cᵀ)⁻¹) for every point of a batch: means m (B, Z), and C (Z, Z), the Cholesky factor of the precision."""
+
+    def __init__(self, mean: Tensor, chol: Tensor):
+        self.mean, self.chol = mean, chol
+
+    def rsample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z, (n, B, Z), differentiable."""
+        noise = torch.randn(n, *self.mean.shape, generator=rng, dtype=self.mean.dtype)
+        z: Tensor = self.mean + torch.linalg.solve_triangular(self.chol, noise, upper=False, left=False)
+        return z
+
+    @torch.no_grad()
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z, (n, B, Z), without a gradient."""
+        return self.rsample(n, rng)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log density of z (S, B, Z), (S, B)."""
+        white = (z - self.mean) @ self.chol
+        log_p: Tensor = -0.5 * (white.square() + LOG_2PI).sum(-1) + self.chol.diagonal().log().sum()
+        return log_p
+
+
+class LinearEncoder:
+    """q(z|x) = N(A x + a, diag(σ²)), the variances the same for all points."""
+
+    reparameterised = True
+    analytic_kl = True
+
+    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
+        self.params = api.Parameters(
+            {"A": (dim, config.nz)}, {"a": (config.nz,), "log_var": (config.nz,)}, prior_sd=config.prior_sd, dtype=dtype
+        )
+
+    @api.metered(rows="encoder")
+    def posterior(self, x: Tensor) -> "DiagonalGaussian":
+        """Return q(z|x) for x (B, D)."""
+        A, a, log_var = self.params.split()
+        return DiagonalGaussian(torch.addmm(a, x, A), log_var)
+
+
+class DiagonalGaussian:
+    """N(m, diag(σ²)) for every point of a batch: means m (B, Z), and log σ² (Z,)."""
+
+    def __init__(self, mean: Tensor, log_var: Tensor):
+        self.mean, self.log_var = mean, log_var
+
+    def rsample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z, (n, B, Z), differentiable."""
+        noise = torch.randn(n, *self.mean.shape, generator=rng, dtype=self.mean.dtype)
+        return self.mean + (0.5 * self.log_var).exp() * noise
+
+    @torch.no_grad()
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z, (n, B, Z), without a gradient."""
+        return self.rsample(n, rng)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log density of z (S, B, Z), (S, B)."""
+        return -0.5 * ((z - self.mean).square() * (-self.log_var).exp() + self.log_var + LOG_2PI).sum(-1)
+
+    def kl(self) -> Tensor:
+        """Return KL(q(z|x) || N(0, I)), (B,)."""
+        return 0.5 * (self.mean.square() + self.log_var.exp() - self.log_var - 1.0).sum(-1)
