@@ -1,0 +1,76 @@
+"""Wake-sleep: the generative model learns from inferred latents, the recognition model from the generative model's fantasies.
+
+Geoffrey Hinton, Peter Dayan, Brendan Frey and Radford Neal (1995), "The wake-sleep algorithm for unsupervised neural networks",
+Science 268, as compared by Kingma & Welling (2014), arXiv 1312.6114, section 5. For every minibatch of M points:
+
+    wake    z ~ q(z|x), x from the data      ascend  Σ log p(x, z) + M/N · log p(θ)  over θ
+    sleep   (x, z) ~ p with the new θ        ascend  Σ log q(z|x)  + M/N · log p(φ)  over φ
+
+The two objectives bound nothing jointly; the lower bound of its model is measured by evaluation, with its recognition model.
+As in that comparison, both phases use Adagrad, whose first steps only accumulate squared gradients.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from harness import api
+
+TRAITS = api.Traits(latents=("continuous", "binary"), recognition=True, batch="minibatch", lower_bound=True)
+
+
+class Config(api.Config):
+    """Settings of both phases."""
+
+    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement, and fantasies", gt=0)
+    n_samples: int = api.setting(1, "samples of z a point in the wake phase", gt=0)
+    warmup: int = api.setting(100, "first steps, which only accumulate squared gradients", ge=0)
+
+
+@dataclass
+class State:
+    """An optimiser for each phase, and the noise."""
+
+    problem: api.Problem
+    config: Config
+    rng: torch.Generator
+    wake: api.Adagrad
+    sleep: api.Adagrad
+
+
+class Info(NamedTuple):
+    """What each phase ascends, nats per point: log p(x, z) on data, log q(z|x) on fantasies."""
+
+    wake: float
+    sleep: float
+
+
+def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
+    """Set up Adagrad for θ and for φ."""
+    assert problem.recognition is not None
+    weight = config.batch_size / problem.data.n_train
+    wake, sleep = (
+        api.Adagrad(params, lr=config.lr, prior_weight=weight, warmup=config.warmup)
+        for params in (problem.model.params, problem.recognition.params)
+    )
+    return State(problem, config, rng, wake, sleep)
+
+
+def step(state: State, batch: api.Batch) -> Info:
+    """Wake, then sleep."""
+    p, q = state.problem.model, state.problem.recognition
+    assert q is not None
+    M = len(batch.index)
+
+    x = batch.x
+    z = q.posterior(x).sample(state.config.n_samples, state.rng)  # (S, M, Z)
+    log_p = p.log_p_xz(x, z).mean(0).sum()
+    state.wake.ascend(torch.autograd.grad(log_p, [p.params.flat]))
+
+    x, z = p.sample(M, state.rng)  # (M, D), (M, Z)
+    log_q = q.posterior(x).log_prob(z.unsqueeze(0)).sum()
+    state.sleep.ascend(torch.autograd.grad(log_q, [q.params.flat]))
+
+    return Info(wake=log_p.item() / M, sleep=log_q.item() / M)
