@@ -8,7 +8,7 @@ An **algorithm** is a module with, in this order:
     TRAITS = api.Traits(...)                      what it needs and whether it has a lower bound
     class Config(api.Config)                      its settings, each an `api.setting`
     class State                                   a dataclass: exactly what the next step needs
-    class Info(NamedTuple)                        numbers that a step reports; `objective` if it has one
+    class Info(NamedTuple)                        numbers that a step reports, higher is better where they are objectives
     def skip(problem) -> str | None               optional: why it cannot work on this problem
     def init(problem, config, rng) -> State
     def step(state, batch) -> Info                changes the state and the parameters in place
@@ -18,13 +18,15 @@ A **model** is a module with `Config`, `OBSERVES` (kinds of data that it can des
 
 A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`.
 
-An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `skip(model, recognition)` and
-`estimate(model, recognition, x, config, rng) -> (value, variance)`, both (B,): per point, and the variance of that point's
-value over the estimator's own noise.
+An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"),
+`skip(config, model, recognition) -> str | None` and `estimate(model, recognition, x, config, rng) -> PerPoint`.
+One that also has `SIMULATED = True` works on points drawn from the model alone, and is given the latents that they were drawn
+with as `z` (B, Z).
 
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -32,9 +34,20 @@ import pydantic
 import torch
 from torch import Tensor
 
-from harness.data import Dataset, Kind, read_idx, unpickle_arrays
+from harness.data import Batch, Dataset, Kind, read_idx, read_matlab, unpickle_arrays
 from harness.errors import BadInput, HarnessError
-from harness.fetch import MissingData, cache_folder, check, find, from_package_index, from_url, local_folder, save
+from harness.fetch import (
+    MissingData,
+    cache_folder,
+    expect,
+    find,
+    from_package_index,
+    from_url,
+    local_folder,
+    not_found,
+    save,
+)
+from harness.inference import ais, hmc, posterior
 from harness.inference.adagrad import Adagrad
 from harness.ledger import metered
 from harness.parameters import Parameters
@@ -55,19 +68,25 @@ __all__ = [
     "LogUniform",
     "MissingData",
     "Parameters",
+    "PerPoint",
     "Posterior",
     "Problem",
     "Recognition",
     "Streams",
     "Traits",
+    "ais",
     "cache_folder",
-    "check",
+    "expect",
     "find",
     "from_package_index",
     "from_url",
+    "hmc",
     "local_folder",
     "metered",
+    "not_found",
+    "posterior",
     "read_idx",
+    "read_matlab",
     "save",
     "setting",
     "unpickle_arrays",
@@ -167,6 +186,8 @@ class GenerativeModel(Protocol):
         """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
         ...
 
+    # Where there are closed forms a model may also have log_p_x(x) -> (B,) and posterior(x) -> Posterior, which estimators use.
+
 
 class Posterior(Protocol):
     """q(z|x) for the points of one batch."""
@@ -206,6 +227,26 @@ class Recognition(Protocol):
         ...
 
 
+class PerPoint(NamedTuple):
+    """What an estimator says of each point of a batch.
+
+    Attributes:
+        value: its estimate of log p(x) in nats (B,).
+        variance: of that value, over the estimator's own noise (B,).
+        diagnostics: what tells whether to believe it, by name (B,).
+    """
+
+    value: Tensor
+    variance: Tensor
+    diagnostics: dict[str, Tensor] = {}  # noqa: RUF012  # a default that nobody changes
+
+    @classmethod
+    def joined(cls, parts: Sequence["PerPoint"]) -> "PerPoint":
+        """Return what is said of the points of several batches, one behind the other."""
+        diagnostics = {name: torch.cat([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics}
+        return cls(torch.cat([part.value for part in parts]), torch.cat([part.variance for part in parts]), diagnostics)
+
+
 @dataclass(frozen=True)
 class Problem:
     """What an algorithm is given: metered models, and the size of the training set."""
@@ -213,11 +254,3 @@ class Problem:
     model: GenerativeModel
     recognition: Recognition | None
     data: DataFacts
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Training points: x (B, D), and their positions in the training set, index (B,)."""
-
-    x: Tensor
-    index: Tensor

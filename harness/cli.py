@@ -49,6 +49,8 @@ _results = click.option("--results", metavar="FOLDER", help="The store [HARNESS_
 _data_dir = click.option("--data-dir", metavar="FOLDER", help="Folder with the data files [HARNESS_DATA].")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 _run = click.argument("run", shell_complete=_names("runs"))
+_settings = click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--SETTING VALUE]...")
+_open = {"ignore_unknown_options": True, "allow_extra_args": True}  # of commands that take settings
 
 
 def _budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +72,7 @@ def cli(debug: bool) -> None:
     """Which inference algorithm learns the better latent-variable model, under one budget, and how sure are we?"""
 
 
-@cli.command(epilog=RUN_EPILOG, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@cli.command(epilog=RUN_EPILOG, context_settings=_open)
 @click.option("--algo", required=True, help="Algorithm, by name or as a .py file.", shell_complete=_names("algorithms"))
 @click.option("--dataset", default="mnist", show_default=True, help="Dataset.", shell_complete=_names("datasets"))
 @click.option("--model", default="mlp", show_default=True, help="Model.", shell_complete=_names("models"))
@@ -78,11 +80,22 @@ def cli(debug: bool) -> None:
 @click.option("--n-train", metavar="N", help="Take the first N training points [all].")
 @click.option("--seed", metavar="N", default="0", show_default=True, help="Fixes every random stream.")
 @click.option("--threads", metavar="N", default="1", show_default=True, help="PyTorch's threads.")
-@click.option("--eval-points", metavar="N", help="Points of each split evaluated at every mark [2000].")
-@click.option("--final-points", metavar="N", help="Points of each split evaluated at the end [10000].")
+@click.option(
+    "--eval-points", metavar="N", default="2000", show_default=True, help="Points a split for bounds at marks."
+)
+@click.option("--final-points", metavar="N", default="10000", show_default=True, help="The same at the end.")
+@click.option(
+    "--marginal",
+    metavar="[ESTIMATOR]",
+    is_flag=False,
+    flag_value="hmc-density",
+    help="Estimate log p(x) at the marks, too [hmc-density].",
+    shell_complete=_names("estimators"),
+)
+@click.option("--marginal-points", metavar="N", default="1000", show_default=True, help="Points a split for that.")
 @_data_dir
 @_results
-@click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--SETTING VALUE]...")
+@_settings
 def run(
     algo: str,
     dataset: str,
@@ -93,8 +106,10 @@ def run(
     n_train: str | None,
     seed: str,
     threads: str,
-    eval_points: str | None,
-    final_points: str | None,
+    eval_points: str,
+    final_points: str,
+    marginal: str | None,
+    marginal_points: str,
     data_dir: str | None,
     results: str | None,
     settings: tuple[str, ...],
@@ -109,13 +124,15 @@ def run(
     if samples is None and cpu_seconds is None and wall_seconds is None:
         samples = "1e6"
     budget = parse_budget(samples, cpu_seconds, wall_seconds)
-    evaluation = {"points": eval_points, "final_points": final_points}
     spec = make_spec(
         algo,
         dataset,
         model,
         settings=given,
-        evaluation={name: value for name, value in evaluation.items() if value is not None},
+        points=eval_points,
+        final_points=final_points,
+        marginal=marginal,
+        marginal_points=marginal_points,
         n_train=n_train,
         seed=seed,
         threads=threads,
@@ -130,19 +147,18 @@ def run(
     _train(store.run(spec.run_id), budget, work)
 
 
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    """Return settings given as `--name value` or `--name=value`."""
-    given: dict[str, str] = {}
+def _pairs(words: tuple[str, ...]) -> dict[str, str | bool]:
+    """Return settings given as `--name value`, `--name=value`, or `--name` alone, which is True."""
+    given: dict[str, str | bool] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
+        value: str | bool
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
             raise BadInput(f"{word!r} is no option: settings are given as --name value; see `harness run --help`")
         if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise BadInput(f"{word} needs a value: settings are given as --name value; see `harness run --help`")
-            value = rest.pop(0)
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else True
         if name in given:
             raise BadInput(f"{word} is given twice, as {given[name]!r} and {value!r}: give it once")
         given[name] = value
@@ -203,6 +219,79 @@ def extend(
     _train(stored, budget, lambda watch: runner.extend(stored, budget, data_dir=data_dir, watch=watch))
 
 
+@cli.command(context_settings=_open)
+@_run
+@click.option("--estimator", required=True, help="Estimator of log p(x), by name.", shell_complete=_names("estimators"))
+@click.option("--split", default="test", show_default=True, help="train, valid, test, or simulated from the model.")
+@click.option("--points", metavar="N", default="1000", show_default=True, help="How many points of it.")
+@_json
+@_data_dir
+@_results
+@_settings
+def evaluate(
+    run: str,
+    estimator: str,
+    split: str,
+    points: str,
+    as_json: bool,
+    data_dir: str | None,
+    results: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Estimate log p(x) of a stored run's model; the estimate is added to the run.
+
+    Every setting of the estimator is an option too; `harness estimators` lists them.
+    """
+    from harness import report, spec
+
+    stored, n = _store(results).find(run), spec.parse_count("--points", points)
+    chosen = spec.estimator_settings(estimator, _pairs(settings))
+    from harness.judge import Trained
+
+    found = Trained(stored, data_dir).estimate(estimator, split, n, chosen)  # type: ignore[arg-type]
+    if as_json:
+        _print_json(found.row())
+    else:
+        report.print_estimates([found.row()])
+
+
+@cli.command(context_settings=_open)
+@_run
+@click.option("--points", metavar="N", default="50", show_default=True, help="Simulated points, and test points.")
+@click.option("--tolerance", metavar="NATS", type=float, default=0.5, show_default=True, help="What error may be.")
+@_json
+@_data_dir
+@_results
+@_settings
+def certify(
+    run: str,
+    points: str,
+    tolerance: float,
+    as_json: bool,
+    data_dir: str | None,
+    results: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Say whether a run's likelihood can be trusted: annealed importance sampling from both sides.
+
+    Every setting of the estimator `ais` is an option too. Exit code 1 if the likelihood cannot be trusted to the tolerance.
+    """
+    from harness import report, spec
+
+    stored, n = _store(results).find(run), spec.parse_count("--points", points)
+    chosen = spec.estimator_settings("ais", _pairs(settings))
+    from harness import judge
+
+    certificate = judge.certify(judge.Trained(stored, data_dir), n, tolerance, chosen)
+    if as_json:
+        fields = {**certificate._asdict(), "estimates": [e.row() for e in certificate.estimates]}
+        _print_json({**fields, "trustworthy": certificate.trustworthy})
+    else:
+        report.print_certificate(certificate)
+    if not certificate.trustworthy:
+        raise SystemExit(1)
+
+
 @cli.command("list")
 @_json
 @_results
@@ -227,27 +316,30 @@ def show(run: str, as_json: bool, results: str | None) -> None:
     from harness import report
 
     stored = _store(results).find(run)
-    record, rows = stored.read(), stored.rows()
+    record, rows, evaluations = stored.read(), stored.rows(), stored.evaluations()
     if as_json:
-        _print_json({**record.__dict__, "rows": rows})
+        _print_json({**record.__dict__, "rows": rows, "evaluations": evaluations})
     else:
-        report.print_run(stored, record, rows)
+        report.print_run(stored, record, rows, evaluations)
 
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=_names("runs"))
+@click.option("--y", "estimator", metavar="ESTIMATOR", help="What to draw [lower-bound, else what the runs have].")
 @click.option("--x", "counter", default="samples", show_default=True, help="Counter on the x axis.")
 @click.option("--scale", default="log", show_default=True, help="Scale of the x axis: log or linear.")
 @click.option("--out", metavar="FILE", help="Where to, without an ending for PNG and SVG [<store>/figures/<run>-<x>].")
 @_results
-def plot(runs: tuple[str, ...], counter: str, scale: str, out: str | None, results: str | None) -> None:
-    """Draw the bounds of runs against a counter: train dashed, test solid."""
+def plot(
+    runs: tuple[str, ...], estimator: str | None, counter: str, scale: str, out: str | None, results: str | None
+) -> None:
+    """Draw an estimate of runs at their marks, against a counter: train dashed, test solid."""
     store = _store(results)
     found = {run.id: run for run in map(store.find, runs)}
     stored = [(run.read(), run.rows()) for run in found.values()]
     from harness.figures import trace
 
-    figure = trace.draw(stored, counter, scale)
+    figure = trace.draw(stored, counter, scale, estimator)
     name = next(iter(found)) + (f"-and-{len(found) - 1}-more" if len(found) > 1 else "")
     path = Path(out) if out else store.root / "figures" / f"{name}-{counter}"
     for written in trace.save(figure, path, stored):
@@ -272,6 +364,7 @@ def _plugin_command(name: str, kind: str, what: str) -> None:
 _plugin_command("algos", "algorithms", "algorithms")
 _plugin_command("models", "models", "models")
 _plugin_command("datasets", "datasets", "datasets")
+_plugin_command("estimators", "estimators", "estimators")
 
 
 @cli.command()

@@ -14,6 +14,7 @@ PACKAGES = (
     "optuna",
     "pandas",
     "seaborn",
+    "scipy",
     "click",
     "pydantic",
     "rich",

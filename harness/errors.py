@@ -26,7 +26,7 @@ class RunFailed(HarnessError):
 
 
 class Diverged(RunFailed):
-    """The objective or a bound left the range of any sane value; the rows up to there are kept."""
+    """What a step reports, or a bound, left the range of any sane value; the rows up to there are kept."""
 
 
 class Interrupted(HarnessError):

@@ -8,13 +8,13 @@ from typing import Any, Literal, cast
 
 import torch
 
-from harness.api import Batch, DataFacts, Problem
-from harness.data import Split
+from harness.api import DataFacts, Problem, Traits
+from harness.data import Batch, Dataset
 from harness.errors import BadInput, Diverged, RunFailed
 from harness.evaluate import Estimate, evaluate
 from harness.ledger import Budget, Clocks, Ledger, Metered, UpdateCounter
 from harness.rng import Streams
-from harness.spec import RunSpec
+from harness.spec import EstimatorSpec, RunSpec
 from harness.state import pack, restore
 
 SANE_NATS = (
@@ -52,6 +52,63 @@ def set_threads(n: int) -> None:
     torch.set_flush_denormal(True)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a run trains, and what is evaluated: data and models as a specification asks for, at their beginning.
+
+    Attributes:
+        dataset: the data.
+        facts: what models and algorithms may know of them.
+        model: the generative model.
+        recognition: the recognition model; None where the algorithm trains none.
+    """
+
+    dataset: Dataset
+    facts: DataFacts
+    model: Any
+    recognition: Any
+
+    @classmethod
+    def build(cls, spec: RunSpec, data_dir: str | None = None) -> "Subject":
+        """Load the data and build the models.
+
+        Raises:
+            BadInput: missing data, or a model that cannot describe them.
+        """
+        model_plugin = spec.model.plugin("models").module
+        dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
+        dataset = dataset.first(spec.n_train)
+        facts = DataFacts(dataset.kind, dataset.train.shape[1], len(dataset.train))
+        if facts.kind not in model_plugin.OBSERVES:
+            raise BadInput(
+                f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: its data are {facts.kind}, "
+                f"the model takes {' or '.join(model_plugin.OBSERVES)}; see `harness models` and `harness datasets`"
+            )
+        model, recognition = model_plugin.build(spec.model.config("models"), facts, Streams(spec.seed))
+        trains = spec.algorithm.plugin("algorithms").module.TRAITS
+        if reason := _unsuited(trains, model, recognition):
+            raise BadInput(
+                f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
+            )
+        return cls(dataset, facts, model, recognition if trains.recognition else None)
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the parameters of a checkpoint."""
+        with torch.no_grad():
+            self.model.params.flat.copy_(checkpoint["theta"])
+            if self.recognition is not None:
+                self.recognition.params.flat.copy_(checkpoint["phi"])
+
+
+def _unsuited(traits: Traits, model: Any, recognition: Any) -> str | None:
+    """Return why an algorithm of these traits cannot work on these models; None if it can."""
+    if model.latents.kind not in traits.latents:
+        return f"the model's latents are {model.latents.kind}, and it infers {' or '.join(traits.latents)} ones"
+    if traits.recognition and recognition is None:
+        return "it needs a recognition model, and this model has none"
+    return None
+
+
 class Training:
     """One run in memory: data, models, algorithm, ledger and clocks.
 
@@ -67,33 +124,22 @@ class Training:
         self.clocks, self.ledger = Clocks("setup"), Ledger()
         set_threads(spec.threads)
         self.spec, self.streams = spec, Streams(spec.seed)
-        algorithm = spec.algorithm.plugin("algorithms")
-        self.algorithm, config = algorithm.module, spec.algorithm.config("algorithms")
-        model_plugin = spec.model.plugin("models").module
-        self.dataset = (
-            spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir).first(spec.n_train)
-        )
-        self.facts = DataFacts(self.dataset.kind, self.dataset.train.shape[1], len(self.dataset.train))
-        if self.facts.kind not in model_plugin.OBSERVES:
-            raise BadInput(
-                f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: its data are {self.facts.kind}, "
-                f"the model takes {' or '.join(model_plugin.OBSERVES)}; see `harness models` and `harness datasets`"
-            )
-        self.model, self.recognition = model_plugin.build(spec.model.config("models"), self.facts, self.streams)
+        self.algorithm, config = spec.algorithm.plugin("algorithms").module, spec.algorithm.config("algorithms")
+        self.subject = Subject.build(spec, data_dir)
+        self.dataset, self.facts = self.subject.dataset, self.subject.facts
+        self.model, self.recognition = self.subject.model, self.subject.recognition
         self.updates = UpdateCounter(self.model.params, self.ledger)
         problem = Problem(
             cast(Any, Metered(self.model, self.ledger, self.updates)),
             cast(Any, Metered(self.recognition, self.ledger)) if self.recognition is not None else None,
             self.facts,
         )
-        if reason := incompatible(self.algorithm, problem):
+        skip: Callable[[Problem], str | None] = getattr(self.algorithm, "skip", lambda problem: None)
+        if reason := skip(problem):
             raise BadInput(
                 f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
             )
-        self.estimators = [
-            (judge.name, judge.plugin("estimators").module, judge.config("estimators"))
-            for judge in spec.evaluation.estimators
-        ]
+        self.judges = [judge for judge in spec.evaluation.estimators if self._applies(judge)]
         self.order_rng = self.streams("minibatch order")
         self.binarise_rng = self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
@@ -122,8 +168,9 @@ class Training:
             clocks.switch("training")
             pause = time.perf_counter() + TICK_SECONDS
             while True:
-                objective = self._step()
-                ended, broken = budget.exhausted(ledger, clocks), not math.isfinite(objective)
+                info = self._step()
+                ended = budget.exhausted(ledger, clocks)
+                broken = [name for name, value in info.items() if not math.isfinite(value)]
                 due = (
                     ended or broken or ledger.samples >= next_mark or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
                 )
@@ -139,39 +186,38 @@ class Training:
                 yield TICK
                 continue
             clocks.switch("evaluation")
-            row = self._row(next_mark, next_cpu, last=ended or broken)
+            row = self._row(next_mark, next_cpu, last=ended or bool(broken))
             clocks.switch("output")
             yield row
-            trouble = f"the objective became {objective}" if broken else self._insane(row)
+            trouble = f"{broken[0]} became {info[broken[0]]}" if broken else self._insane(row)
             if trouble:
                 raise Diverged(f"{trouble} after {ledger.samples:,} samples with {self._tunables()}")
             next_mark = self.marks.after(ledger.samples)
             if next_cpu < math.inf:
                 next_cpu = self.cpu_marks.after(clocks.cpu())
 
-    def _step(self) -> float:
-        """Present a batch, take one step, and return the objective that it reports (0 if none)."""
-        x, index = self._batch()
+    def _step(self) -> dict[str, float]:
+        """Present a batch, take one step, and return the numbers that it reports."""
+        batch = self._batch()
         samples = self.ledger.samples
         try:
-            info = self.algorithm.step(self.state, Batch(x, index))._asdict()
+            reported = self.algorithm.step(self.state, batch)._asdict()
+            info = {name: float(value) for name, value in reported.items()}
         except Exception as error:  # an algorithm may fail in any way
             raise RunFailed(f"algorithm {self.spec.algorithm.name!r} raised {type(error).__name__}: {error}") from error
         self.updates.look()
         self.idle_steps = 0 if self.ledger.samples > samples else self.idle_steps + 1
-        self.ledger.datapoints += len(index)
+        self.ledger.datapoints += len(batch.index)
         self.info_steps += 1
         for name, value in info.items():
-            self.info[name] = self.info.get(name, 0.0) + float(value)
-        return float(info.get("objective", 0.0))
+            self.info[name] = self.info.get(name, 0.0) + value
+        return info
 
-    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        n = self.facts.n_train
+    def _batch(self) -> Batch:
         if self.batch_size is None:
-            index = torch.arange(n)
-        else:
-            index = torch.randint(n, (self.batch_size,), generator=self.order_rng)
-        return self.dataset.rows("train", index, self.binarise_rng), index
+            return self.dataset.full_batch(self.binarise_rng)
+        index = torch.randint(self.facts.n_train, (self.batch_size,), generator=self.order_rng)
+        return self.dataset.batch(index, self.binarise_rng)
 
     def _row(self, mark: float, cpu_mark: float, *, last: bool) -> Row:
         """Return the row of this moment: what was spent, what the steps since the last mark reported, and every estimate."""
@@ -189,27 +235,24 @@ class Training:
             "estimates": [estimate.row() for estimate in self._estimates(last)],
         }
 
+    def _applies(self, judge: EstimatorSpec) -> bool:
+        """Say whether an estimator can judge this run; only a lower bound may be left out, the rest was asked for."""
+        skip = judge.plugin("estimators").module.skip
+        reason = skip(judge.config("estimators"), self.model, self.recognition)
+        if reason and judge.name != "lower-bound":
+            raise BadInput(f"--marginal {judge.name} cannot judge this run: {reason}")
+        return reason is None
+
     def _estimates(self, last: bool) -> Iterator[Estimate]:
-        """Apply every estimator that applies to both splits, on the curve's points and at the end on the final points too."""
-        ask = self.spec.evaluation
-        splits: tuple[Split, ...] = ("train", "test")
-        for name, estimator, config in self.estimators:
-            if estimator.skip(self.model, self.recognition):
-                continue
-            for split in splits:
+        """Apply every estimator to both splits, on the curve's points and at the end on the final points too."""
+        for judge in self.judges:
+            for split in ("train", "test"):
                 n = len(getattr(self.dataset, split))
-                for points in sorted({min(ask.points, n), min(ask.final_points, n)} if last else {min(ask.points, n)}):
+                for points in sorted({min(judge.points, n)} | ({min(judge.final_points, n)} if last else set())):
                     yield evaluate(
-                        name,
-                        estimator,
-                        config,
-                        self.model,
-                        self.recognition,
-                        self.dataset,
-                        split,
-                        points,
-                        self.spec.seed,
-                    )
+                        judge.name, judge.plugin("estimators").module, judge.config("estimators"),
+                        self.model, self.recognition, self.dataset, split, points, self.spec.seed,
+                    )  # fmt: skip
 
     def _insane(self, row: Row) -> str | None:
         """Say what is wrong with the row's estimates, if one is beyond any sane value."""
@@ -239,10 +282,7 @@ class Training:
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Continue where `checkpoint` was taken."""
-        with torch.no_grad():
-            self.model.params.flat.copy_(checkpoint["theta"])
-            if self.recognition is not None:
-                self.recognition.params.flat.copy_(checkpoint["phi"])
+        self.subject.load(checkpoint)
         self.state = restore(self.state, checkpoint["algorithm"])
         self.order_rng.set_state(checkpoint["rng"]["minibatch order"])
         self.binarise_rng.set_state(checkpoint["rng"]["binarisation"])
@@ -251,14 +291,3 @@ class Training:
         self.clocks.resume(checkpoint["seconds"])
         self.info, self.info_steps = dict(checkpoint["info"]), checkpoint["info_steps"]
         self.updates.look(count=False)
-
-
-def incompatible(algorithm: Any, problem: Problem) -> str | None:
-    """Return why an algorithm cannot work on a problem, from its traits and then in its own words; None if it can."""
-    traits = algorithm.TRAITS
-    if problem.model.latents.kind not in traits.latents:
-        return f"the model's latents are {problem.model.latents.kind}, and it infers {' or '.join(traits.latents)} ones"
-    if traits.recognition and problem.recognition is None:
-        return "it needs a recognition model, and this model has none"
-    skip: Callable[[Problem], str | None] | None = getattr(algorithm, "skip", None)
-    return skip(problem) if skip else None

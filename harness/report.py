@@ -10,6 +10,7 @@ from rich.table import Table
 
 from harness import registry
 from harness.errors import BadInput
+from harness.judge import Certificate
 from harness.progress import quantity
 from harness.store import Record, Run, Store
 
@@ -51,6 +52,7 @@ def run_row(run: Run) -> dict[str, Any]:
         return {"run": run.id, "status": "unreadable", "reason": str(error)}
     spec = record.spec
     bounds = {e["split"]: e for e in final(record) if e["estimator"] == "lower-bound"}
+    marginals = {e["split"]: e for e in final(record) if e["estimator"] != "lower-bound"}
     return {
         "run": run.id,
         "group": run.path.parent.name,
@@ -65,6 +67,9 @@ def run_row(run: Run) -> dict[str, Any]:
         "cpu_seconds": record.ledger.get("cpu_seconds", 0.0),
         "train": bounds["train"]["mean"] if "train" in bounds else None,
         "test": bounds["test"]["mean"] if "test" in bounds else None,
+        "marginal": marginals["test"]["estimator"] if "test" in marginals else None,
+        "marginal_train": marginals["train"]["mean"] if "train" in marginals else None,
+        "marginal_test": marginals["test"]["mean"] if "test" in marginals else None,
     }
 
 
@@ -76,18 +81,31 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
     table = []
     for row in rows:
         if row["status"] == "unreadable":
-            table.append((row["run"], "unreadable", "", "", "", "", ""))
+            table.append((row["run"], "unreadable", *[""] * 7))
             continue
-        bound = [f"{row[split]:.2f}" if row[split] is not None else "" for split in ("train", "test")]
+        figures = ("train", "test", "marginal_train", "marginal_test")
+        bound = [f"{row[figure]:.2f}" if row[figure] is not None else "" for figure in figures]
         seconds = f"{row['cpu_seconds']:.1f}"
         table.append((row["run"], row["status"], row["group"], quantity(row["samples"]), seconds, *bound))
-    print_table(("run", "status", "group", "samples", "CPU s", "train bound", "test bound"), table)
+    heads = [
+        "run",
+        "status",
+        "group",
+        "samples",
+        "CPU s",
+        "train bound",
+        "test bound",
+        "train log p(x)",
+        "test log p(x)",
+    ]
+    used = [i for i in range(len(heads)) if i < 7 or any(line[i] for line in table)]
+    print_table([heads[i] for i in used], [[line[i] for i in used] for line in table])
     for row in rows:
         if row["status"] == "unreadable":
             print(f"harness: {row['reason']}", file=sys.stderr)
 
 
-def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]]) -> None:
+def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> None:
     """Print all about one run: specification, spending, estimates, and a line a mark."""
     spec = record.spec
     plugins = [
@@ -103,24 +121,44 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]]) -> None:
     print_table(("spent", ""), [(name, quantity(value)) for name, value in record.ledger.items()])
     print()
     print_estimates(record.summary)
+    if rows and not _has_bound(record):
+        print(_no_bound(record))
+    if evaluations:
+        print("\nestimated after training, in order of time")
+        print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
     if rows:
-        print("\nat every mark (nats per datapoint, higher is better)")
+        print(
+            "\nat every mark (nats per datapoint, higher is better), and what steps reported on average since the last"
+        )
         heads = list(dict.fromkeys(f"{e['estimator']} {e['split']}" for row in rows for e in row["estimates"]))
+        names = list(rows[-1]["info"])
         table = []
         for row in rows:
             curve = {f"{e['estimator']} {e['split']}": estimate_text(e) for e in reversed(row["estimates"])}
             counters = (f"{row['ledger']['samples']:,}", f"{row['ledger']['cpu_seconds']:.1f}")
-            table.append((*counters, *(curve.get(head, "") for head in heads)))
-        print_table(("samples", "CPU s", *heads), table)
+            info = (f"{row['info'][name]:.4g}" if name in row["info"] else "" for name in names)
+            table.append((*counters, *(curve.get(head, "") for head in heads), *info))
+        print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
 
 
-def print_estimates(estimates: Sequence[dict[str, Any]]) -> None:
-    """Print estimates with both standard errors and the direction of their bias."""
+def _has_bound(record: Record) -> bool:
+    return any(estimate["estimator"] == "lower-bound" for estimate in record.summary)
+
+
+def _no_bound(record: Record) -> str:
+    return (
+        f"no lower bound: algorithm {record.spec['algorithm']['name']!r} trains no recognition model; see `harness evaluate` for "
+        "its likelihood"
+    )
+
+
+def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] = ()) -> None:
+    """Print estimates with both standard errors, the direction of their bias and diagnostics; and the training they had."""
     if not estimates:
-        print("no estimates yet, or none that applies to this algorithm and model")
+        print("no estimates")
         return
     rows = [
-        (
+        [
             e["estimator"],
             e["split"],
             f"{e['points']:,}",
@@ -128,10 +166,34 @@ def print_estimates(estimates: Sequence[dict[str, Any]]) -> None:
             f"{e['se_points']:.2f}",
             f"{e['se_estimator']:.3f}",
             e["direction"],
-        )
+            ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in e["diagnostics"].items()),
+        ]
         for e in estimates
     ]
-    print_table(("estimate", "split", "points", "nats", "± points", "± estimator", "bias"), rows)
+    columns = ["estimate", "split", "points", "nats", "± points", "± estimator", "bias", "mean over points of"]
+    if samples:
+        columns.append("samples")
+        rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
+    print_table(columns, rows)
+
+
+def print_certificate(certificate: Certificate) -> None:
+    """Print the sandwich, what the run reports beside it, and the verdict."""
+    print_estimates([estimate.row() for estimate in certificate.estimates])
+    gap = f"{certificate.gap:.3f} ± {certificate.gap_error:.3f}"
+    print(f"\nsandwich on simulated points: {gap} nats between lower and upper bound")
+    limit = certificate.tolerance
+    if certificate.disagreement is not None:
+        name, excess = certificate.disagreement
+        print(f"on test points {name} differs from ais by {excess:.3f} nats beyond twice the error")
+    if certificate.trustworthy:
+        print(f"trustworthy: nothing is off by more than {limit:g} nats")
+    elif not certificate.closed:
+        print(
+            f"not trustworthy: the gap and twice its error exceed {limit:g} nats; use more --distributions or --chains"
+        )
+    else:
+        print(f"not trustworthy: the run's own estimate is off by more than {limit:g} nats")
 
 
 def print_summary(run: Run, record: Record, *, already: bool) -> None:
@@ -139,6 +201,8 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
     print(f"{run.id}: {'was done already' if already else record.status}")
     for e in final(record):
         print(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats")
+    if record.ledger and not _has_bound(record):
+        print(f"  {_no_bound(record)}")
     spent = record.ledger
     excluded = sum(spent[f"{phase}_wall_seconds"] for phase in ("setup", "output"))
     print(

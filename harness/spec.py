@@ -43,18 +43,22 @@ class PluginSpec(_Frozen):
         return self.plugin(kind).module.Config(**self.settings)
 
 
-class Evaluation(_Frozen):
-    """When and on how much a run is evaluated.
+class EstimatorSpec(PluginSpec):
+    """An estimator and all its settings, and on how much it is applied.
 
-    Marks lie at first_mark · 10^(k / marks_per_decade) samples. A curve goes through the same random points of a split at
-    every mark; at the end more of them are evaluated as well.
+    A curve goes through the same random points of a split at every mark; at the end more of them are evaluated as well.
     """
 
-    points: int = pydantic.Field(2000, gt=0, description="points of each split that are evaluated at every mark")
-    final_points: int = pydantic.Field(10_000, gt=0, description="points of each split that are evaluated at the end")
+    points: int = pydantic.Field(gt=0, description="points of each split that are evaluated at every mark")
+    final_points: int = pydantic.Field(gt=0, description="points of each split that are evaluated at the end")
+
+
+class Evaluation(_Frozen):
+    """When a run is evaluated, and by what. Marks lie at first_mark · 10^(k / marks_per_decade) samples."""
+
     first_mark: int = pydantic.Field(10_000, gt=0, description="samples at the first mark")
     marks_per_decade: int = pydantic.Field(10, gt=0, description="marks in every decade of samples")
-    estimators: tuple[PluginSpec, ...] = ()
+    estimators: tuple[EstimatorSpec, ...] = ()
 
 
 class RunSpec(_Frozen):
@@ -95,8 +99,11 @@ def make_spec(
     model: str = "mlp",
     *,
     settings: Mapping[str, Any] | None = None,
+    points: Any = 2000,
+    final_points: Any = 10_000,
+    marginal: str | None = None,
+    marginal_points: Any = 1000,
     evaluation: Mapping[str, Any] | None = None,
-    estimators: tuple[str, ...] = ("lower-bound",),
     **rest: Any,
 ) -> RunSpec:
     """Return the specification of a run, with every default filled in.
@@ -105,9 +112,13 @@ def make_spec(
         algorithm: name or path of a plugin, as are dataset and model.
         dataset: see algorithm.
         model: see algorithm.
-        settings: of any of the three, by name; `algo.name`, `model.name` or `dataset.name` where two have the same.
-        evaluation: fields of `Evaluation`.
-        estimators: what is evaluated at the marks.
+        settings: of any of these and of the marginal estimator, by name; `algo.name`, `model.name`, `dataset.name` or
+            `marginal.name` where two have the same.
+        points: points of each split on which the lower bound is evaluated at every mark.
+        final_points: the same at the end.
+        marginal: an estimator of log p(x) that is also applied at the marks.
+        marginal_points: points of each split for that.
+        evaluation: first_mark and marks_per_decade.
         rest: n_train, seed, threads.
 
     Raises:
@@ -118,20 +129,14 @@ def make_spec(
         "model": registry.get("models", model),
         "dataset": registry.get("datasets", dataset),
     }
+    if marginal is not None:
+        chosen["marginal"] = registry.get("estimators", marginal)
     shares = _share_out(settings or {}, chosen)
-    specs = {
-        part: PluginSpec(
-            name=plugin.name,
-            settings=validated(plugin.module.Config, shares[part], f"of {plugin.kind[:-1]} {plugin.name!r}"),
-            file=plugin.file,
-            sha256=plugin.sha256,
-        )
-        for part, plugin in chosen.items()
-    }
-    judges = []
-    for name in estimators:
-        judge = registry.get("estimators", name)
-        judges.append({"name": judge.name, "settings": judge.module.Config().model_dump(mode="json")})
+    specs = {part: _plugin_spec(plugin, shares[part]) for part, plugin in chosen.items()}
+    bound = _plugin_spec(registry.get("estimators", "lower-bound"), {})
+    judges = [{**bound, "points": points, "final_points": final_points}]
+    if marginal is not None:
+        judges.append({**specs["marginal"], "points": marginal_points, "final_points": marginal_points})
     frame = {
         "algorithm": specs["algo"],
         "model": specs["model"],
@@ -143,6 +148,13 @@ def make_spec(
         return RunSpec.model_validate(frame)
     except pydantic.ValidationError as error:
         raise BadInput(_sentence(error, "of the run")) from None
+
+
+def _plugin_spec(plugin: registry.Plugin, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `PluginSpec` as plain data, its settings validated and complete."""
+    whose = f"of {plugin.kind[:-1]} {plugin.name!r}"
+    complete = validated(plugin.module.Config, settings, whose)
+    return {"name": plugin.name, "settings": complete, "file": plugin.file, "sha256": plugin.sha256}
 
 
 def validated(config: type[pydantic.BaseModel], settings: Mapping[str, Any], whose: str) -> dict[str, Any]:
@@ -173,6 +185,26 @@ def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str
     return Budget(**limits)
 
 
+def parse_count(option: str, text: str) -> int:
+    """Return the whole number above 0 that was given in words; BadInput otherwise."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 1 and value == int(value)):
+        raise BadInput(f"{option} is {text!r}: give a whole number from 1")
+    return int(value)
+
+
+def estimator_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an estimator's settings, complete, from those given by name; BadInput as `make_spec` raises it."""
+    plugin = registry.get("estimators", name)
+    complete: dict[str, Any] = _plugin_spec(plugin, _share_out(settings, {"estimator": plugin})["estimator"])[
+        "settings"
+    ]
+    return complete
+
+
 def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin]) -> dict[str, dict[str, Any]]:
     """Give each setting to the one plugin that has it."""
     fields = {part: set(plugin.module.Config.model_fields) for part, plugin in chosen.items()}
@@ -187,13 +219,15 @@ def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin
             where = " and ".join(f"{plugin.kind[:-1]} {plugin.name!r}" for plugin in chosen.values())
             raise BadInput(
                 f"there is no setting --{given}{suggestion(given, options)}: the settings of {where} are {shown}; "
-                "see `harness algos`, `harness models` and `harness datasets`, and `harness run --help` for the rest"
+                "see `harness algos`, `harness models`, `harness datasets` and `harness estimators`"
             )
         if len(owners) > 1:
             raise BadInput(
                 f"--{given} is a setting of {' and '.join(owners)}: say --{owners[0]}.{given} or --{owners[1]}.{given}"
             )
         shares[owners[0]][name] = value
+        if value is True and chosen[owners[0]].module.Config.model_fields[name].annotation is not bool:
+            raise BadInput(f"--{given} needs a value: settings are given as --name value; see `harness run --help`")
     return shares
 
 

@@ -3,6 +3,7 @@
     <root>/<group>/<run id>/run.json        specification, status, ledger, provenance, summary
                             trace.jsonl     a row a mark, append-only
                             checkpoint.pt   all that the next step depends on (local only)
+                            evaluations.jsonl   a row an estimate made after training
                             owner.lock      held by the process that is writing; the lock dies with it
 
 run.json and the checkpoint are replaced whole. A checkpoint knows how long the trace was when it was taken, so resuming cuts off
@@ -200,6 +201,25 @@ class Run:
             )
         return [from_json(line) for line in content.decode().splitlines()]
 
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return what was estimated after training, in order of time: each with `ledger`, the training it had, and `estimate`.
+
+        Raises:
+            BadInput: a row was edited or damaged.
+        """
+        path = self.path / "evaluations.jsonl"
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else [], 1):
+            try:
+                row = from_json(line)
+                sound = row.pop("checksum") == _checksum(row)
+            except (ValueError, KeyError, AttributeError, TypeError):
+                sound = False
+            if not sound:
+                raise BadInput(f"line {number} of {path} was edited or damaged: delete that line")
+            rows.append(row)
+        return rows
+
     def checkpoint(self) -> dict[str, Any] | None:
         """Return the checkpoint, or None if there is none.
 
@@ -271,6 +291,20 @@ class Run:
             file.flush()
             os.fsync(file.fileno())
         self._enter_trace(record)
+
+    def append_evaluation(self, row: dict[str, Any]) -> None:
+        """Append a row to evaluations.jsonl, which is open to any process: each row is one write and has its own checksum."""
+        line = to_json({**row, "checksum": _checksum(row)}).encode() + b"\n"
+        try:
+            handle = os.open(self.path / "evaluations.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise BadInput(f"{str(self.path)!r} cannot be written ({error.strerror}): make it writable") from error
+        try:
+            if os.write(handle, line) != len(line):
+                raise OSError(f"short write to {self.path / 'evaluations.jsonl'}")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
     def save(self, record: Record, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, bound to the trace as it is now, and then run.json."""

@@ -45,7 +45,7 @@ def stored(
 
 
 def test_curves_are_the_stored_numbers_over_the_curve_points() -> None:
-    data = trace.frame([stored()], "samples")
+    data = trace.frame([stored()], "samples", "lower-bound")
     test = data[data["split"] == "test"]
     assert test["nats"].tolist() == [-540.0, -150.0, -120.0]
     assert test["x"].tolist() == [1e4, 1e5, 1e6]
@@ -94,10 +94,10 @@ def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
 
 def test_runs_without_a_bound_are_refused_by_name() -> None:
     record, _ = stored()
-    with pytest.raises(BadInput, match="no lower bound to draw in aevb-s0-done"):
+    with pytest.raises(BadInput, match="no lower-bound to draw in aevb-s0-done"):
         trace.draw([(record, [{"ledger": dict.fromkeys(COUNTERS, 1.0), "estimates": []}])])
 
 
 def test_every_counter_can_be_the_x_axis(harness: Harness) -> None:
     for counter in COUNTERS:
-        assert not trace.frame([stored()], counter).empty
+        assert not trace.frame([stored()], counter, "lower-bound").empty

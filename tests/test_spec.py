@@ -10,14 +10,16 @@ from harness.spec import RunSpec, make_spec, parse_budget
 def test_defaults_are_the_papers() -> None:
     found = make_spec("aevb")
     assert found.algorithm.settings == {"lr": 0.02, "batch_size": 100, "n_samples": 1, "estimator": "B", "warmup": 100}
-    assert found.model.settings == {"nz": 20, "hidden": 500, "init_sd": 0.01, "prior_sd": 1.0}
+    assert found.model.settings == {
+        "nz": 20, "hidden": 500, "decoder": "auto", "gaussian_mean": "sigmoid", "init_sd": 0.01, "prior_sd": 1.0,
+    }  # fmt: skip
     assert found.dataset.settings == {"binarize": "none"}
     assert [e.name for e in found.evaluation.estimators] == ["lower-bound"]
 
 
 def test_id_is_readable_and_stable() -> None:
     """The digest names stored runs: if this changes, every stored run is orphaned."""
-    assert make_spec("aevb", settings={"nz": 20}).run_id == "aevb-mnist-nz20-s0-3ed8b9d1"
+    assert make_spec("aevb", settings={"nz": 20}).run_id == "aevb-mnist-nz20-s0-6dced523"
     assert make_spec("aevb", settings={"nz": "3"}, n_train=1000, seed=7).run_id.startswith("aevb-mnist-nz3-n1000-s7-")
 
 
@@ -36,7 +38,7 @@ def test_what_decides_the_result_changes_the_id_and_nothing_else_does(tmp_path) 
         {"seed": 1},
         {"n_train": 1000},
         {"threads": 2},
-        {"evaluation": {"points": 10}},
+        {"points": 10},
     ):
         assert make_spec("aevb", **other).digest != base.digest
     source = Path(tiny.__file__).read_text()

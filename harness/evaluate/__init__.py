@@ -6,15 +6,21 @@ evaluation are those of a shorter one.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from harness.data import Dataset, Split
+from harness.api import PerPoint
+from harness.data import Dataset
 from harness.rng import Streams
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
+
+Split = Literal["train", "valid", "test", "simulated"]
+"""Where points come from: a split of the dataset, or the model itself."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,12 @@ class Estimate:
         estimator: its name.
         settings: its settings.
         direction: on which side of log p(x) it lies in expectation: "lower", "upper" or "exact".
-        split: "train" or "test".
+        split: where the points come from.
         points: how many points it is a mean over.
         mean: the mean; higher is better.
         se_points: standard error of the mean over the choice of points.
         se_estimator: standard error of the mean over the estimator's own noise.
+        diagnostics: means over points of what the estimator tells of itself, such as effective sample size or acceptance.
     """
 
     estimator: str
@@ -40,13 +47,13 @@ class Estimate:
     mean: float
     se_points: float
     se_estimator: float
+    diagnostics: dict[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """Return it as a plain dict."""
         return asdict(self)
 
 
-@torch.no_grad()
 def evaluate(
     name: str,
     estimator: Any,
@@ -67,21 +74,12 @@ def evaluate(
         model: the generative model, not metered.
         recognition: the recognition model, or None.
         dataset: where the points come from.
-        split: "train" or "test".
+        split: "train", "valid" or "test" of the dataset, or "simulated": points drawn from the model.
         points: how many.
         seed: of the run; fixes the estimator's noise. The choice of points and their binarisation are the same for all seeds.
     """
-    streams, common = Streams(seed), Streams(0)
-    noise, binarisation = streams(f"evaluation noise {split}"), common(f"evaluation binarisation {split}")
-    order = torch.randperm(len(getattr(dataset, split)), generator=common(f"evaluation points {split}"))
-    values, variances = [], []
-    for index in order[:points].split(CHUNK):
-        x = dataset.rows(split, index, binarisation)
-        value, variance = estimator.estimate(model, recognition, x, config, noise)
-        values.append(value.double())
-        variances.append(variance.double())
-    value, variance = torch.cat(values), torch.cat(variances)
-    n = len(value)
+    each = evaluate_points(estimator, config, model, recognition, dataset, split, points, seed)
+    value, n = each.value.double(), len(each.value)
     return Estimate(
         estimator=name,
         settings=config.model_dump(mode="json"),
@@ -90,5 +88,39 @@ def evaluate(
         points=n,
         mean=value.mean().item(),
         se_points=value.std().item() / math.sqrt(n) if n > 1 else math.nan,
-        se_estimator=math.sqrt(variance.mean().item() / n),
+        se_estimator=math.sqrt(each.variance.double().mean().item() / n),
+        diagnostics={key: numbers.double().mean().item() for key, numbers in each.diagnostics.items()},
     )
+
+
+@torch.no_grad()
+def evaluate_points(
+    estimator: Any,
+    config: Any,
+    model: Any,
+    recognition: Any,
+    dataset: Dataset,
+    split: Split,
+    points: int,
+    seed: int,
+) -> PerPoint:
+    """Return what `evaluate` averages, for each point; see there."""
+    noise = Streams(seed)(f"evaluation noise {split}")
+    found = []
+    for x, z in _simulated(model, points) if split == "simulated" else _chosen(dataset, split, points):
+        latents = {"z": z} if getattr(estimator, "SIMULATED", False) else {}
+        found.append(estimator.estimate(model, recognition, x, config, noise, **latents))
+    return PerPoint.joined(found)
+
+
+def _chosen(dataset: Dataset, split: Any, points: int) -> Iterator[tuple[Tensor, None]]:
+    common = Streams(0)
+    binarisation = common(f"evaluation binarisation {split}")
+    order = torch.randperm(len(getattr(dataset, split)), generator=common(f"evaluation points {split}"))
+    for index in order[:points].split(CHUNK):
+        yield dataset.rows(split, index, binarisation), None
+
+
+def _simulated(model: Any, points: int) -> Iterator[tuple[Tensor, Tensor]]:
+    x, z = model.sample(points, Streams(0)("simulated points"))
+    yield from zip(x.split(CHUNK), z.split(CHUNK), strict=True)

@@ -19,19 +19,19 @@ class Config(api.Config):
     n_samples: int = api.setting(2, "samples of z a point; two or more tell the estimate's own noise", gt=1)
 
 
-def skip(model: api.GenerativeModel, recognition: api.Recognition | None) -> str | None:
+def skip(config: Config, model: api.GenerativeModel, recognition: api.Recognition | None) -> str | None:
     """Refuse models without a recognition model."""
-    return None if recognition is not None else "there is no recognition model to bound log p(x) with"
+    return None if recognition is not None else "no recognition model was trained to bound log p(x) with"
 
 
 def estimate(
     model: api.GenerativeModel, recognition: Any, x: Tensor, config: Config, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return each point's bound (B,) and the variance of that value over the samples drawn (B,)."""
+) -> api.PerPoint:
+    """Return each point's bound, and the variance of that value over the samples drawn."""
     posterior = recognition.posterior(x)
     z = posterior.sample(config.n_samples, rng)  # (S, B, Z)
     if recognition.analytic_kl:
         draws = model.log_p_x_given_z(x, z) - posterior.kl()  # (S, B)
     else:
         draws = model.log_p_xz(x, z) - posterior.log_prob(z)
-    return draws.mean(0), draws.var(0) / config.n_samples
+    return api.PerPoint(draws.mean(0), draws.var(0) / config.n_samples)

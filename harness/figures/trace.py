@@ -1,4 +1,4 @@
-"""Bounds against what was spent, for one run or several: train dashed, test solid, a colour a run."""
+"""An estimate at the marks against what was spent, for one run or several: train dashed, test solid, a colour a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
 Stored = tuple[Record, Sequence[dict[str, Any]]]
 
 
-def frame(runs: Sequence[Stored], counter: str, estimator: str = "lower-bound") -> pd.DataFrame:
+def frame(runs: Sequence[Stored], counter: str, estimator: str) -> pd.DataFrame:
     """Return a tidy table of the curves: run, label, split, x, nats, error (standard error over points and noise).
 
     Of each row the estimate over the curve's points is taken, not the one over more points at the end; a bound that is not
@@ -75,23 +75,28 @@ def _facts(record: Record) -> dict[str, Any]:
     return facts | {"N": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
 
 
-def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log") -> Figure:
+def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log", estimator: str | None = None) -> Figure:
     """Return the figure.
 
     Args:
         runs: records with their rows.
         counter: what is on the x axis, one of the ledger's counters.
         scale: "log" or "linear".
+        estimator: whose estimates to draw; if None the lower bound, or what the runs have where none has a bound.
 
     Raises:
         BadInput: an unknown counter or scale, or nothing to draw.
     """
     if scale not in ("log", "linear"):
         raise BadInput(f"--scale is {scale!r}: choose log or linear")
-    data = frame(runs, counter)
+    there = dict.fromkeys(e["estimator"] for _, rows in runs for row in rows for e in row["estimates"])
+    if estimator is None:
+        estimator = "lower-bound" if "lower-bound" in there or not there else next(iter(there))
+    data = frame(runs, counter, estimator)
     if data.empty:
         reasons = ", ".join(f"{record.run} ({record.status}, {len(rows)} rows)" for record, rows in runs)
-        raise BadInput(f"there is no lower bound to draw in {reasons}: see `harness show RUN`")
+        choices = f": --y can be {' or '.join(there)}" if there else ": see `harness show RUN`"
+        raise BadInput(f"there is no {estimator} to draw in {reasons}{choices}")
     with sns.axes_style("ticks"), mpl.rc_context({"svg.hashsalt": "harness", "axes.grid": True, "grid.alpha": 0.35}):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         axes = figure.subplots()
@@ -113,7 +118,8 @@ def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log") -
         axes.set_xscale(scale)
         axes.set_ylim(*_limits(data["nats"]))
         axes.set_xlabel(LABELS.get(counter, counter.replace("_", " ")))
-        axes.set_ylabel("lower bound on log p(x), nats per datapoint")
+        what = "lower bound on log p(x)" if estimator == "lower-bound" else f"log p(x) by {estimator}"
+        axes.set_ylabel(f"{what}, nats per datapoint")
         if scale == "linear":
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         handles, texts = axes.get_legend_handles_labels()
@@ -121,9 +127,14 @@ def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log") -
         names = [t if t not in DASHES else f"{t} set" for _, t in kept]
         axes.legend([h for h, _ in kept], names, loc="lower right", frameon=True, framealpha=0.9, fontsize="small")
         axes.set_title(_title(runs), fontsize="medium", loc="left")
+        without = [
+            label for (record, _), label in zip(runs, labels([r for r, _ in runs]), strict=True)
+            if not (data["run"] == record.run).any()
+        ]  # fmt: skip
         points = sorted(data.groupby("split")["points"].max().items(), reverse=True)
         figure.text(
-            1.0, -0.01, "bands: ± one standard error of the mean over " + " and ".join(f"{n:,} {s} points" for s, n in points),
+            1.0, -0.01, "bands: ± one standard error of the mean over " + " and ".join(f"{n:,} {s} points" for s, n in points)
+            + (f"; no {estimator}: {', '.join(without)}" if without else ""),
             ha="right", va="top", fontsize="x-small", color="0.35",
         )  # fmt: skip
         sns.despine(figure)

@@ -38,7 +38,7 @@ def aevb_products(batch: int, dim: int, hidden: int, nz: int) -> Callable[[], No
     return products
 
 
-def in_turn(work: Callable[[], object], floor: Callable[[], object], rounds: int = 40, calls: int = 20) -> float:
+def in_turn(work: Callable[[], object], floor: Callable[[], object], rounds: int = 20, calls: int = 10) -> float:
     """Time both, `calls` at a time in turn, and return the median ratio of neighbouring times."""
 
     def seconds(run: Callable[[], object]) -> float:

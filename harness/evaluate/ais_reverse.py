@@ -1,0 +1,55 @@
+"""Reverse annealed importance sampling on data simulated from the model: an upper bound, the other half of the sandwich.
+
+Roger Grosse, Zoubin Ghahramani and Ryan Adams, "Sandwiching the marginal likelihood using bidirectional Monte Carlo" (2015),
+arXiv 1511.02543. For a point drawn from the model, the latents that it was drawn with are an exact sample of its posterior;
+chains from there to the prior have weights whose mean is unbiased for 1 / p(x), so minus its logarithm lies above log p(x).
+"""
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import api
+
+DIRECTION = "upper"
+SIMULATED = True
+
+
+class Config(api.Config):
+    """Settings of the estimate."""
+
+    distributions: int = api.setting(1000, "intermediate distributions, spaced through a sigmoid", gt=1)
+    chains: int = api.setting(16, "chains a point", gt=0)
+    leapfrog: int = api.setting(3, "leapfrog steps of an HMC move", gt=0)
+    accept: float = api.setting(0.8, "acceptance rate that a pilot tunes the step sizes to", gt=0, lt=1)
+
+
+def skip(config: Config, model: Any, recognition: Any) -> str | None:
+    """Refuse what HMC cannot sample."""
+    if model.latents.kind != "continuous":
+        return f"HMC moves continuous latents, and the model's are {model.latents.kind}"
+    return None
+
+
+def estimate(
+    model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator, *, z: Tensor
+) -> api.PerPoint:
+    """Return each point's bound; its variance by the delta method; effective sample size and acceptance rate."""
+    n = api.ais.points_at_a_time(config.chains, x.shape[1])
+    found = [_estimate(model, some, its_z, config, rng) for some, its_z in zip(x.split(n), z.split(n), strict=True)]
+    return api.PerPoint.joined(found)
+
+
+def _estimate(model: Any, x: Tensor, z: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+    path = api.ais.Path(
+        api.hmc.target(model.log_p_z, model.params),
+        api.hmc.target(functools.partial(model.log_p_xz, x), model.params),
+    )
+    betas = api.ais.sigmoid_schedule(config.distributions).flip(0)
+    begin = z.expand(max(config.chains, api.ais.PILOT_CHAINS), -1, -1)  # (S, B, Z)
+    steps = api.ais.pilot(path, begin, betas, config.leapfrog, rng, config.accept)
+    outcome = api.ais.anneal(path, begin[: config.chains], betas, steps, config.leapfrog, rng)
+    value, variance, diagnostics = api.ais.summarise(outcome)
+    return api.PerPoint(-value, variance, diagnostics)

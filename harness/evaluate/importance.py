@@ -1,0 +1,68 @@
+"""Importance-weighted bound: log of the mean of K weights p(x, z) / q(z|x), tighter with every K.
+
+Yuri Burda, Roger Grosse and Ruslan Salakhutdinov, "Importance weighted autoencoders" (2016), arXiv 1509.00519, eq. (8). The mean
+of weights is unbiased for p(x), so its logarithm lies below log p(x) in expectation.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from harness import api
+
+DIRECTION = "lower"
+
+
+class Config(api.Config):
+    """Settings of the estimate."""
+
+    K: int = api.setting(5000, "samples a point", gt=1)
+    proposal: Literal["auto", "encoder", "gaussian", "posterior"] = api.setting(
+        "auto",
+        "encoder; gaussian: fitted to HMC samples of the posterior; posterior: the closed form; "
+        "auto: encoder where one was trained, else gaussian",
+    )
+    fit: int = api.setting(100, "HMC samples that a Gaussian proposal is fitted to", gt=3)
+    burn_in: int = api.setting(50, "HMC moves before those", gt=1)
+    leapfrog: int = api.setting(4, "leapfrog steps of an HMC move", gt=0)
+
+
+def _proposal(config: Config, recognition: Any) -> str:
+    return config.proposal if config.proposal != "auto" else "gaussian" if recognition is None else "encoder"
+
+
+def skip(config: Config, model: Any, recognition: Any) -> str | None:
+    """Refuse a proposal that this model has not."""
+    proposal = _proposal(config, recognition)
+    if proposal == "encoder" and recognition is None:
+        return "no recognition model was trained to propose with: use --proposal gaussian"
+    if proposal == "posterior" and not hasattr(model, "posterior"):
+        return "the model's posterior has no closed form: use --proposal encoder or gaussian"
+    if proposal == "gaussian" and model.latents.kind != "continuous":
+        return f"a Gaussian cannot propose {model.latents.kind} latents, and no recognition model was trained"
+    if proposal == "gaussian" and config.fit <= model.latents.total:
+        return f"{config.fit} samples cannot tell a covariance in {model.latents.total} dimensions: use a larger --fit"
+    return None
+
+
+def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+    """Return each point's bound; its variance by the delta method; and the effective sample size (Σ w)² / Σ w²."""
+    proposal = _proposal(config, recognition)
+    if proposal == "gaussian":
+        chains = api.posterior.Chains(model, recognition, x, rng, leapfrog=config.leapfrog, burn_in=config.burn_in)
+        q = api.posterior.Gaussian(chains.sample(config.fit)[0])
+    else:
+        q = recognition.posterior(x) if proposal == "encoder" else model.posterior(x)
+    log_sum = torch.full((len(x),), -math.inf, dtype=torch.float64)  # of the weights
+    log_squares = log_sum.clone()
+    for n in api.posterior.pieces(config.K, len(x)):
+        z = q.sample(n, rng)  # (n, B, Z)
+        log_w = (model.log_p_xz(x, z) - q.log_prob(z)).double()
+        log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
+        log_squares = torch.logaddexp(log_squares, (2 * log_w).logsumexp(0))
+    ess = (2 * log_sum - log_squares).exp()
+    # Var(log of a mean) ≈ Var(w) / (K E[w]²), where E[w²] / E[w]² = K / ESS.
+    variance = (1 / ess - 1 / config.K).clamp(min=0.0)
+    return api.PerPoint(log_sum - math.log(config.K), variance, {"effective_samples": ess})

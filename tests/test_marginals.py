@@ -1,0 +1,221 @@
+"""Estimators of log p(x) against closed forms, quadrature and each other. Seeds are fixed; error rates are stated."""
+
+import functools
+import itertools
+import math
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import api
+from harness.data import Dataset
+from harness.evaluate import (
+    ais,
+    ais_reverse,
+    evaluate,
+    evaluate_points,
+    exact,
+    hmc_density,
+    importance,
+    lower_bound,
+    quadrature,
+)
+from harness.inference import posterior
+from harness.ledger import Budget
+from harness.loop import Training
+from harness.models import linear_gaussian as lg
+from harness.models import mlp
+from harness.spec import make_spec
+
+
+@functools.cache
+def linear(nz: int, points: int = 100) -> tuple[lg.LinearGaussian, Tensor, Tensor, Tensor]:
+    """A linear-Gaussian model of 20 dimensions, points simulated from it with their latents, and their exact log p(x)."""
+    config = lg.Config(nz=nz, init_sd=0.5)
+    model, _ = lg.build(config, api.DataFacts("real", 20, 100), api.Streams(5), torch.float64)
+    x, z = model.sample(points, api.Streams(5)("points"))
+    with torch.no_grad():
+        return model, x, z, model.log_p_x(x)
+
+
+@torch.no_grad()
+def errors(nz: int, estimator: ModuleType, points: int = 100, **settings: Any) -> tuple[Tensor, api.PerPoint]:
+    """An estimator's errors on that model, (B,), and all that it says."""
+    model, x, z, truth = linear(nz)
+    latents = {"z": z[:points]} if estimator is ais_reverse else {}
+    rng = api.Streams(6)("noise")
+    found = estimator.estimate(model, None, x[:points], estimator.Config(**settings), rng, **latents)
+    return found.value.double() - truth[:points], found
+
+
+def test_exact_is_the_closed_form() -> None:
+    assert errors(10, exact)[0].abs().max() == 0.0
+
+
+@pytest.mark.parametrize("nz", [1, 3])
+def test_quadrature_is_exact_on_a_gaussian(nz: int) -> None:
+    error, found = errors(nz, quadrature)
+    assert error.abs().max() < 1e-6
+    assert found.diagnostics["accepted"].min() == 1.0
+
+
+@pytest.mark.parametrize("nz", [3, 10])
+def test_importance_with_the_true_posterior_is_exact(nz: int) -> None:
+    error, found = errors(nz, importance, proposal="posterior", K=20)
+    assert error.abs().max() < 1e-4
+    assert found.diagnostics["effective_samples"].min() > 19.999
+
+
+def test_importance_with_a_fitted_gaussian() -> None:
+    error, found = errors(3, importance, K=2000)  # no encoder: a Gaussian fitted to posterior samples
+    assert abs(error.mean()) < 0.01
+    assert found.diagnostics["effective_samples"].mean() > 1000
+
+
+def test_ais_is_within_a_twentieth_of_a_nat() -> None:
+    error, found = errors(10, ais, distributions=1000, chains=16)
+    print(f"AIS, N_z = 10: mean error {error.mean():+.4f}, mean |error| {error.abs().mean():.4f} nats")
+    assert abs(error.mean()) < 0.05
+    assert found.diagnostics["acceptance"].mean() == pytest.approx(0.8, abs=0.05)
+
+
+def test_reverse_ais_lies_above_and_forward_ais_below() -> None:
+    """With few distributions both are biased, to their own sides, by several standard errors; with more they close in."""
+    gaps = []
+    for distributions in (10, 100):
+        below, above = (errors(10, each, distributions=distributions)[0] for each in (ais, ais_reverse))
+        for error, sign in ((below, -1), (above, 1)):
+            assert sign * error.mean() > -2 * error.std() / 10
+        gaps.append((above.mean() - below.mean()).item())
+    assert gaps[0] > 0.5
+    assert gaps[1] < 0.3 * gaps[0]
+
+
+@pytest.mark.parametrize(("density", "near"), [("gaussian", 0.05), ("kde", 0.1)])
+def test_hmc_density_at_three_latents(density: str, near: float) -> None:
+    """Within 0.05 of the closed form on average with a Gaussian; a kernel density estimate has twice the spread."""
+    error, found = errors(3, hmc_density, density=density)
+    print(f"hmc-density, {density}: mean error {error.mean():+.4f} nats")
+    assert abs(error.mean()) < near
+    assert found.diagnostics["acceptance"].mean() > 0.85
+
+
+def test_kernel_density_and_gaussian_are_densities(rng: torch.Generator) -> None:
+    """They integrate to one: by importance sampling from a wide Gaussian, within 4.5 standard errors."""
+    z = 0.5 * torch.randn(40, 3, 2, generator=rng, dtype=torch.float64) + torch.tensor([1.0, -1.0])
+    wide = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 2.5)
+    draws = 2.5 * torch.randn(20_000, 3, 2, generator=rng, dtype=torch.float64)
+    for density in (posterior.Gaussian(z), posterior.KernelDensity(z)):
+        weights = torch.cat([(density.log_prob(d) - wide.log_prob(d).sum(-1)).exp() for d in draws.split(2000)])
+        assert ((weights.mean(0) - 1) / (weights.std(0) / math.sqrt(len(weights)))).abs().max() < 4.5
+
+
+def test_kernel_density_is_a_mean_of_kernels(rng: torch.Generator) -> None:
+    z = torch.randn(30, 2, 2, generator=rng, dtype=torch.float64)
+    at = torch.randn(1, 2, 2, generator=rng, dtype=torch.float64)
+    covariance = torch.cov(z[:, 0].T) * 30 ** (-2 / 6)
+    kernels = torch.distributions.MultivariateNormal(z[:, 0], covariance).log_prob(at[0, 0])
+    found = posterior.KernelDensity(z).log_prob(at)[0, 0]
+    assert found.item() == pytest.approx((kernels.logsumexp(0) - math.log(30)).item(), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def trained(mnist: Dataset) -> Training:
+    """A decoder of three latents after 300,000 samples of binarised MNIST."""
+    spec = make_spec("aevb", settings={"nz": 3, "hidden": 100, "lr": 0.1, "binarize": "threshold"}, points=100)
+    training = Training(spec)
+    for _ in training.rows(Budget(samples=300_000)):
+        pass
+    return training
+
+
+def test_all_estimators_agree_on_a_trained_decoder(trained: Training) -> None:
+    """100 test digits, and an order within two standard errors of each difference:
+
+    lower bound <= importance with the encoder <= with a fitted Gaussian <= quadrature <= hmc-density.
+    """
+    found: dict[str, api.PerPoint] = {}
+    for name, estimator, settings in (
+        ("lower bound", lower_bound, {"n_samples": 100}),
+        ("encoder", importance, {"K": 5000}),
+        ("importance", importance, {"K": 5000, "proposal": "gaussian"}),
+        ("AIS", ais, {"distributions": 100, "start": "encoder"}),
+        ("quadrature", quadrature, {}),
+        ("hmc-density", hmc_density, {}),
+    ):
+        found[name] = evaluate_points(
+            estimator, estimator.Config(**settings), trained.model, trained.recognition, trained.dataset, "test", 100, 0
+        )
+        told = ", ".join(f"{k} {v.double().mean():.3f}" for k, v in found[name].diagnostics.items())
+        print(f"{name}: {found[name].value.double().mean():.4f} {told}")
+    assert found["quadrature"].diagnostics["moved"].max() < 0.01
+    mean = {name: each.value.double().mean().item() for name, each in found.items()}
+    error = {name: each.variance.double().mean().sqrt().item() / 10 for name, each in found.items()}
+    for name, near in (("importance", 0.15), ("AIS", 0.15), ("hmc-density", 0.3)):
+        assert abs(mean[name] - mean["quadrature"]) < near, name
+    order = ["lower bound", "encoder", "importance", "quadrature", "hmc-density"]
+    for below, above in itertools.pairwise(order):
+        assert mean[below] < mean[above] + 2 * math.hypot(error[below], error[above]), (below, above)
+
+
+def test_ais_from_the_encoder_and_from_the_prior_agree(trained: Training) -> None:
+    """Within 4.5 of their own standard errors; from the encoder few distributions are enough."""
+    judge = functools.partial(
+        evaluate, "ais", ais, model=trained.model, recognition=trained.recognition, dataset=trained.dataset, split="test",
+        points=30, seed=0,
+    )  # fmt: skip
+    encoder = judge(ais.Config(start="encoder", distributions=60))
+    prior = judge(ais.Config(distributions=200))
+    assert abs(encoder.mean - prior.mean) < 4.5 * math.hypot(encoder.se_estimator, prior.se_estimator) + 0.05
+
+
+def test_sandwich_closes_on_simulated_data(trained: Training) -> None:
+    """Forward AIS <= quadrature <= reverse AIS on points drawn from the model, within two standard errors."""
+    judge = functools.partial(
+        evaluate, model=trained.model, recognition=None, dataset=trained.dataset, split="simulated", points=30, seed=0
+    )
+    below = judge("ais", ais, ais.Config(distributions=100))
+    above = judge("ais-reverse", ais_reverse, ais_reverse.Config(distributions=100))
+    between = judge("quadrature", quadrature, quadrature.Config())
+    assert between.diagnostics["accepted"] == 1.0
+    assert below.mean < between.mean + 2 * below.se_estimator
+    assert between.mean < above.mean + 2 * above.se_estimator
+    assert above.mean - below.mean < 0.5
+
+
+def test_mode_is_a_mode(trained: Training, mnist: Dataset) -> None:
+    """The gradient vanishes there, and no draw near it is likelier."""
+    x = (mnist.rows("test", torch.arange(20), torch.Generator()) > 0.5).float()
+    rng = api.Streams(0)("mode")
+    with torch.no_grad():
+        mode, scale = quadrature.mode_and_scale(trained.model, trained.recognition, x, rng)
+        best = trained.model.log_p_xz(x, mode[None])
+        near = mode + 0.3 * torch.einsum("bij,sbj->sbi", scale, torch.randn(200, 20, 3, generator=rng))
+        assert (trained.model.log_p_xz(x, near) < best + 1e-2).all()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "settings", "nz", "reason"),
+    [
+        (hmc_density, {}, 6, "use importance or ais, or insist with --force"),
+        (hmc_density, {"n_samples": 3}, 5, "use a larger --n-samples"),
+        (quadrature, {}, 4, "3 latents at the most, and the model has 4"),
+        (exact, {}, 3, "no closed form"),
+        (importance, {"proposal": "encoder"}, 3, "use --proposal gaussian"),
+        (importance, {"proposal": "posterior"}, 3, "no closed form"),
+        (importance, {"fit": 10}, 20, "use a larger --fit"),
+        (ais, {"start": "encoder"}, 3, "use --start prior"),
+        (lower_bound, {}, 3, "no recognition model"),
+    ],
+)
+def test_refusals_say_why(estimator: ModuleType, settings: dict[str, Any], nz: int, reason: str) -> None:
+    model, _ = mlp.build(mlp.Config(nz=nz, hidden=4), api.DataFacts("binary", 9, 10), api.Streams(0))
+    assert reason in str(estimator.skip(estimator.Config(**settings), model, None))
+
+
+def test_force_insists() -> None:
+    model, _ = mlp.build(mlp.Config(nz=6, hidden=4), api.DataFacts("binary", 9, 10), api.Streams(0))
+    assert hmc_density.skip(hmc_density.Config(force=True), model, None) is None
