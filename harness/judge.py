@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from harness import registry
 from harness.errors import BadInput
-from harness.evaluate import Estimate, Split, evaluate
+from harness.evaluate import Estimate, Split, evaluate, finite
 from harness.loop import Subject, set_threads
 from harness.provenance import code_version
 from harness.spec import RunSpec, validated
@@ -41,6 +41,10 @@ class Trained:
                 "name its own with --data-dir"
             )
         self.subject.load(checkpoint)
+        if not all(map(finite, self.subject.parts)):
+            raise BadInput(
+                f"run {run.id} has parameters that are not finite, so its model is none: see `harness show {run.id}`"
+            )
 
     def estimate(
         self, name: str, split: Split = "test", points: int = 1000, settings: Mapping[str, Any] | None = None

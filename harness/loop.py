@@ -11,7 +11,7 @@ import torch
 from harness.api import DataFacts, Problem, Traits
 from harness.data import Batch, Dataset
 from harness.errors import BadInput, Diverged, RunFailed
-from harness.evaluate import Estimate, evaluate
+from harness.evaluate import Estimate, evaluate, finite
 from harness.ledger import Budget, Clocks, Ledger, Metered, UpdateCounter
 from harness.rng import Streams
 from harness.spec import EstimatorSpec, RunSpec
@@ -92,12 +92,16 @@ class Subject:
             )
         return cls(dataset, facts, model, recognition if trains.recognition else None)
 
+    @property
+    def parts(self) -> list[Any]:
+        """The generative model and, if there is one, the recognition model."""
+        return [self.model] if self.recognition is None else [self.model, self.recognition]
+
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Take over the parameters of a checkpoint."""
         with torch.no_grad():
-            self.model.params.flat.copy_(checkpoint["theta"])
-            if self.recognition is not None:
-                self.recognition.params.flat.copy_(checkpoint["phi"])
+            for part, flat in zip(self.parts, (checkpoint["theta"], checkpoint["phi"]), strict=False):
+                part.params.flat.copy_(flat)
 
 
 def _unsuited(traits: Traits, model: Any, recognition: Any) -> str | None:
@@ -204,6 +208,8 @@ class Training:
             reported = self.algorithm.step(self.state, batch)._asdict()
             info = {name: float(value) for name, value in reported.items()}
         except Exception as error:  # an algorithm may fail in any way
+            if not all(map(finite, self.subject.parts)):
+                return {"parameters": math.nan}
             raise RunFailed(f"algorithm {self.spec.algorithm.name!r} raised {type(error).__name__}: {error}") from error
         self.updates.look()
         self.idle_steps = 0 if self.ledger.samples > samples else self.idle_steps + 1

@@ -130,7 +130,11 @@ def make_spec(
         "dataset": registry.get("datasets", dataset),
     }
     if marginal is not None:
-        chosen["marginal"] = registry.get("estimators", marginal)
+        chosen["marginal"] = judge = registry.get("estimators", marginal)
+        if judge.name == "lower-bound" or getattr(judge.module, "SIMULATED", False):
+            why = "works on simulated points alone" if judge.name != "lower-bound" else "is evaluated anyway"
+            fit = [n for n in registry.names("estimators") if n not in ("lower-bound", "ais-reverse")]
+            raise BadInput(f"--marginal is {judge.name!r}, which {why}: choose one of {', '.join(fit)}")
     shares = _share_out(settings or {}, chosen)
     specs = {part: _plugin_spec(plugin, shares[part]) for part, plugin in chosen.items()}
     bound = _plugin_spec(registry.get("estimators", "lower-bound"), {})

@@ -26,7 +26,7 @@ def test_model(name: str) -> None:
 
 QUICK = {
     "ais": {"distributions": 10},
-    "ais-reverse": {"distributions": 20},
+    "ais-reverse": {"distributions": 30},
     "importance": {
         "K": 200,
         "proposal": "gaussian",

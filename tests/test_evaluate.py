@@ -143,6 +143,30 @@ def test_hmc_density_above_five_latents_is_refused_and_can_be_forced(harness: Ha
     assert len(list(Store(tmp_path / "results").runs())) == 1
 
 
+@pytest.mark.parametrize("name", ["lower-bound", "ais-reverse", "aiz"])
+def test_marginal_must_be_an_estimator_for_data(name: str, harness: Harness, tmp_path: Path) -> None:
+    done = harness("run", "--algo", "aevb", "--dataset", tiny.__file__, "--marginal", name)
+    assert done.code == 2
+    assert "hmc-density" in done.err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("marginal", ["hmc-density", "quadrature", "importance", "ais"])
+def test_a_model_that_is_not_finite_diverges_and_cannot_be_evaluated(
+    marginal: str, harness: Harness, tmp_path: Path
+) -> None:
+    """Whatever the estimator makes of it, the run ends as diverged and keeps its rows."""
+    words = ["--dataset", tiny.__file__, "--nz", 2, "--hidden", 5, "--lr", "1e30", "--init-sd", 3, "--warmup", 0]
+    done = harness("run", "--algo", "mcem", *words, "--marginal", marginal, "--marginal-points", 5, "--samples", 20_000)
+    assert done.code == 3, done.err
+    assert "diverged" in done.err
+    (run,) = Store(tmp_path / "results").runs()
+    assert run.rows()
+    refused = harness("evaluate", run.id, "--estimator", marginal)
+    assert refused.code == 2
+    assert "parameters that are not finite" in refused.err
+
+
 def test_a_run_whose_checkpoint_is_gone_cannot_be_evaluated(run: Run, harness: Harness) -> None:
     (run.path / "checkpoint.pt").unlink()
     for command in (["evaluate", run.id, "--estimator", "importance"], ["certify", run.id]):

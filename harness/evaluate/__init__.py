@@ -104,13 +104,24 @@ def evaluate_points(
     points: int,
     seed: int,
 ) -> PerPoint:
-    """Return what `evaluate` averages, for each point; see there."""
+    """Return what `evaluate` averages, for each point; see there. All of it is NaN where the model is not finite."""
+    nothing = PerPoint(torch.full((points,), math.nan), torch.full((points,), math.nan))
+    if not all(finite(part) for part in (model, recognition) if part is not None):
+        return nothing
     noise = Streams(seed)(f"evaluation noise {split}")
     found = []
     for x, z in _simulated(model, points) if split == "simulated" else _chosen(dataset, split, points):
         latents = {"z": z} if getattr(estimator, "SIMULATED", False) else {}
-        found.append(estimator.estimate(model, recognition, x, config, noise, **latents))
+        try:
+            found.append(estimator.estimate(model, recognition, x, config, noise, **latents))
+        except torch.linalg.LinAlgError:  # a covariance or a curvature that is not finite, as of a model that diverges
+            return nothing
     return PerPoint.joined(found)
+
+
+def finite(part: Any) -> bool:
+    """Say whether all parameters of a generative or recognition model are finite."""
+    return bool(torch.isfinite(part.params.flat).all())
 
 
 def _chosen(dataset: Dataset, split: Any, points: int) -> Iterator[tuple[Tensor, None]]:
