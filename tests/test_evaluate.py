@@ -55,7 +55,7 @@ def test_an_estimate_is_printed_and_added_to_the_run(estimator: str, run: Run, h
         "hmc-density": {"acceptance"},
         "importance": {"effective_samples"},
         "ais": {"acceptance", "effective_samples"},
-        "quadrature": {"moved", "nodes", "accepted"},
+        "quadrature": {"moved", "modes", "nodes", "accepted"},
         "lower-bound": set(),
     }
     assert printed["diagnostics"].keys() == expected[estimator]

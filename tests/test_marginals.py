@@ -107,7 +107,7 @@ def test_kernel_density_and_gaussian_are_densities(rng: torch.Generator) -> None
     """They integrate to one: by importance sampling from a wide Gaussian, within 4.5 standard errors."""
     z = 0.5 * torch.randn(40, 3, 2, generator=rng, dtype=torch.float64) + torch.tensor([1.0, -1.0])
     wide = torch.distributions.Normal(torch.tensor(0.0, dtype=torch.float64), 2.5)
-    draws = 2.5 * torch.randn(20_000, 3, 2, generator=rng, dtype=torch.float64)
+    draws = 2.5 * torch.randn(8_000, 3, 2, generator=rng, dtype=torch.float64)
     for density in (posterior.Gaussian(z), posterior.KernelDensity(z)):
         weights = torch.cat([(density.log_prob(d) - wide.log_prob(d).sum(-1)).exp() for d in draws.split(2000)])
         assert ((weights.mean(0) - 1) / (weights.std(0) / math.sqrt(len(weights)))).abs().max() < 4.5
@@ -191,7 +191,8 @@ def test_mode_is_a_mode(trained: Training, mnist: Dataset) -> None:
     x = (mnist.rows("test", torch.arange(20), torch.Generator()) > 0.5).float()
     rng = api.Streams(0)("mode")
     with torch.no_grad():
-        mode, scale = quadrature.mode_and_scale(trained.model, trained.recognition, x, rng)
+        modes = quadrature.find_modes(trained.model, trained.recognition, x, rng, 1)
+        mode, scale = modes.z[0], modes.scale[0]
         best = trained.model.log_p_xz(x, mode[None])
         near = mode + 0.3 * torch.einsum("bij,sbj->sbi", scale, torch.randn(200, 20, 3, generator=rng))
         assert (trained.model.log_p_xz(x, near) < best + 1e-2).all()
@@ -219,3 +220,43 @@ def test_refusals_say_why(estimator: ModuleType, settings: dict[str, Any], nz: i
 def test_force_insists() -> None:
     model, _ = mlp.build(mlp.Config(nz=6, hidden=4), api.DataFacts("binary", 9, 10), api.Streams(0))
     assert hmc_density.skip(hmc_density.Config(force=True), model, None) is None
+
+
+class TwoModes:
+    """p(z) = N(0, I); x says of |z_1| alone, and so leaves two modes of equal weight."""
+
+    latents = api.Latents("continuous", (2,))
+    params = api.Parameters({}, {"none": (1,)})
+
+    def log_p_z(self, z: Tensor) -> Tensor:
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+
+    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.log_p_z(z) - 200.0 * (z[..., 0].square() - x[:, 0]).square()
+
+    def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        z = torch.randn(n, 2, generator=rng)
+        return z[:, :1].square(), z
+
+
+def test_quadrature_adds_up_all_modes() -> None:
+    """Against a sum over a fine grid of z_1: with one mode alone it would be log 2 too small."""
+    x = torch.tensor([[0.5], [1.0], [2.0]])
+    grid = torch.linspace(-6, 6, 240_001, dtype=torch.float64)
+    prior = -0.5 * grid.square() - 0.5 * math.log(2 * math.pi)
+    truth = torch.stack([(prior - 200.0 * (grid.square() - value).square()).logsumexp(0) for value in x.double()[:, 0]])
+    truth += math.log(12 / 240_000)
+    found = quadrature.estimate(TwoModes(), None, x, quadrature.Config(), api.Streams(0)("noise"))
+    torch.testing.assert_close(found.value, truth, rtol=0, atol=0.01)
+    assert found.diagnostics["modes"].tolist() == [2.0, 2.0, 2.0]
+
+
+def test_beginnings_are_apart_and_the_likeliest_is_first() -> None:
+    x = torch.tensor([[0.5], [1.0]])
+    z = posterior.likely(TwoModes(), None, x, api.Streams(0)("noise"), 4)
+    assert z.shape == (4, 2, 2)
+    for i in range(4):
+        for j in range(i):
+            assert ((z[i] - z[j]).square().sum(-1) >= posterior.APART**2).all()
+    log_p = TwoModes().log_p_xz(x, z)
+    assert (log_p[0] >= log_p).all()

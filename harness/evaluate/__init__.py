@@ -114,8 +114,8 @@ def evaluate_points(
         latents = {"z": z} if getattr(estimator, "SIMULATED", False) else {}
         try:
             found.append(estimator.estimate(model, recognition, x, config, noise, **latents))
-        except torch.linalg.LinAlgError:  # a covariance or a curvature that is not finite, as of a model that diverges
-            return nothing
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            return nothing  # a covariance or a curvature was not finite, as those of a model that diverges are
     return PerPoint.joined(found)
 
 

@@ -11,6 +11,8 @@ from harness.inference import hmc
 
 PRIOR_DRAWS = 500
 ENCODER_DRAWS = 20
+APART = 0.5  # in units of the prior, between beginnings that count as different
+RUNNERS, RACE = 8, 12  # chains that begin apart, and how many moves they have to find a mode
 JITTER = 0.5  # of step sizes
 ROWS = 2000  # rows at a time: activations stay in cache
 
@@ -21,10 +23,12 @@ def pieces(n: int, batch: int) -> list[int]:
     return [size] * (n // size) + ([n % size] if n % size else [])
 
 
-def likely(model: Any, recognition: Any, x: Tensor, rng: torch.Generator) -> Tensor:
-    """Return for each point of x (B, D) the likeliest of many draws from prior and recognition model, (B, Z).
+def likely(model: Any, recognition: Any, x: Tensor, rng: torch.Generator, n: int) -> Tensor:
+    """Return n likely and different z for each point of x (B, D), (n, B, Z), the likeliest first.
 
-    Chains that begin at single draws from the prior miss the posterior's mode, and then underestimate log p(x) by tens of nats.
+    The first is the likeliest of many draws from prior and recognition model; each further one the likeliest of those that lie
+    at least `APART` from all before it, as posteriors can have several modes. Chains that begin at single draws from the prior
+    miss them all, and then underestimate log p(x) by tens of nats.
     """
     z = (
         model.sample(PRIOR_DRAWS, rng)[1].unsqueeze(1).expand(-1, len(x), -1)
@@ -32,8 +36,12 @@ def likely(model: Any, recognition: Any, x: Tensor, rng: torch.Generator) -> Ten
     if recognition is not None:
         z = torch.cat([z, recognition.posterior(x).sample(ENCODER_DRAWS, rng)])
     log_p = torch.cat([model.log_p_xz(x, part) for part in z.split(pieces(len(z), len(x)))])  # (S, B)
-    likeliest: Tensor = z[log_p.argmax(0), torch.arange(len(x))]
-    return likeliest
+    chosen = []
+    for _ in range(n):
+        chosen.append(z[log_p.argmax(0), torch.arange(len(x))])
+        near = (z - chosen[-1]).square().sum(-1) < APART**2
+        log_p = log_p.masked_fill(near, -math.inf)
+    return torch.stack(chosen)
 
 
 class Chains:
@@ -51,9 +59,14 @@ class Chains:
     def __init__(self, model: Any, recognition: Any, x: Tensor, rng: torch.Generator, *, leapfrog: int, burn_in: int):
         self._target = hmc.target(functools.partial(model.log_p_xz, x), model.params)
         self._leapfrog, self._rng = leapfrog, rng
-        at = hmc.begin(self._target, likely(model, recognition, x, rng).unsqueeze(0))  # (1, B, Z)
-        first = torch.full((1, len(x), 1), 0.1, dtype=x.dtype)
-        self._at, self._step = hmc.tune(self._target, at, first, leapfrog, rng, moves=burn_in, jitter=JITTER)
+        # A race: of a few chains from different beginnings, the one that has climbed highest is kept.
+        at = hmc.begin(self._target, likely(model, recognition, x, rng, RUNNERS))  # (R, B, Z)
+        step = torch.full((RUNNERS, len(x), 1), 0.1, dtype=x.dtype)
+        at, step = hmc.tune(self._target, at, step, leapfrog, rng, moves=RACE, jitter=JITTER)
+        winner = at.log_p.argmax(0), torch.arange(len(x))
+        at = hmc.Point(*(part[winner].unsqueeze(0) for part in at))  # (1, B, Z)
+        step = step[winner].unsqueeze(0)
+        self._at, self._step = hmc.tune(self._target, at, step, leapfrog, rng, moves=burn_in, jitter=JITTER)
         self.acceptance = torch.zeros(len(x), dtype=x.dtype)
         self._moves = 0
 
