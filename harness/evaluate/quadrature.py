@@ -7,8 +7,9 @@ w_i for exp(-u²):
     p(x) = ∫ p(x, z) dz ≈ 2^(Z/2) |C| Σ_i w_i exp(u_i²) p(x, z_i)
 
 A posterior of several modes is shared out among them: p(x) = Σ_k ∫ r_k(z) p(x, z) dz, r_k = N_k / Σ_j N_j with N_k the normal
-density of mean m_k and covariance C_k C_kᵀ, each integral about its own mode. The number of nodes is doubled until that moves the result by less than `tolerance`;
-the last movement is reported, and its square stands for the variance. A mode that no beginning leads to is missed.
+density of mean m_k and covariance C_k C_kᵀ, each integral about its own mode. The number of nodes is doubled until that moves
+the result by less than `tolerance`; the last movement is reported, and its square stands for the variance. A mode to which no
+beginning leads is missed.
 """
 
 import functools
