@@ -8,7 +8,8 @@ arXiv 1312.6114, appendix E. Maximises Σ log p(x) + log p(θ) over θ. A step i
     M   a few Adagrad updates of θ with the samples acquired, each over all points
 
 The density of a chain's first point is evaluated anew, as θ has changed; a cycle of 10 leapfrog steps and 5 updates therefore
-evaluates 16 samples a point, where the paper counts 15. Points are visited in chunks: only the chains stay in memory.
+evaluates 16 samples a point, where the paper counts 15. The warm-up, Adagrad's first updates that only accumulate squared
+gradients, alone takes 320 samples a point. Points are visited in chunks: only the chains stay in memory.
 """
 
 import functools
@@ -36,7 +37,7 @@ class Config(api.Config):
         "prior", "where chains begin: a draw from the prior, its mode, or the likeliest of 20 draws"
     )
     burn_in: int = api.setting(0, "HMC moves before the first weight update", ge=0)
-    warmup: int = api.setting(100, "first weight updates, which only accumulate squared gradients", ge=0)
+    warmup: int = api.setting(100, "first weight updates, which only accumulate squared gradients: 20 cycles", ge=0)
 
 
 @dataclass

@@ -22,7 +22,7 @@ class Dataset:
     """A training and a test set.
 
     Attributes:
-        train: training points (N, D) as stored, of any dtype.
+        train: training points (N, D) as stored, of any integer type, bool or float32.
         test: test points (N', D).
         kind: what a model sees: "binary" {0, 1}, "unit" [0, 1] or "real".
         sha256: identifies the data; recorded with every run.
@@ -43,6 +43,11 @@ class Dataset:
     shape: tuple[int, int] | None = None
     valid: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        for split in (self.train, self.test, self.valid):
+            if split is not None and split.dtype in (torch.float64, torch.float16, torch.bfloat16):
+                raise BadInput(f"a dataset's points are {split.dtype}: give float32, or integers and a scale")
+
     def first(self, n: int | None) -> "Dataset":
         """Return the dataset with only its first n training points (all where n is None)."""
         if n is None:
@@ -56,9 +61,7 @@ class Dataset:
         return self._shown(getattr(self, split).index_select(0, index), rng)
 
     def _shown(self, stored: Tensor, rng: torch.Generator) -> Tensor:
-        x = stored.to(torch.float32)
-        if self.scale != 1.0:
-            x.mul_(self.scale)
+        x = _as_floats(stored, self.scale)
         return torch.bernoulli(x, generator=rng) if self.stochastic else x
 
     def batch(self, index: Tensor, rng: torch.Generator) -> "Batch":
@@ -72,6 +75,14 @@ class Dataset:
             parts = [self._shown(part, rng).to(torch.uint8) for part in stored.split(1000)]
             stored, scale = torch.cat(parts), 1.0
         return Batch(stored, index, scale)
+
+
+def _as_floats(stored: Tensor, scale: float) -> Tensor:
+    """Return stored values times a scale, in floating point; never the stored tensor changed."""
+    x = stored if stored.is_floating_point() else stored.to(torch.float32)
+    if scale == 1.0:
+        return x
+    return x * scale if x is stored else x.mul_(scale)
 
 
 class Batch:
@@ -89,9 +100,7 @@ class Batch:
     @property
     def x(self) -> Tensor:
         """The points as a model sees them, (B, D) float; made anew each time unless they are stored so."""
-        if self._stored.is_floating_point() and self._scale == 1.0:
-            return self._stored
-        return self._stored.to(torch.float32).mul_(self._scale)
+        return _as_floats(self._stored, self._scale)
 
     def split(self, size: int) -> Iterator["Batch"]:
         """Yield the same points in batches of at most `size`, so that no more than that are in memory as floats."""

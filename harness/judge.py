@@ -2,12 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from harness import registry
 from harness.errors import BadInput
-from harness.evaluate import Estimate, Split, evaluate, finite
+from harness.evaluate import Estimate, Split, evaluate_points, finite, summarise
 from harness.loop import Subject, set_threads
 from harness.provenance import code_version
 from harness.spec import RunSpec, validated
@@ -40,6 +42,7 @@ class Trained:
                 f"run {run.id} was trained on other data than those in {self.subject.dataset.source}: "
                 "name its own with --data-dir"
             )
+        self.values: dict[tuple[str, str], Tensor] = {}  # each point's estimate, by estimator and split, the latest
         self.subject.load(checkpoint)
         if not all(map(finite, self.subject.parts)):
             raise BadInput(
@@ -66,9 +69,11 @@ class Trained:
             raise BadInput(f"--points is {points}: give a whole number from 1")
         if reason := plugin.module.skip(config, model, recognition):
             raise BadInput(f"{name} cannot judge run {self.run.id}: {reason}")
-        found = evaluate(plugin.name, plugin.module, config, model, recognition, dataset, split, points, self.spec.seed)
-        row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version()}
+        each = evaluate_points(plugin.module, config, model, recognition, dataset, split, points, self.spec.seed)
+        found = summarise(plugin.name, plugin.module, config, split, each)
+        row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
         self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
+        self.values[name, split] = each.value.double()
         return found
 
 
@@ -78,78 +83,87 @@ class Certificate(NamedTuple):
     Attributes:
         estimates: all of them.
         gap: upper minus lower bound on simulated points, nats: how far either can be off there.
-        gap_error: its standard error.
-        disagreement: the largest difference between AIS and a likelihood that the run reports, on the same test points, beyond
-            twice its standard error; None if it reports none.
+        gap_error: its standard error, from the spread of the gap over points.
+        disagreement: which estimator that the run reports differs most from AIS on the same test points, by how many nats, and
+            the standard error of that, from its spread over points; None if the run reports none.
         tolerance: what was asked for.
     """
 
     estimates: list[Estimate]
     gap: float
     gap_error: float
-    disagreement: tuple[str, float] | None
+    disagreement: tuple[str, float, float] | None
     tolerance: float
 
     @property
     def trustworthy(self) -> bool:
-        """Whether gap, with twice its error, and disagreement are within the tolerance."""
-        agrees = self.disagreement is None or self.disagreement[1] <= self.tolerance
-        return self.closed and agrees
+        """Whether gap and disagreement, each with twice its error, are within the tolerance."""
+        return self.closed and (self.disagreement is None or _within(*self.disagreement[1:], self.tolerance))
 
     @property
     def closed(self) -> bool:
-        """Whether the gap, with twice its error, is within the tolerance."""
-        return self.gap + 2 * self.gap_error <= self.tolerance
+        """Whether the gap is within the tolerance, with twice its error. One far below zero is no less wrong than one above."""
+        return _within(self.gap, self.gap_error, self.tolerance)
 
 
-def certify(
-    trained: Trained,
-    points: int,
-    tolerance: float,
-    settings: Mapping[str, Any],
-    watch: Callable[[Estimate], None] = lambda _: None,
-) -> Certificate:
+def _within(difference: float, error: float, tolerance: float) -> bool:
+    return abs(difference) + 2 * error <= tolerance
+
+
+def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[str, Any]) -> Certificate:
     """Sandwich log p(x) between forward and reverse annealed importance sampling, and compare what the run reports.
 
     On points simulated from the model, forward AIS lies below log p(x) and reverse AIS above it, so the gap between them
     bounds the error of both; up to 3 latents quadrature stands between them. On test points, which cannot be sandwiched,
-    forward AIS with the same settings is compared with the estimators by which the run was judged.
+    forward AIS with the same settings is compared with every estimator by which the run was judged, at its marks or afterwards.
 
     Args:
         trained: the run.
-        points: how many simulated points, and test points.
+        points: how many simulated points, and test points; two or more.
         tolerance: what gap and disagreement may be, nats.
-        settings: of `ais`.
-        watch: called with each estimate when it is there.
+        settings: of `ais`, complete; two or more chains.
+
+    Raises:
+        BadInput: these cannot tell an error.
     """
+    if points < 2 or settings["chains"] < 2:
+        what = "--points" if points < 2 else "--chains"
+        raise BadInput(f"{what} is 1, and one alone tells no error: give 2 or more")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise BadInput(f"--tolerance is {tolerance:g}: give a positive number of nats, such as 0.5")
     estimates: list[Estimate] = []
 
-    def add(name: str, split: Split, **more: Any) -> Estimate:
-        estimates.append(trained.estimate(name, split, points, more or None))
-        watch(estimates[-1])
-        return estimates[-1]
+    def add(name: str, split: Split, chosen: Mapping[str, Any]) -> Tensor:
+        estimates.append(trained.estimate(name, split, points, chosen))
+        return trained.values[name, split]
 
-    lower = add("ais", "simulated", **settings)
-    upper = add("ais-reverse", "simulated", **{k: v for k, v in settings.items() if k != "start"})
+    def difference(a: Tensor, b: Tensor) -> tuple[float, float]:
+        return (a - b).mean().item(), (a - b).std().item() / math.sqrt(len(a))
+
+    reported = _reported(trained, settings)
+    lower = add("ais", "simulated", settings)
+    upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
+    gap, gap_error = difference(upper, lower)
     quadrature = registry.get("estimators", "quadrature").module
     if quadrature.skip(quadrature.Config(), trained.subject.model, trained.subject.recognition) is None:
-        add("quadrature", "simulated")
-    reference = add("ais", "test", **settings)
-    worst: tuple[str, float] | None = None
-    for name, reported in _reported(trained).items():
-        mine = add(name, "test", **reported)
-        noise = math.hypot(mine.se_estimator, reference.se_estimator)
-        excess = max(abs(mine.mean - reference.mean) - 2 * noise, 0.0)
-        if worst is None or excess > worst[1]:
-            worst = name, excess
-    gap_error = math.hypot(lower.se_estimator, upper.se_estimator)
-    return Certificate(estimates, upper.mean - lower.mean, gap_error, worst, tolerance)
+        add("quadrature", "simulated", {})
+    reference = add("ais", "test", settings)
+    worst: tuple[str, float, float] | None = None
+    for name, its_settings in reported:
+        found = (name, *difference(add(name, "test", its_settings), reference))
+        if worst is None or abs(found[1]) + 2 * found[2] > abs(worst[1]) + 2 * worst[2]:
+            worst = found
+    return Certificate(estimates, gap, gap_error, worst, tolerance)
 
 
-def _reported(trained: Trained) -> dict[str, dict[str, Any]]:
-    """Return the estimators of log p(x), with their settings, by which the run was judged at its marks or afterwards."""
-    judges = {judge.name: judge.settings for judge in trained.spec.evaluation.estimators}
+def _reported(trained: Trained, reference: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the estimators of log p(x) by which the run was judged at its marks or afterwards, each with all its settings.
+
+    Lower bounds are not among them, as they need not be near log p(x), nor is AIS as the reference has it.
+    """
+    judges = [(judge.file or judge.name, judge.settings) for judge in trained.spec.evaluation.estimators]
     for row in trained.run.evaluations():
         if row["estimate"]["split"] == "test":
-            judges[row["estimate"]["estimator"]] = row["estimate"]["settings"]
-    return {name: settings for name, settings in judges.items() if name not in ("lower-bound", "ais")}
+            judges.append((row["file"] or row["estimate"]["estimator"], row["estimate"]["settings"]))
+    distinct = [judge for i, judge in enumerate(judges) if judge not in judges[:i]]
+    return [judge for judge in distinct if judge[0] != "lower-bound" and judge != ("ais", dict(reference))]

@@ -243,6 +243,8 @@ class Training:
 
     def _applies(self, judge: EstimatorSpec) -> bool:
         """Say whether an estimator can judge this run; only a lower bound may be left out, the rest was asked for."""
+        if judge.name == "lower-bound" and not self.algorithm.TRAITS.lower_bound:
+            return False
         skip = judge.plugin("estimators").module.skip
         reason = skip(judge.config("estimators"), self.model, self.recognition)
         if reason and judge.name != "lower-bound":

@@ -180,20 +180,21 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
 def print_certificate(certificate: Certificate) -> None:
     """Print the sandwich, what the run reports beside it, and the verdict."""
     print_estimates([estimate.row() for estimate in certificate.estimates])
-    gap = f"{certificate.gap:.3f} ± {certificate.gap_error:.3f}"
-    print(f"\nsandwich on simulated points: {gap} nats between lower and upper bound")
-    limit = certificate.tolerance
+    limit, where = certificate.tolerance, ""
+    print(
+        f"\nsandwich on simulated points: {certificate.gap:.3f} ± {certificate.gap_error:.3f} nats between lower and upper bound"
+    )
     if certificate.disagreement is not None:
-        name, excess = certificate.disagreement
-        print(f"on test points {name} differs from ais by {excess:.3f} nats beyond twice the error")
+        where, difference, error = certificate.disagreement
+        print(f"on test points {where} less ais is {difference:+.3f} ± {error:.3f} nats")
     if certificate.trustworthy:
-        print(f"trustworthy: nothing is off by more than {limit:g} nats")
+        print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the errors included")
     elif not certificate.closed:
         print(
-            f"not trustworthy: the gap and twice its error exceed {limit:g} nats; use more --distributions or --chains"
+            f"not trustworthy: the gap and twice its error exceed {limit:g} nats; use more --distributions or --points"
         )
     else:
-        print(f"not trustworthy: the run's own estimate is off by more than {limit:g} nats")
+        print(f"not trustworthy: {where} may be off by more than {limit:g} nats")
 
 
 def print_summary(run: Run, record: Record, *, already: bool) -> None:

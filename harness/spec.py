@@ -78,6 +78,8 @@ class RunSpec(_Frozen):
         content = self.model_dump(mode="json")
         for part in ("algorithm", "model", "dataset"):
             del content[part]["file"]
+        for judge in content["evaluation"]["estimators"]:
+            judge["file"] = None
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property

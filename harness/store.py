@@ -135,7 +135,8 @@ class Store:
             BadInput: there is none, or several.
         """
         if not _RUN_ID.match(name):
-            raise BadInput(f"{name!r} is no run id: letters a-z, digits, '.', '_' and '-'; see `harness list`")
+            hint = "put the id before all settings" if name.startswith("-") else "letters a-z, digits, '.', '_' and '-'"
+            raise BadInput(f"{name!r} is no run id: {hint}; see `harness list`")
         runs = list(self.runs())
         near = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
         if not near:

@@ -214,12 +214,54 @@ def test_certify_prints_the_sandwich_and_the_verdict(run: Run, harness: Harness)
 
 
 def test_certify_does_not_trust_a_gap(run: Run, harness: Harness) -> None:
-    code, found = _certify(harness, run, "--distributions", 2, "--chains", 1, "--tolerance", "0.001")
+    code, found = _certify(harness, run, "--distributions", 2, "--chains", 2, "--tolerance", "0.001")
     assert code == 1
     assert not found["trustworthy"]
     done = harness("certify", run.id, "--points", 10, "--distributions", 2, "--chains", 2, "--tolerance", "0.0001")
     assert done.code == 1
     assert "not trustworthy" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--chains", 1], "--chains is 1, and one alone tells no error: give 2 or more"),
+        (["--points", 1], "--points is 1, and one alone"),
+        (["--tolerance", "nan"], "--tolerance is nan: give a positive number"),
+        (["--tolerance", "-1"], "--tolerance is -1"),
+        (["--tolerance", "much"], "'much' is not a valid float"),
+    ],
+)
+def test_certify_refuses_what_tells_nothing(words: list[object], told: str, run: Run, harness: Harness) -> None:
+    done = harness("certify", run.id, *words)
+    assert done.code == 2
+    assert told in done.err
+    assert run.evaluations() == []
+
+
+def test_settings_before_the_run_are_told_apart_from_its_id(run: Run, harness: Harness) -> None:
+    done = harness("evaluate", "--estimator", "importance", "--K", 100, run.id)
+    assert done.code == 2
+    assert "put the id before all settings" in done.err
+
+
+def test_certify_compares_everything_that_the_run_reports(harness: Harness, tmp_path: Path) -> None:
+    """A poor estimate at the marks stays one, however good an estimate is made afterwards; AIS itself may be the poor one."""
+    more = ["--marginal", "ais", "--distributions", 2, "--chains", 2, "--marginal-points", 10, "--init-sd", 2]
+    run = _train(harness, tmp_path / "results", 2, "wake-sleep", *more)
+    harness("evaluate", run.id, "--estimator", "importance", "--K", 2, "--points", 10)
+    harness("evaluate", run.id, "--estimator", "importance", "--K", 500, "--points", 10)
+    code, found = _certify(harness, run, "--distributions", 100)
+    judged = [
+        (e["estimator"], e["settings"].get("K") or e["settings"].get("distributions")) for e in found["estimates"]
+    ]
+    assert judged[-4:] == [("ais", 100), ("ais", 2), ("importance", 2), ("importance", 500)]
+    worst, difference, error = found["disagreement"]
+    assert code == (
+        0 if abs(difference) + 2 * error <= 0.5 and abs(found["gap"]) + 2 * found["gap_error"] <= 0.5 else 1
+    )
+    differences = {e["settings"]["K"]: e["mean"] - found["estimates"][-4]["mean"] for e in found["estimates"][-2:]}
+    assert abs(difference) >= max(map(abs, differences.values())) - 1e-9 or worst == "importance"
 
 
 def test_certify_leaves_quadrature_out_above_three_latents(harness: Harness, tmp_path: Path) -> None:

@@ -137,6 +137,25 @@ def test_a_full_batch_is_kept_as_it_is_stored(mnist: api.Dataset) -> None:
     assert float(grown) < 100
 
 
+@pytest.mark.parametrize("stochastic", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_a_full_batch_never_changes_the_data(stochastic: bool, dtype: torch.dtype) -> None:
+    points = torch.arange(60).view(20, 3).to(dtype)
+    data = api.Dataset(points.clone(), points.clone(), "unit", "0" * 64, "here", scale=1 / 64, stochastic=stochastic)
+    rng = torch.Generator().manual_seed(0)
+    batch = data.full_batch(rng)
+    first = batch.x.clone()
+    assert torch.equal(batch.x, first)
+    assert torch.equal(data.train, points)
+    if not stochastic:
+        assert torch.equal(first, points / 64)
+
+
+def test_data_in_double_precision_are_refused() -> None:
+    with pytest.raises(api.BadInput, match=r"torch\.float64: give float32"):
+        api.Dataset(torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3), "real", "0" * 64, "here")
+
+
 @pytest.mark.parametrize("binarize", ["none", "stochastic"])
 def test_a_full_batch_shows_the_same_points_all_through_a_step(binarize: str, mnist: api.Dataset) -> None:
     spec = make_spec("mcem", settings={"binarize": binarize}, n_train=1200)

@@ -4,6 +4,7 @@ import pytest
 
 from harness import spec, tiny
 from harness.errors import BadInput
+from harness.evaluate import importance
 from harness.spec import RunSpec, make_spec, parse_budget
 
 
@@ -21,6 +22,16 @@ def test_id_is_readable_and_stable() -> None:
     """The digest names stored runs: if this changes, every stored run is orphaned."""
     assert make_spec("aevb", settings={"nz": 20}).run_id == "aevb-mnist-nz20-s0-6dced523"
     assert make_spec("aevb", settings={"nz": "3"}, n_train=1000, seed=7).run_id.startswith("aevb-mnist-nz3-n1000-s7-")
+
+
+def test_where_an_estimators_file_lies_does_not_change_the_id(tmp_path) -> None:
+    ids = set()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "mine.py"
+        path.write_text(Path(importance.__file__).read_text())
+        ids.add(make_spec("aevb", marginal=str(path)).run_id)
+    assert len(ids) == 1
 
 
 def test_specification_round_trips_and_is_frozen() -> None:

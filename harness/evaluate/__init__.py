@@ -79,7 +79,14 @@ def evaluate(
         seed: of the run; fixes the estimator's noise. The choice of points and their binarisation are the same for all seeds.
     """
     each = evaluate_points(estimator, config, model, recognition, dataset, split, points, seed)
-    value, n = each.value.double(), len(each.value)
+    return summarise(name, estimator, config, split, each)
+
+
+def summarise(name: str, estimator: Any, config: Any, split: Split, each: PerPoint) -> Estimate:
+    """Return the mean of what an estimator said of each point, and its errors."""
+    value, variance, n = each.value.double(), each.variance.double().mean(), len(each.value)
+    # The spread of values over points has the estimator's noise in it, which is told apart from the choice of points.
+    spread = value.var() if n > 1 else torch.tensor(math.nan)
     return Estimate(
         estimator=name,
         settings=config.model_dump(mode="json"),
@@ -87,8 +94,8 @@ def evaluate(
         split=split,
         points=n,
         mean=value.mean().item(),
-        se_points=value.std().item() / math.sqrt(n) if n > 1 else math.nan,
-        se_estimator=math.sqrt(each.variance.double().mean().item() / n),
+        se_points=((spread - variance).clamp(min=0.0) / n).sqrt().item(),
+        se_estimator=(variance / n).sqrt().item(),
         diagnostics={key: numbers.double().mean().item() for key, numbers in each.diagnostics.items()},
     )
 

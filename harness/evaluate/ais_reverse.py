@@ -36,7 +36,11 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
 def estimate(
     model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator, *, z: Tensor
 ) -> api.PerPoint:
-    """Return each point's bound; its variance by the delta method; effective sample size and acceptance rate."""
+    """Return each point's bound; its variance by the delta method; effective sample size and acceptance rate.
+
+    All chains of a point begin at its one exact sample, so the variance between them leaves out that sample's own: it is a lower
+    limit, and the spread over points tells all of it.
+    """
     n = api.ais.points_at_a_time(config.chains, x.shape[1])
     found = [_estimate(model, some, its_z, config, rng) for some, its_z in zip(x.split(n), z.split(n), strict=True)]
     return api.PerPoint.joined(found)
@@ -47,9 +51,11 @@ def _estimate(model: Any, x: Tensor, z: Tensor, config: Config, rng: torch.Gener
         api.hmc.target(model.log_p_z, model.params),
         api.hmc.target(functools.partial(model.log_p_xz, x), model.params),
     )
-    betas = api.ais.sigmoid_schedule(config.distributions).flip(0)
-    begin = z.expand(max(config.chains, api.ais.PILOT_CHAINS), -1, -1)  # (S, B, Z)
-    steps = api.ais.pilot(path, begin, betas, config.leapfrog, rng, config.accept)
-    outcome = api.ais.anneal(path, begin[: config.chains], betas, steps, config.leapfrog, rng)
+    betas = api.ais.sigmoid_schedule(config.distributions)
+    # The pilot goes forward, from draws of its own: step sizes that depended on z would undo the chains' exactness.
+    draws = model.sample(api.ais.PILOT_CHAINS * len(x), rng)[1].view(api.ais.PILOT_CHAINS, len(x), -1)
+    steps = api.ais.pilot(path, draws, betas, config.leapfrog, rng, config.accept).flip(0)
+    begin = z.expand(config.chains, -1, -1)  # (S, B, Z)
+    outcome = api.ais.anneal(path, begin, betas.flip(0), steps, config.leapfrog, rng)
     value, variance, diagnostics = api.ais.summarise(outcome)
     return api.PerPoint(-value, variance, diagnostics)

@@ -84,7 +84,7 @@ class Decoder:
     @api.metered(samples=True, rows="decoder")
     def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
-        out: Tensor = _LogLikelihood.apply(self.params.flat, x, z, self)  # type: ignore[no-untyped-call]
+        out: Tensor = _LogLikelihood.apply(self.params.flat, x, z, self, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
         return out
 
     @api.metered(samples=True, rows="decoder")
@@ -227,12 +227,12 @@ class _LogLikelihood(torch.autograd.Function):
     """log p(x|z) from the network's outputs a = W₂ h + b₂, h = tanh(W₁ z + b₁), with the decoder's density of them."""
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder) -> Tensor:
+    def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder, wanted: bool) -> Tensor:
         W1, W2, b1, b2 = decoder.params.views
         h = torch.addmm(b1, z.reshape(-1, z.shape[-1]), W1).tanh_()  # (S·B, H)
         a = torch.addmm(b2, h, W2).view(*z.shape[:-1], -1)  # (S, B, D)
         # ∂/∂a is computed here, while all that it needs is in cache.
-        value, slope = decoder.density(x, a, any(ctx.needs_input_grad))
+        value, slope = decoder.density(x, a, wanted and any(ctx.needs_input_grad))
         if slope is not None:
             ctx.save_for_backward(flat, z, h, slope)
             ctx.params = decoder.params
@@ -256,7 +256,7 @@ class _LogLikelihood(torch.autograd.Function):
             torch.sum(g_u, 0, out=g_b1)
         if ctx.needs_input_grad[2]:
             g_z = torch.mm(g_u, W1.t()).view_as(z)
-        return g_flat, None, g_z, None
+        return g_flat, None, g_z, None, None
 
 
 def _sum(t: Tensor) -> Tensor:
