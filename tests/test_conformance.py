@@ -26,10 +26,10 @@ def test_model(name: str) -> None:
 
 # Quick settings, with which the delta method's variances are good enough; an untrained encoder's weights vary beyond them.
 QUICK = {
-    "ais": {"distributions": 10},
-    "ais-reverse": {"distributions": 100, "leapfrog": 2},
-    "importance": {"K": 500, "proposal": "gaussian", "burn_in": 20},
-    "hmc-density": {"n_samples": 100, "burn_in": 20, "leapfrog": 2},
+    "ais": {"distributions": 100},
+    "ais-reverse": {"distributions": 200},
+    "importance": {"K": 1000, "proposal": "gaussian"},
+    "hmc-density": {"n_samples": 200},
 }
 
 
