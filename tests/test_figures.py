@@ -86,6 +86,19 @@ def test_labels_name_what_differs_and_how_a_run_ended() -> None:
     assert "nz" not in trace.draw([stored(0, nz=3), stored(0, nz=5)]).axes[0].get_title("left")
 
 
+def test_settings_of_different_algorithms_are_not_compared() -> None:
+    records = [r for r, _ in (stored(0), stored(1), stored(2))]
+    for record, name, settings in zip(
+        records,
+        ("aevb", "aevb", "mcem"),
+        ({"lr": 0.1, "L": 1}, {"lr": 0.02, "L": 1}, {"lr": 0.1, "updates": 5}),
+        strict=True,
+    ):
+        record.spec["algorithm"] = {"name": name, "settings": settings}
+        record.spec["seed"] = 0
+    assert trace.labels(records) == ["aevb lr 0.1", "aevb lr 0.02", "mcem"]
+
+
 def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
     figure = trace.draw([stored(0), stored(1, "diverged", means=(-540.0, -300.0, float("nan")))])
     (marker,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]

@@ -54,12 +54,19 @@ def frame(runs: Sequence[Stored], counter: str, estimator: str) -> pd.DataFrame:
 
 
 def labels(records: Sequence[Record]) -> list[str]:
-    """Name each run by its algorithm and by whatever differs between the runs, and its status if it is not done."""
+    """Name each run by its algorithm, by whatever differs between the runs, and by its status if it is not done.
+
+    A setting of an algorithm's own is compared among the runs of that algorithm alone.
+    """
     facts = [_facts(record) for record in records]
-    differing = [key for key in dict.fromkeys(k for f in facts for k in f) if len({str(f.get(key)) for f in facts}) > 1]
     out = []
     for record, fact in zip(records, facts, strict=True):
-        words = [fact["algorithm"], *(f"{key} {fact[key]}" for key in differing if key in fact and key != "algorithm")]
+        words = [fact["algorithm"]]
+        for key, value in fact.items():
+            own = key in record.spec["algorithm"]["settings"]
+            rivals = [other for other in facts if not own or other["algorithm"] == fact["algorithm"]]
+            if key != "algorithm" and len({str(rival.get(key)) for rival in rivals}) > 1:
+                words.append(f"{key} {value}")
         if record.status != "done":
             words.append(f"({record.status})")
         out.append(" ".join(str(word) for word in words))
