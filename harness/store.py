@@ -129,21 +129,28 @@ class Store:
         return Run(self.root / group / run_id)
 
     def find(self, name: str) -> "Run":
-        """Return the stored run with this id, or whose id alone begins so.
+        """Return the stored run with this id, or whose id alone begins so, within one group where `group/` stands before it.
+
+        Where names leave a choice a single run in the group `runs`, the user's own, goes before those of other groups.
 
         Raises:
             BadInput: there is none, or several.
         """
-        if not _RUN_ID.match(name):
+        group, slash, begin = name.rpartition("/")
+        if not _RUN_ID.match(begin) or (slash and not _RUN_ID.match(group)):
             hint = "put the id before all settings" if name.startswith("-") else "letters a-z, digits, '.', '_' and '-'"
             raise BadInput(f"{name!r} is no run id: {hint}; see `harness list`")
-        runs = list(self.runs())
-        near = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+        runs = [run for run in self.runs() if not slash or run.path.parent.name == group]
+        near = [run for run in runs if run.id == begin] or [run for run in runs if run.id.startswith(begin)]
+        own = [run for run in near if run.path.parent.name == "runs"]
+        if len(own) == 1:
+            return own[0]
         if not near:
             ids = [run.id for run in runs]
             raise BadInput(f"there is no run {name!r} in {str(self.root)!r}{suggestion(name, ids)}: see `harness list`")
         if len(near) > 1:
-            raise BadInput(f"{name!r} could be {', '.join(run.id for run in near[:5])}: write more of the id")
+            ids = [f"{run.path.parent.name}/{run.id}" for run in near[:5]]
+            raise BadInput(f"{name!r} could be {', '.join(ids)}: write more of the id")
         return near[0]
 
 

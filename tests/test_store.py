@@ -161,8 +161,21 @@ def test_find_takes_a_beginning_and_refuses_what_is_ambiguous(run: Run, store: S
     other.claim()
     other.write(Record(other.id, {}, {}))
     assert store.find("a-run").id == "a-run"
-    with pytest.raises(BadInput, match="could be a-run, a-run-2"):
+    with pytest.raises(BadInput, match="could be runs/a-run, runs/a-run-2"):
         store.find("a-")
+
+
+def test_a_run_of_ones_own_goes_before_the_same_one_stored(run: Run, store: Store) -> None:
+    stored = store.run(run.id, group="reference")
+    stored.claim()
+    stored.write(Record(stored.id, {}, {}))
+    assert store.find(run.id).path == run.path
+    assert store.find("a-r").path == run.path
+    assert store.find(f"reference/{run.id}").path == stored.path
+    assert store.find("reference/a-").path == stored.path
+    for name in ("../a-run", "reference/../a-run", "/a-run", "a/b/a-run"):
+        with pytest.raises(BadInput, match="is no run id"):
+            store.find(name)
 
 
 def test_a_store_that_is_a_file_or_cannot_be_written_is_refused(tmp_path: Path) -> None:
