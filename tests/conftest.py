@@ -12,6 +12,13 @@ from harness import api, cli
 from harness.loop import set_threads
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured, from whichever process."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture(autouse=True)
 def _every_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Results go to a temporary folder, and the process computes as runs do."""

@@ -195,7 +195,7 @@ def test_toy_data_have_the_sizes_that_are_asked_for() -> None:
 
 
 def test_a_gaussian_decoder_learns_more_of_frey_face_than_each_pixels_mean_and_variance(
-    faces: api.Dataset, capsys: pytest.CaptureFixture[str]
+    faces: api.Dataset, record_property: Callable[[str, object], None]
 ) -> None:
     """Figure 2's set-up with N_z = 10 after a quarter of a million samples, beside an independent Gaussian a pixel."""
     spec = make_spec("aevb", "frey", settings={"nz": 10, "hidden": 200}, evaluation={"first_mark": 250_000})
@@ -207,7 +207,8 @@ def test_a_gaussian_decoder_learns_more_of_frey_face_than_each_pixels_mean_and_v
         "train": pixels.log_prob(train).sum(-1).mean().item(),
         "test": pixels.log_prob(test).sum(-1).mean().item(),
     }
-    with capsys.disabled():
-        print(f"\nFrey Face, AEVB, N_z = 10, 250,000 samples: {bound['train']:.0f}/{bound['test']:.0f} nats;", end=" ")
-        print(f"a Gaussian a pixel: {sanity['train']:.0f}/{sanity['test']:.0f}", end="")
+    told = (
+        f"{bound['train']:.0f}/{bound['test']:.0f} nats; a Gaussian a pixel: {sanity['train']:.0f}/{sanity['test']:.0f}"
+    )
+    record_property("Frey Face, AEVB, N_z = 10, 250,000 samples, train/test", told)
     assert bound["test"] > 650 > sanity["test"]

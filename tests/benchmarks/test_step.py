@@ -1,6 +1,7 @@
 """Speed of a training step as a ratio to the matrix products that it cannot avoid, measured in turn in one process."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from floors import aevb_products, in_turn
@@ -13,7 +14,7 @@ from harness.spec import make_spec
 
 @pytest.mark.benchmark(min_rounds=60, warmup=False)
 def test_aevb_step_on_mnist(
-    mnist: api.Dataset, benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+    mnist: api.Dataset, benchmark: BenchmarkFixture, record_property: Callable[[str, object], None]
 ) -> None:
     """784-500-20-500-784, M = 100, one thread, past the warm-up.
 
@@ -35,7 +36,6 @@ def test_aevb_step_on_mnist(
         for name, work in (("the algorithm's step", step), ("the loop's step, with its batch", run._step))
     }
     benchmark.extra_info |= ratios
-    with capsys.disabled():
-        for name, ratio in ratios.items():
-            print(f"\nAEVB on MNIST, N_z = 20, one thread: {name}: {ratio:.2f} × its matrix products", end="")
+    for name, ratio in ratios.items():
+        record_property(f"AEVB on MNIST, N_z = 20, one thread: {name}", f"{ratio:.2f} × its matrix products")
     assert ratios["the algorithm's step"] <= 1.8
