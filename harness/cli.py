@@ -248,7 +248,7 @@ def evaluate(
     chosen = spec.estimator_settings(estimator, _pairs(settings))
     from harness.judge import Trained
 
-    found = Trained(stored, data_dir).estimate(estimator, split, n, chosen)  # type: ignore[arg-type]
+    found, _ = Trained(stored, data_dir).estimate(estimator, split, n, chosen)  # type: ignore[arg-type]
     if as_json:
         _print_json(found.row())
     else:

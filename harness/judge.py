@@ -42,7 +42,6 @@ class Trained:
                 f"run {run.id} was trained on other data than those in {self.subject.dataset.source}: "
                 "name its own with --data-dir"
             )
-        self.values: dict[tuple[str, str], Tensor] = {}  # each point's estimate, by estimator and split, the latest
         self.subject.load(checkpoint)
         if not all(map(finite, self.subject.parts)):
             raise BadInput(
@@ -51,8 +50,10 @@ class Trained:
 
     def estimate(
         self, name: str, split: Split = "test", points: int = 1000, settings: Mapping[str, Any] | None = None
-    ) -> Estimate:
-        """Return an estimate over the first `points` evaluation points of a split, and append it to the run's evaluations.
+    ) -> tuple[Estimate, Tensor]:
+        """Return an estimate over the first `points` evaluation points of a split, and the values (B,) that it is the mean of.
+
+        The estimate is appended to the run's evaluations.
 
         Raises:
             BadInput: an unknown estimator, setting or split, or an estimator that cannot judge this model, with its reason.
@@ -61,7 +62,7 @@ class Trained:
         config = plugin.module.Config(**validated(plugin.module.Config, settings or {}, f"of estimator {name!r}"))
         dataset, model, recognition = self.subject.dataset, self.subject.model, self.subject.recognition
         splits = [s for s in ("train", "valid", "test") if getattr(dataset, s) is not None] + ["simulated"]
-        if getattr(plugin.module, "SIMULATED", False):
+        if plugin.simulated:
             splits = ["simulated"]
         if split not in splits:
             raise BadInput(f"--split is {split!r}: choose {' or '.join(splits)} for {name} on this run")
@@ -73,8 +74,7 @@ class Trained:
         found = summarise(plugin.name, plugin.module, config, split, each)
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
         self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
-        self.values[name, split] = each.value.double()
-        return found
+        return found, each.value.double()
 
 
 class Certificate(NamedTuple):
@@ -134,8 +134,9 @@ def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[s
     estimates: list[Estimate] = []
 
     def add(name: str, split: Split, chosen: Mapping[str, Any]) -> Tensor:
-        estimates.append(trained.estimate(name, split, points, chosen))
-        return trained.values[name, split]
+        estimate, values = trained.estimate(name, split, points, chosen)
+        estimates.append(estimate)
+        return values
 
     def difference(a: Tensor, b: Tensor) -> tuple[float, float]:
         return (a - b).mean().item(), (a - b).std().item() / math.sqrt(len(a))

@@ -143,7 +143,8 @@ class Training:
             raise BadInput(
                 f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
             )
-        self.judges = [judge for judge in spec.evaluation.estimators if self._applies(judge)]
+        every = [(j, j.plugin("estimators").module, j.config("estimators")) for j in spec.evaluation.estimators]
+        self.judges = [judge for judge in every if self._applies(*judge)]
         self.order_rng = self.streams("minibatch order")
         self.binarise_rng = self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
@@ -241,25 +242,24 @@ class Training:
             "estimates": [estimate.row() for estimate in self._estimates(last)],
         }
 
-    def _applies(self, judge: EstimatorSpec) -> bool:
+    def _applies(self, judge: EstimatorSpec, estimator: Any, config: Any) -> bool:
         """Say whether an estimator can judge this run; only a lower bound may be left out, the rest was asked for."""
         if judge.name == "lower-bound" and not self.algorithm.TRAITS.lower_bound:
             return False
-        skip = judge.plugin("estimators").module.skip
-        reason = skip(judge.config("estimators"), self.model, self.recognition)
+        reason = estimator.skip(config, self.model, self.recognition)
         if reason and judge.name != "lower-bound":
             raise BadInput(f"--marginal {judge.name} cannot judge this run: {reason}")
         return reason is None
 
     def _estimates(self, last: bool) -> Iterator[Estimate]:
         """Apply every estimator to both splits, on the curve's points and at the end on the final points too."""
-        for judge in self.judges:
+        for judge, estimator, config in self.judges:
             for split in ("train", "test"):
                 n = len(getattr(self.dataset, split))
                 for points in sorted({min(judge.points, n)} | ({min(judge.final_points, n)} if last else set())):
                     yield evaluate(
-                        judge.name, judge.plugin("estimators").module, judge.config("estimators"),
-                        self.model, self.recognition, self.dataset, split, points, self.spec.seed,
+                        judge.name, estimator, config, self.model, self.recognition, self.dataset, split, points,
+                        self.spec.seed,
                     )  # fmt: skip
 
     def _insane(self, row: Row) -> str | None:

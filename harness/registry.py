@@ -59,6 +59,11 @@ class Plugin:
         """First line of its docstring."""
         return (getattr(self.module, "__doc__", None) or "").strip().partition("\n")[0]
 
+    @property
+    def simulated(self) -> bool:
+        """Whether it is an estimator for points simulated from the model alone."""
+        return getattr(self.module, "SIMULATED", False)
+
 
 def names(kind: Kind) -> list[str]:
     """Return the names of all plugins of a kind without importing any."""

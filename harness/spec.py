@@ -133,9 +133,9 @@ def make_spec(
     }
     if marginal is not None:
         chosen["marginal"] = judge = registry.get("estimators", marginal)
-        if judge.name == "lower-bound" or getattr(judge.module, "SIMULATED", False):
+        if judge.name == "lower-bound" or judge.simulated:
             why = "works on simulated points alone" if judge.name != "lower-bound" else "is evaluated anyway"
-            fit = [n for n in registry.names("estimators") if n not in ("lower-bound", "ais-reverse")]
+            fit = [p.name for p in registry.listing("estimators") if p.name != "lower-bound" and not p.simulated]
             raise BadInput(f"--marginal is {judge.name!r}, which {why}: choose one of {', '.join(fit)}")
     shares = _share_out(settings or {}, chosen)
     specs = {part: _plugin_spec(plugin, shares[part]) for part, plugin in chosen.items()}
@@ -177,10 +177,7 @@ def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str
     for option, text in (("--samples", samples), ("--cpu-seconds", cpu_seconds), ("--wall-seconds", wall_seconds)):
         if text is None:
             continue
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = _number(text)
         whole = option == "--samples"
         if not (math.isfinite(value) and value > 0) or (whole and (value != int(value) or value > 2**62)):
             allowed = (
@@ -193,22 +190,25 @@ def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str
 
 def parse_count(option: str, text: str) -> int:
     """Return the whole number above 0 that was given in words; BadInput otherwise."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not (math.isfinite(value) and value >= 1 and value == int(value)):
         raise BadInput(f"{option} is {text!r}: give a whole number from 1")
     return int(value)
 
 
+def _number(text: str) -> float:
+    """Return the number in words, NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def estimator_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return an estimator's settings, complete, from those given by name; BadInput as `make_spec` raises it."""
     plugin = registry.get("estimators", name)
-    complete: dict[str, Any] = _plugin_spec(plugin, _share_out(settings, {"estimator": plugin})["estimator"])[
-        "settings"
-    ]
-    return complete
+    chosen = _share_out(settings, {"estimator": plugin})["estimator"]
+    return validated(plugin.module.Config, chosen, f"of estimator {plugin.name!r}")
 
 
 def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin]) -> dict[str, dict[str, Any]]:

@@ -202,7 +202,7 @@ def check_estimator(name: str, **settings: Any) -> None:
             continue
         judged += 1
         x, z = (part.repeat(REPEATS, 1) for part in model.sample(10, api.Streams(1)("points")))
-        latents = {"z": z} if getattr(plugin.module, "SIMULATED", False) else {}
+        latents = {"z": z} if plugin.simulated else {}
         with torch.no_grad():
             found = plugin.module.estimate(model, recognition, x, config, api.Streams(0)("noise"), **latents)
         n = 10 * REPEATS

@@ -72,5 +72,5 @@ def test_what_a_step_spends() -> None:
 
 def test_its_bound_is_measured_by_evaluation_with_its_own_encoder() -> None:
     run = Training(make_spec("wake-sleep", testing.tiny.__file__, settings={"nz": 2, "hidden": 5}))
-    assert [judge.name for judge in run.judges] == ["lower-bound"]
+    assert [judge.name for judge, _, _ in run.judges] == ["lower-bound"]
     assert run.recognition is not None

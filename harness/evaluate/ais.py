@@ -44,22 +44,13 @@ def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch
 
 
 def _estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
-    end = api.hmc.target(functools.partial(model.log_p_xz, x), model.params)
+    path = api.ais.from_prior(model, x)
+    draw = functools.partial(api.ais.prior_draws, model, points=len(x), rng=rng)
     if config.start == "encoder":
         q = recognition.posterior(x)
-        begin = api.hmc.target(q.log_prob, recognition.params)
-
-        def draw(n: int) -> Tensor:
-            z: Tensor = q.sample(n, rng)
-            return z
-    else:
-        begin = api.hmc.target(model.log_p_z, model.params)
-
-        def draw(n: int) -> Tensor:
-            z: Tensor = model.sample(n * len(x), rng)[1].view(n, len(x), -1)
-            return z
-
-    path, betas = api.ais.Path(begin, end), api.ais.sigmoid_schedule(config.distributions)
+        path = path._replace(begin=api.hmc.target(q.log_prob, recognition.params))
+        draw = functools.partial(q.sample, rng=rng)
+    betas = api.ais.sigmoid_schedule(config.distributions)
     steps = api.ais.pilot(path, draw(api.ais.PILOT_CHAINS), betas, config.leapfrog, rng, config.accept)
     outcome = api.ais.anneal(path, draw(config.chains), betas, steps, config.leapfrog, rng)
     return api.PerPoint(*api.ais.summarise(outcome))

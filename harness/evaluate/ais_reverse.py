@@ -5,7 +5,6 @@ arXiv 1511.02543. For a point drawn from the model, the latents that it was draw
 chains from there to the prior have weights whose mean is unbiased for 1 / p(x), so minus its logarithm lies above log p(x).
 """
 
-import functools
 from typing import Any
 
 import torch
@@ -47,13 +46,10 @@ def estimate(
 
 
 def _estimate(model: Any, x: Tensor, z: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
-    path = api.ais.Path(
-        api.hmc.target(model.log_p_z, model.params),
-        api.hmc.target(functools.partial(model.log_p_xz, x), model.params),
-    )
+    path = api.ais.from_prior(model, x)
     betas = api.ais.sigmoid_schedule(config.distributions)
     # The pilot goes forward, from draws of its own: step sizes that depended on z would undo the chains' exactness.
-    draws = model.sample(api.ais.PILOT_CHAINS * len(x), rng)[1].view(api.ais.PILOT_CHAINS, len(x), -1)
+    draws = api.ais.prior_draws(model, api.ais.PILOT_CHAINS, len(x), rng)
     steps = api.ais.pilot(path, draws, betas, config.leapfrog, rng, config.accept).flip(0)
     begin = z.expand(config.chains, -1, -1)  # (S, B, Z)
     outcome = api.ais.anneal(path, begin, betas.flip(0), steps, config.leapfrog, rng)

@@ -6,8 +6,9 @@ arXiv 1611.04273, and Roger Grosse, Zoubin Ghahramani and Ryan Adams, "Sandwichi
 Monte Carlo" (2015), arXiv 1511.02543.
 """
 
+import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,18 @@ class Path(NamedTuple):
 
     begin: hmc.Target
     end: hmc.Target
+
+
+def from_prior(model: Any, x: Tensor) -> Path:
+    """Return the path from p(z) to p(x, z) for points x (B, D)."""
+    end = functools.partial(model.log_p_xz, x)
+    return Path(hmc.target(model.log_p_z, model.params), hmc.target(end, model.params))
+
+
+def prior_draws(model: Any, n: int, points: int, rng: torch.Generator) -> Tensor:
+    """Return n draws of z from the prior for each of so many points, (n, B, Z)."""
+    z: Tensor = model.sample(n * points, rng)[1].view(n, points, -1)
+    return z
 
 
 class Outcome(NamedTuple):

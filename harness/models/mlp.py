@@ -138,8 +138,9 @@ class GaussianDecoder(Decoder):
         """See `Decoder.density`."""
         mean, log_var = self._moments(a)
         precision = log_var.neg().exp_()
-        pull = (x - mean) * precision
-        squares = (x - mean).mul_(pull)  # e²
+        error = x - mean
+        pull = error * precision
+        squares = error.mul_(pull)  # e²
         value = (squares + log_var).sum(-1).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
         if not differentiated:
             return value, None
