@@ -9,7 +9,7 @@ and the prior is on the weight matrices of both networks.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -68,14 +68,22 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
 
 def step(state: State, batch: api.Batch) -> Info:
     """One turn of Algorithm 1: sample ε, ascend the estimate's gradient."""
-    p, q = state.problem.model, state.problem.recognition
-    assert q is not None
+    p: Any = state.problem.model
+    q: Any = state.problem.recognition
+    L = state.config.n_samples
     posterior = q.posterior(batch.x)
-    z = posterior.rsample(state.config.n_samples, state.rng)  # (L, M, Z), eq. (4)
-    if state.config.estimator == "A":  # eq. (6)
-        elbo = (p.log_p_xz(batch.x, z) - posterior.log_prob(z)).mean(0)
-    else:  # eq. (7), which is eq. (10) for this encoder
-        elbo = p.log_p_x_given_z(batch.x, z).mean(0) - posterior.kl()
-    total = elbo.sum()
-    state.adagrad.ascend(torch.autograd.grad(total, [p.params.flat, q.params.flat]))
+    if state.config.estimator == "B" and api.gradients.by_hand(p, q):
+        z, kl = posterior.reparameterise(L, state.rng)  # (L, M, Z), eq. (4), and (M,)
+        log_p, by_theta, by_z = p.gradients(batch.x, z, weight=1 / L)  # of eq. (7)'s second term
+        by_phi = posterior.pull_back(by_z, -1.0)  # through eq. (4), and of the first term
+        total = log_p.sum() / L - kl.sum()
+        gradients = [by_theta, by_phi]
+    else:
+        z = posterior.rsample(L, state.rng)
+        if state.config.estimator == "A":  # eq. (6)
+            total = (p.log_p_xz(batch.x, z) - posterior.log_prob(z)).sum() / L
+        else:  # eq. (7), which is eq. (10) for a Gaussian encoder
+            total = p.log_p_x_given_z(batch.x, z).sum() / L - posterior.kl().sum()
+        gradients = torch.autograd.grad(total, [p.params.flat, q.params.flat])
+    state.adagrad.ascend(gradients)
     return Info(objective=total.item() / len(batch.x))

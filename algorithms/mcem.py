@@ -12,7 +12,6 @@ evaluates 16 samples a point, where the paper counts 15. The warm-up, Adagrad's 
 gradients, alone takes 320 samples a point. Points are visited in chunks: only the chains stay in memory.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -85,9 +84,9 @@ def step(state: State, batch: api.Batch) -> Info:
     for _ in range(config.updates):
         log_p, gradient = 0.0, torch.zeros_like(p.params.flat)
         for chunk in batch.split(CHUNK):
-            total = p.log_p_xz(chunk.x, state.z[chunk.index].unsqueeze(0)).sum()
-            gradient += torch.autograd.grad(total, p.params.flat)[0]
-            log_p += total.item()
+            some, by_theta = api.gradients.log_joint(p, chunk.x, state.z[chunk.index].unsqueeze(0))
+            gradient += by_theta
+            log_p += some.sum().item()
         state.adagrad.ascend([gradient])
     return Info(acceptance, step_size, jump, log_p / len(batch.index))
 
@@ -98,8 +97,8 @@ def _move_chains(state: State, batch: api.Batch) -> tuple[float, float, float]:
     accepted = jump = 0.0
     for chunk in batch.split(CHUNK):
         x, z = chunk.x, state.z[chunk.index].unsqueeze(0)  # (B, D), (1, B, Z)
-        posterior = api.hmc.target(functools.partial(p.log_p_xz, x), p.params)
-        new, probability = api.hmc.move(posterior, api.hmc.begin(posterior, z), used, config.leapfrog, state.rng)
+        posterior = api.hmc.joint(p, x)
+        new, probability = api.hmc.move(posterior, posterior.at(z), used, config.leapfrog, state.rng)
         state.z[chunk.index] = new.z[0]
         accepted += probability.sum().item()
         jump += (new.z - z).square().sum().item()

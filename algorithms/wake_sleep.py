@@ -66,11 +66,11 @@ def step(state: State, batch: api.Batch) -> Info:
 
     x = batch.x
     z = q.posterior(x).sample(state.config.n_samples, state.rng)  # (S, M, Z)
-    log_p = p.log_p_xz(x, z).mean(0).sum()
-    state.wake.ascend(torch.autograd.grad(log_p, [p.params.flat]))
+    log_p, by_theta = api.gradients.log_joint(p, x, z)
+    state.wake.ascend([by_theta / len(z) if len(z) > 1 else by_theta])
 
     x, z = p.sample(M, state.rng)  # (M, D), (M, Z)
-    log_q = q.posterior(x).log_prob(z.unsqueeze(0)).sum()
-    state.sleep.ascend(torch.autograd.grad(log_q, [q.params.flat]))
+    log_q, by_phi = api.gradients.log_posterior(q, x, z.unsqueeze(0))
+    state.sleep.ascend([by_phi])
 
-    return Info(wake=log_p.item() / M, sleep=log_q.item() / M)
+    return Info(wake=log_p.mean().item(), sleep=log_q.mean().item())

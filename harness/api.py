@@ -47,11 +47,11 @@ from harness.fetch import (
     not_found,
     save,
 )
-from harness.inference import ais, hmc, posterior
+from harness.inference import ais, gradients, hmc, posterior
 from harness.inference.adagrad import Adagrad
-from harness.ledger import metered
+from harness.ledger import HandDerived, metered
 from harness.parameters import Parameters
-from harness.rng import Streams
+from harness.rng import Streams, bernoulli
 
 __all__ = [
     "Adagrad",
@@ -62,6 +62,7 @@ __all__ = [
     "DataFacts",
     "Dataset",
     "GenerativeModel",
+    "HandDerived",
     "HarnessError",
     "Kind",
     "Latents",
@@ -75,11 +76,13 @@ __all__ = [
     "Streams",
     "Traits",
     "ais",
+    "bernoulli",
     "cache_folder",
     "expect",
     "find",
     "from_package_index",
     "from_url",
+    "gradients",
     "hmc",
     "local_folder",
     "metered",
@@ -187,6 +190,17 @@ class GenerativeModel(Protocol):
         ...
 
     # Where there are closed forms a model may also have log_p_x(x) -> (B,) and posterior(x) -> Posterior, which estimators use.
+    #
+    # A model may compute gradients itself, sooner than autograd: one with `hand_derived = True` has
+    #   gradients(x, z, weight=1.0, by_z=True) -> log p(x|z) (S, B), and of weight · its sum the gradient of θ (which may be
+    #       overwritten by the next call; p(z) must have no parameters) and, unless by_z is False, of z (S, B, Z)
+    #   score(x, z, value) -> log p(x, z) (S, B) if value, else None, and its gradient by z (S, B, Z)
+    #   prior_score(z, value) -> the same of log p(z)
+    # A recognition model with `hand_derived = True` has posteriors with
+    #   reparameterise(n, rng) -> z (n, B, Z) and KL (B,)
+    #   pull_back(g_z, g_kl) -> the gradient of φ of what has gradient g_z (n, B, Z) by that z and g_kl, a number, by every KL
+    #   gradients(z) -> log q(z|x) (S, B), and the gradient of φ of its sum
+    # `gradients` and `score` are `metered` with differentiated=True. `harness.testing` compares all of them with autograd.
 
 
 class Posterior(Protocol):

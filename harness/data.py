@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import BadInput
+from harness.rng import bernoulli
 
 Kind = Literal["binary", "unit", "real"]
 Split = Literal["train", "valid", "test"]
@@ -62,7 +63,7 @@ class Dataset:
 
     def _shown(self, stored: Tensor, rng: torch.Generator) -> Tensor:
         x = _as_floats(stored, self.scale)
-        return torch.bernoulli(x, generator=rng) if self.stochastic else x
+        return bernoulli(x, rng) if self.stochastic else x
 
     def batch(self, index: Tensor, rng: torch.Generator) -> "Batch":
         """Return the training points at `index` (B,) as a batch."""

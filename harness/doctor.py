@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from harness import provenance, registry
 from harness.errors import BadInput
-from harness.loop import set_threads
+from harness.loop import prepare_process
 from harness.store import Store
 
 PACKAGES = (
@@ -39,7 +39,7 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     note("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
     note("processor", True, provenance.cpu_model())
     note("threads", True, f"PyTorch would use {torch.get_num_threads()}; a run uses --threads, by default 1")
-    set_threads(1)
+    prepare_process(1)
     flushes = provenance.flushes_denormals()
     note("denormals", flushes, "flushed to zero" if flushes else "not flushed to zero: training will be slower")
     for kind in get_args(registry.Kind):

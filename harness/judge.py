@@ -10,7 +10,7 @@ from torch import Tensor
 from harness import registry
 from harness.errors import BadInput
 from harness.evaluate import Estimate, Split, evaluate_points, finite, summarise
-from harness.loop import Subject, set_threads
+from harness.loop import Subject, prepare_process
 from harness.provenance import code_version
 from harness.spec import RunSpec, validated
 from harness.store import Run
@@ -35,7 +35,7 @@ class Trained:
                 f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
             )
         self.run, self.spec, self.ledger = run, RunSpec.model_validate(record.spec), checkpoint["ledger"]
-        set_threads(self.spec.threads)
+        prepare_process(self.spec.threads)
         self.subject = Subject.build(self.spec, data_dir)
         if record.provenance and record.provenance[-1]["dataset"]["sha256"] != self.subject.dataset.sha256:
             raise BadInput(

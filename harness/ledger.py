@@ -46,7 +46,7 @@ class Ledger:
 
     def add(self, counter: str, n: int) -> None:
         """Add n to a counter."""
-        setattr(self, counter, getattr(self, counter) + n)
+        self.__dict__[counter] += n
 
 
 Phase = Literal["training", "evaluation", "setup", "output"]
@@ -127,22 +127,27 @@ class _Meter:
     samples: bool
     dreams: bool
     rows: Network | None
+    differentiated: bool
 
 
-def metered(*, samples: bool = False, dreams: bool = False, rows: Network | None = None) -> Callable[[F], F]:
+def metered(
+    *, samples: bool = False, dreams: bool = False, rows: Network | None = None, differentiated: bool = False
+) -> Callable[[F], F]:
     """Mark a method of a model as one that algorithms may call, and say what a call counts.
 
-    A call that returns a tensor counts its elements (one a sample and point, (S, B)); one that returns a tuple counts the
-    rows of its first tensor; any other, such as a posterior, the rows of the first argument. A call without marks is free.
+    A call that returns a tensor counts its elements (one a sample and point, (S, B)); one that differentiates by itself the
+    rows of its second argument, z (S, B, Z); another that returns a tuple the rows of its first tensor; any other, such as a
+    posterior, the rows of the first argument. A call without marks is free.
 
     Args:
         samples: the density of the generative model is evaluated.
         dreams: points are sampled from the generative model.
         rows: the network that the rows go through.
+        differentiated: the call itself differentiates and returns the gradient; of other calls autograd tells.
     """
 
     def mark(method: F) -> F:
-        method._meter = _Meter(samples, dreams, rows)  # type: ignore[attr-defined]
+        method._meter = _Meter(samples, dreams, rows, differentiated)  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -159,7 +164,8 @@ class Metered:
         updates: looks for parameter updates before every call; given for the generative model.
     """
 
-    FACTS = ("params", "latents", "reparameterised", "analytic_kl")
+    hand_derived = False  # unless the model says so
+    FACTS = ("params", "latents", "reparameterised", "analytic_kl", "hand_derived")
 
     def __init__(self, model: Any, ledger: Ledger, updates: "UpdateCounter | None" = None):
         for fact in self.FACTS:
@@ -199,32 +205,64 @@ def _counting(
     method: Callable[..., Any], meter: _Meter, ledger: Ledger, updates: UpdateCounter | None
 ) -> Callable[..., Any]:
     """Wrap a bound method so that each call is entered in the ledger."""
+    forward = [name for name, counts in (("samples", meter.samples), ("dreams", meter.dreams)) if counts]
+    forward += [f"{meter.rows}_rows"] if meter.rows is not None else []
+    backward = f"{meter.rows}_rows_grad"
+    counters = vars(ledger)
 
+    def differentiated(n: int) -> Callable[..., None]:
+        return lambda *_: ledger.add(backward, n)
+
+    # This runs several times a step, between matrix products that have evicted it from cache: every line is felt.
     def counted(*args: Any, **kwargs: Any) -> Any:
         if updates is not None:
             updates.look()
         out = method(*args, **kwargs)
         if isinstance(out, Tensor):
             n = out.numel()
+            if meter.rows is not None:
+                _when_differentiated(out, differentiated(n))
+        elif meter.differentiated:
+            n = args[1].numel() // args[1].shape[-1]
+            counters[backward] += n
         elif isinstance(out, tuple):
             n = out[0].shape[0]
         else:
             n = args[0].shape[0]
-        if meter.samples:
-            ledger.samples += n
-        if meter.dreams:
-            ledger.dreams += n
-        if meter.rows is not None:
-            ledger.add(f"{meter.rows}_rows", n)
-            counter = f"{meter.rows}_rows_grad"
-            if isinstance(out, Tensor):
-                if out.requires_grad:
-                    out.register_hook(lambda _: ledger.add(counter, n))
-            elif not isinstance(out, tuple):
-                out = _MeteredPosterior(out, lambda: ledger.add(counter, n))
+            if meter.rows is not None:
+                out = _MeteredPosterior(out, differentiated(n))
+        for counter in forward:
+            counters[counter] += n
         return out
 
     return counted
+
+
+class HandDerived(torch.autograd.Function):
+    """An autograd function with a derivative of its own, which tells by itself when it is differentiated.
+
+    Its `backward` begins with `HandDerived.enter(ctx)`. A hook on its result, as other functions need, costs ten times as much.
+    """
+
+    @staticmethod
+    def enter(ctx: Any) -> None:
+        """Enter rows as differentiated; refuse to be differentiated twice, as `create_graph=True` asks."""
+        if torch.is_grad_enabled():
+            raise NotImplementedError("this model is differentiated by hand, once: create_graph=True cannot work")
+        act = getattr(ctx, "when_differentiated", None)
+        if act is not None:
+            act()
+
+
+def _when_differentiated(out: Tensor, act: Callable[..., None]) -> None:
+    """Act whenever a gradient flows back through a tensor."""
+    node: Any = out.grad_fn
+    if issubclass(getattr(node, "_forward_cls", object), HandDerived):
+        node.when_differentiated = act
+    elif node is not None:
+        node.register_prehook(act)
+    elif out.requires_grad:
+        out.register_hook(act)
 
 
 class _MeteredPosterior:
@@ -232,19 +270,44 @@ class _MeteredPosterior:
 
     def __init__(self, posterior: Any, differentiated: Callable[[], None]):
         self._posterior, self._hook = posterior, _Once(differentiated)
+        self._node: Any = None  # of the last result: often several come from one
+
+    def _metered(self, out: Any) -> Any:
+        if isinstance(out, Tensor):
+            node = out.grad_fn
+            if node is None or node is not self._node:
+                _when_differentiated(out, self._hook)
+                self._node = node
+        return out
+
+    # Plain methods for what every posterior has: `__getattr__` for all would cost a step as much as a small matrix product.
+
+    def sample(self, n: int, rng: torch.Generator) -> Any:
+        return self._metered(self._posterior.sample(n, rng))
+
+    def rsample(self, n: int, rng: torch.Generator) -> Any:
+        return self._metered(self._posterior.rsample(n, rng))
+
+    def log_prob(self, z: Tensor) -> Any:
+        return self._metered(self._posterior.log_prob(z))
+
+    def kl(self) -> Any:
+        return self._metered(self._posterior.kl())
+
+    def reparameterise(self, n: int, rng: torch.Generator) -> Any:
+        return self._posterior.reparameterise(n, rng)
+
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Any:
+        self._hook()
+        return self._posterior.pull_back(g_z, g_kl)
+
+    def gradients(self, z: Tensor) -> Any:
+        self._hook()
+        return self._posterior.gradients(z)
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._posterior, name)
-        if not callable(method):
-            return method
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            out = method(*args, **kwargs)
-            if isinstance(out, Tensor) and out.requires_grad:
-                out.register_hook(self._hook)
-            return out
-
-        return forward
+        found = getattr(self._posterior, name)
+        return (lambda *args, **kwargs: self._metered(found(*args, **kwargs))) if callable(found) else self._metered(found)
 
 
 class _Once:
@@ -257,7 +320,7 @@ class _Once:
     def __init__(self, act: Callable[[], None]):
         self._act, self._done = act, False
 
-    def __call__(self, gradient: Tensor) -> None:
+    def __call__(self, *gradients: Any) -> None:
         if not self._done:
             self._done = True
             self._act()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,6 +35,12 @@ class Parameters:
         self.n_weights = sum(self._sizes[: len(weights)])
         self.flat = torch.zeros(sum(self._sizes), dtype=dtype, requires_grad=True)
         self.views = self.split(self.flat.detach())
+
+    @cached_property
+    def gradient(self) -> tuple[Tensor, list[Tensor]]:
+        """A flat tensor for a gradient of these parameters, made once, with its views: for models that compute gradients themselves."""
+        flat = torch.empty_like(self.flat, requires_grad=False)
+        return flat, self.split(flat)
 
     def normal_(self, sd: float, rng: torch.Generator) -> None:
         """Draw every parameter from N(0, sd²)."""

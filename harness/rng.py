@@ -7,6 +7,7 @@ the same seed therefore start from the same weights, see the same minibatches an
 import hashlib
 
 import torch
+from torch import Tensor
 
 
 class Streams:
@@ -19,3 +20,13 @@ class Streams:
         """Return a new generator for the stream `name`, at its beginning."""
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def bernoulli(p: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw 1 with probability p and else 0, of p's shape and type.
+
+    Three times as fast as `torch.bernoulli` on a processor, which draws in double precision; in single precision a uniform number
+    is 0 with probability 2⁻²⁴, so a positive p below that counts as that.
+    """
+    u = torch.rand(p.shape, generator=rng, dtype=p.dtype, device=p.device)
+    return torch.lt(u, p, out=u)

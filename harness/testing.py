@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
+from torch import Tensor
 
 from harness import api, registry, tiny
 from harness.data import Kind
 from harness.errors import BadInput
+from harness.inference import gradients
 from harness.loop import Training
 from harness.spec import make_spec
 
@@ -136,8 +138,12 @@ def _check_densities(plugin: registry.Plugin, kind: Kind) -> None:
         z.requires_grad_()
     inputs = [flat, z] if z.requires_grad else [flat]
     assert torch.autograd.gradcheck(lambda *_: model.log_p_xz(x, z), inputs), "gradients of log_p_xz"
+    if gradients.by_hand(model):
+        _check_gradients(model, x, z.detach())
     if recognition is None:
         return
+    if gradients.by_hand(recognition):
+        _check_recognition_gradients(recognition, x)
     posterior = recognition.posterior(x)
     q = posterior.sample(3, streams("posterior"))
     assert q.shape == (3, 4, model.latents.total), f"sample(3) of a posterior has shape {tuple(q.shape)}"
@@ -154,6 +160,49 @@ def _check_densities(plugin: registry.Plugin, kind: Kind) -> None:
         assert torch.autograd.gradcheck(
             lambda _: recognition.posterior(x).rsample(2, api.Streams(2)("noise")), [phi]
         ), "gradients of rsample"
+
+
+def _check_gradients(model: Any, x: Tensor, z: Tensor) -> None:
+    """Compare the gradients that a model computes itself with autograd's."""
+    free = z.clone().requires_grad_()
+    log_lik = model.log_p_x_given_z(x, free)
+    by_theta, by_z = torch.autograd.grad(0.5 * log_lik.sum(), [model.params.flat, free])
+    found = model.gradients(x, z, weight=0.5)
+    for mine, autograd, what in zip(found, (log_lik, by_theta, by_z), ("value", "θ", "z"), strict=True):
+        assert torch.allclose(mine, autograd, rtol=1e-9, atol=1e-12), f"gradients: {what} is not autograd's"
+    assert model.gradients(x, z, by_z=False)[2] is None, "gradients(by_z=False) returns the gradient of z all the same"
+    for name, density, score in (
+        ("score", lambda: model.log_p_xz(x, free), lambda value: model.score(x, z, value)),
+        ("prior_score", lambda: model.log_p_z(free), lambda value: model.prior_score(z, value)),
+    ):
+        log_p = density()
+        (grad,) = torch.autograd.grad(log_p.sum(), free)
+        value, slope = score(True)
+        assert torch.allclose(value, log_p, rtol=1e-9), f"the value of {name} is not the density's"
+        assert torch.allclose(slope, grad, rtol=1e-9, atol=1e-12), f"{name} is not autograd's gradient"
+        assert score(False)[0] is None, f"{name} returns a value that was not asked for"
+        assert torch.equal(score(False)[1], slope), f"{name} depends on whether a value is asked for"
+
+
+def _check_recognition_gradients(recognition: Any, x: Tensor) -> None:
+    """Compare the gradients that a recognition model computes itself with autograd's."""
+    phi, streams = recognition.params.flat, api.Streams(2)
+    for n in (1, 3):
+        plain, other = recognition.posterior(x), recognition.posterior(x)
+        z, kl = plain.rsample(n, streams("noise")), plain.kl()
+        mine, my_kl = other.reparameterise(n, streams("noise"))
+        assert torch.allclose(mine, z, rtol=1e-9), "reparameterise draws another z than rsample"
+        assert torch.allclose(my_kl, kl, rtol=1e-9, atol=1e-12), "reparameterise returns another KL than kl"
+        g_z = torch.randn(z.shape, generator=streams("gradient"), dtype=z.dtype)
+        (expected,) = torch.autograd.grad((g_z * z).sum() - 0.7 * kl.sum(), phi)
+        assert torch.allclose(other.pull_back(g_z, -0.7), expected, rtol=1e-9, atol=1e-12), (
+            "pull_back is not autograd's"
+        )
+        log_q = recognition.posterior(x).log_prob(z.detach())
+        (expected,) = torch.autograd.grad(log_q.sum(), phi)
+        value, gradient = recognition.posterior(x).gradients(z.detach())
+        assert torch.allclose(value, log_q, rtol=1e-9), "gradients returns another log q than log_prob"
+        assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12), "gradients of a posterior are not autograd's"
 
 
 def check_dataset(name: str, data_dir: str | None = None) -> None:

@@ -9,7 +9,7 @@ from harness.datasets import mnist as mnist_plugin
 from support import Result
 
 from harness import api, cli
-from harness.loop import set_threads
+from harness.loop import prepare_process
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -23,7 +23,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _every_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Results go to a temporary folder, and the process computes as runs do."""
     monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path / "results"))
-    set_threads(1)
+    prepare_process(1)
 
 
 @pytest.fixture(scope="session")

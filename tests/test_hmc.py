@@ -29,7 +29,7 @@ def test_moments_of_a_gaussian(shape: tuple[int, ...], rng: torch.Generator) -> 
     mean = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     A = torch.tensor([[1.0, 0.3, 0.0], [0.3, 0.5, -0.2], [0.0, -0.2, 2.0]], dtype=torch.float64)
     log_p = gaussian(mean, torch.linalg.inv(A))
-    at = hmc.begin(log_p, torch.zeros(*shape, 3, dtype=torch.float64))
+    at = log_p.at(torch.zeros(*shape, 3, dtype=torch.float64))
     for _ in range(60):
         at, _ = hmc.move(log_p, at, 0.4, 5, rng, jitter=0.3)
     z = at.z.reshape(-1, 3)
@@ -41,7 +41,7 @@ def test_moments_of_a_gaussian(shape: tuple[int, ...], rng: torch.Generator) -> 
 
 def test_energy_error_falls_as_the_square_of_the_step(rng: torch.Generator) -> None:
     log_p = hmc.target(quartic, NONE)
-    at = hmc.begin(log_p, torch.randn(500, 2, generator=rng, dtype=torch.float64))
+    at = log_p.at(torch.randn(500, 2, generator=rng, dtype=torch.float64))
     r = torch.randn(500, 2, generator=rng, dtype=torch.float64)
     errors = []
     for n in (20, 40, 80):  # one time, in ever smaller steps
@@ -55,13 +55,13 @@ def test_energy_error_falls_as_the_square_of_the_step(rng: torch.Generator) -> N
 def test_leapfrog_is_reversible_and_keeps_volume(rng: torch.Generator) -> None:
     log_p = hmc.target(quartic, NONE)
     z, r = torch.randn(2, 50, 3, generator=rng, dtype=torch.float64)
-    new, r_new = hmc.leapfrog(log_p, hmc.begin(log_p, z), r, 0.1, 12)
+    new, r_new = hmc.leapfrog(log_p, log_p.at(z), r, 0.1, 12)
     back, r_back = hmc.leapfrog(log_p, new, -r_new, 0.1, 12)
     torch.testing.assert_close(back.z, z, rtol=0, atol=1e-10)
     torch.testing.assert_close(-r_back, r, rtol=0, atol=1e-10)
 
     def flow(both: Tensor) -> Tensor:  # by differences, as the target's gradient is itself not differentiated
-        there, r_there = hmc.leapfrog(log_p, hmc.begin(log_p, both[:, :1]), both[:, 1:], 0.1, 12)
+        there, r_there = hmc.leapfrog(log_p, log_p.at(both[:, :1]), both[:, 1:], 0.1, 12)
         return torch.cat([there.z, r_there], dim=1)
 
     both, h = torch.tensor([[0.3, -0.7]], dtype=torch.float64), 1e-6
@@ -80,7 +80,7 @@ def test_detailed_balance_on_a_small_target(jitter: float, rng: torch.Generator)
     grid = torch.linspace(-3, 3, 6001, dtype=torch.float64)
     density = quartic(grid.unsqueeze(-1)).exp()
     z = grid[torch.multinomial(density, 200_000, replacement=True, generator=rng)].unsqueeze(-1)
-    new, probability = hmc.move(log_p, hmc.begin(log_p, z), 0.4, 3, rng, jitter=jitter)
+    new, probability = hmc.move(log_p, log_p.at(z), 0.4, 3, rng, jitter=jitter)
     assert 0.5 < probability.mean() < 0.9
     edges = torch.tensor([-1.2, -0.6, 0.0, 0.8], dtype=torch.float64)
     before, after = torch.bucketize(z.squeeze(), edges), torch.bucketize(new.z.squeeze(), edges)
@@ -94,7 +94,7 @@ def test_detailed_balance_on_a_small_target(jitter: float, rng: torch.Generator)
 
 def test_a_trajectory_that_leaves_the_numbers_is_refused(rng: torch.Generator) -> None:
     log_p = hmc.target(lambda z: -torch.exp(z.square()).sum(-1), NONE)
-    at = hmc.begin(log_p, torch.ones(10, 1))
+    at = log_p.at(torch.ones(10, 1))
     new, probability = hmc.move(log_p, at, 50.0, 10, rng)
     assert torch.equal(new.z, at.z)
     assert (probability == 0).all()
@@ -104,9 +104,7 @@ def test_tuning_reaches_the_acceptance_that_is_asked_for(rng: torch.Generator) -
     """Every chain has its own scale, over four orders of magnitude, and finds its own step size."""
     scale = torch.logspace(-2, 2, 9, dtype=torch.float64).unsqueeze(-1)
     log_p = hmc.target(lambda z: -(z / scale).square().square().sum(-1), NONE)
-    at, step = hmc.tune(
-        log_p, hmc.begin(log_p, 0.1 * scale.expand(9, 3)), torch.full((9, 1), 0.1).double(), 4, rng, moves=300
-    )
+    at, step = hmc.tune(log_p, log_p.at(0.1 * scale.expand(9, 3)), torch.full((9, 1), 0.1).double(), 4, rng, moves=300)
     rates = []
     for _ in range(300):
         at, probability = hmc.move(log_p, at, step, 4, rng)
@@ -123,6 +121,6 @@ def test_parameters_are_fixed_while_chains_move_and_not_afterwards() -> None:
         seen.append(params.flat.requires_grad)
         return -(z @ params.split()[0]).square().sum(-1) - z.square().sum(-1)
 
-    hmc.target(log_density, params)(torch.ones(3, 2))
+    hmc.target(log_density, params).at(torch.ones(3, 2))
     assert seen == [False]
     assert params.flat.requires_grad

@@ -103,7 +103,8 @@ def test_an_algorithm_is_handed_nothing_unmetered(metered) -> None:
     assert type(run.state.problem.model) is Metered
     assert type(run.state.problem.recognition) is Metered
     public = {name for name in vars(p) if not name.startswith("_")} - set(Metered.FACTS)
-    assert public == {"log_p_z", "log_p_x_given_z", "log_p_xz", "sample"}
+    densities, gradients = {"log_p_z", "log_p_x_given_z", "log_p_xz"}, {"gradients", "score", "prior_score"}
+    assert public == densities | gradients | {"sample"}
     assert {name for name in vars(q) if not name.startswith("_")} - set(Metered.FACTS) == {"posterior"}
     for twin in (p, q):
         assert not any(isinstance(value, mlp.BernoulliDecoder | mlp.GaussianEncoder) for value in vars(twin).values())

@@ -12,7 +12,6 @@ the result by less than `tolerance`; the last movement is reported, and its squa
 beginning leads is missed.
 """
 
-import functools
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -95,15 +94,15 @@ def _log_det(scale: Tensor) -> Tensor:
 
 def find_modes(model: Any, recognition: Any, x: Tensor, rng: torch.Generator, n: int) -> Modes:
     """Return the modes of each point's posterior to which damped Newton steps lead from n beginnings."""
-    posterior = api.hmc.target(functools.partial(model.log_p_xz, x), model.params)
+    posterior = api.hmc.joint(model, x)
     z = api.posterior.likely(model, recognition, x, rng, n)  # (K, B, Z)
-    log_p, grad = posterior(z)
+    _, log_p, grad, _ = posterior.at(z)
     for _ in range(100):
         step = torch.linalg.solve(_curvature(posterior, z), grad.unsqueeze(-1)).squeeze(-1)
         best_z, best_log_p, best_grad = z, log_p, grad
         for halvings in range(8):
             there = z + 0.5**halvings * step
-            value, slope = posterior(there)
+            _, value, slope, _ = posterior.at(there)
             better = value > best_log_p
             best_z = torch.where(better.unsqueeze(-1), there, best_z)
             best_grad = torch.where(better.unsqueeze(-1), slope, best_grad)
@@ -129,7 +128,7 @@ def _curvature(posterior: api.hmc.Target, z: Tensor, delta: float = 1e-2) -> Ten
     for j in range(z.shape[-1]):
         shift = torch.zeros(z.shape[-1], dtype=z.dtype)
         shift[j] = delta
-        columns.append((posterior(z - shift)[1] - posterior(z + shift)[1]) / (2 * delta))
+        columns.append((posterior.gradient(z - shift) - posterior.gradient(z + shift)) / (2 * delta))
     hessian = torch.stack(columns, dim=-1)
     values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.mT))
     curvature: Tensor = vectors @ torch.diag_embed(values.clamp(min=1.0)) @ vectors.mT

@@ -34,9 +34,10 @@ class Adagrad:
         self.n_calls = 0
         self.sums = [torch.full_like(p.flat, EPSILON, requires_grad=False) for p in params]
         self._params = [p.flat for p in params]
-        # Weights have a prior and biases have none, so they are passed to the kernel apart: views of the flat tensors.
+        # Weights have a prior and biases have none, so they are passed to the kernel apart: views of the flat tensors. The
+        # last come first, as backpropagation ends with them and their gradients are still in cache.
         self._cuts = [p.n_weights for p in params]
-        self._decays = [prior_weight * p.prior_precision for p in params]
+        self._decays = [prior_weight * p.prior_precision for p in reversed(params)]
         self._flats = self._apart([p.flat.detach() for p in params])
         self._sums = self._apart(self.sums)
         self._steps = [torch.zeros(()) for _ in params]  # the kernel's, for a decay of the step size that is not used
@@ -61,8 +62,8 @@ class Adagrad:
         )
 
     def _apart(self, flats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return views of the weights of each flat tensor, and of the biases of each."""
-        cut = list(zip(flats, self._cuts, strict=True))
+        """Return views of the weights of each flat tensor, and of the biases of each, the last one first."""
+        cut = list(zip(flats, self._cuts, strict=True))[::-1]
         return [flat[:n] for flat, n in cut], [flat[n:] for flat, n in cut]
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ arXiv 1611.04273, and Roger Grosse, Zoubin Ghahramani and Ryan Adams, "Sandwichi
 Monte Carlo" (2015), arXiv 1511.02543.
 """
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -29,8 +28,7 @@ class Path(NamedTuple):
 
 def from_prior(model: Any, x: Tensor) -> Path:
     """Return the path from p(z) to p(x, z) for points x (B, D)."""
-    end = functools.partial(model.log_p_xz, x)
-    return Path(hmc.target(model.log_p_z, model.params), hmc.target(end, model.params))
+    return Path(hmc.prior(model), hmc.joint(model, x))
 
 
 def prior_draws(model: Any, n: int, points: int, rng: torch.Generator) -> Tensor:
@@ -104,17 +102,17 @@ def _run(
     acceptance = torch.zeros(z.shape[1], dtype=z.dtype)
     log_step = torch.full((z.shape[1], 1), -2.0, dtype=z.dtype)
     used = []
+    at = _between(path, 0.0).at(z)
     for t in range(1, len(betas)):
-        log_p0, grad0 = path.begin(z)
-        log_p1, grad1 = path.end(z)
+        log_p0, log_p1, grad0, grad1 = at.parts
         log_w += (betas[t] - betas[t - 1]) * (log_p1 - log_p0)
         if t == len(betas) - 1:
             break
         beta = betas[t].item()
         step = log_step.exp() if steps is None else steps[t - 1]
-        at = hmc.Point(z, (1 - beta) * log_p0 + beta * log_p1, (1 - beta) * grad0 + beta * grad1)
-        new, probability = hmc.move(_between(path, beta), at, step, leapfrog, rng, jitter=JITTER)
-        z, rate = new.z, probability.mean(0)  # (B,)
+        at = at._replace(log_p=(1 - beta) * log_p0 + beta * log_p1, grad=(1 - beta) * grad0 + beta * grad1)
+        at, probability = hmc.move(_between(path, beta), at, step, leapfrog, rng, jitter=JITTER)
+        rate = probability.mean(0)  # (B,)
         acceptance += rate / (len(betas) - 2)
         used.append(step)
         if steps is None:
@@ -124,10 +122,13 @@ def _run(
 
 
 def _between(path: Path, beta: float) -> hmc.Target:
-    """Return the target f_β."""
+    """Return the target f_β; its parts are the log densities and gradients of both ends."""
 
-    def value_and_gradient(z: Tensor) -> tuple[Tensor, Tensor]:
-        (log_p0, grad0), (log_p1, grad1) = path.begin(z), path.end(z)
-        return (1 - beta) * log_p0 + beta * log_p1, (1 - beta) * grad0 + beta * grad1
+    def at(z: Tensor) -> hmc.Point:
+        begin, end = path.begin.at(z), path.end.at(z)
+        parts = begin.log_p, end.log_p, begin.grad, end.grad
+        return hmc.Point(
+            z, (1 - beta) * begin.log_p + beta * end.log_p, (1 - beta) * begin.grad + beta * end.grad, parts
+        )
 
-    return value_and_gradient
+    return hmc.Target(at, lambda z: (1 - beta) * path.begin.gradient(z) + beta * path.end.gradient(z))

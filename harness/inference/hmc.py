@@ -8,41 +8,73 @@ accepted with probability min(1, exp(H(z, r) - H(z', r'))), H = -log p(z) + ½ r
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from harness.inference.gradients import by_hand
 from harness.parameters import Parameters
-
-Target = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""A log density, up to a constant for each chain, and its gradient: z (..., Z) -> (...), (..., Z)."""
 
 
 class Point(NamedTuple):
-    """Where chains are: z (..., Z), the target's log density there (...) and its gradient (..., Z)."""
+    """Where chains are.
+
+    Attributes:
+        z: their positions (..., Z).
+        log_p: the target's log density there, up to a constant for each chain (...).
+        grad: its gradient (..., Z).
+        parts: what the target was made of there, if it says so: anything (...) or (..., Z).
+    """
 
     z: Tensor
     log_p: Tensor
     grad: Tensor
+    parts: tuple[Tensor, ...] = ()
+
+
+class Target(NamedTuple):
+    """A log density to sample.
+
+    Attributes:
+        at: z (..., Z) -> its density and gradient there.
+        gradient: z (..., Z) -> the gradient alone, (..., Z), which is all that a trajectory needs on its way.
+    """
+
+    at: Callable[[Tensor], Point]
+    gradient: Callable[[Tensor], Tensor]
 
 
 def target(log_density: Callable[[Tensor], Tensor], params: Parameters) -> Target:
     """Return the target of a log density z (..., Z) -> (...) that autograd differentiates, its parameters held fixed."""
 
-    def value_and_gradient(z: Tensor) -> tuple[Tensor, Tensor]:
+    def at(z: Tensor) -> Point:
         with torch.enable_grad(), params.fixed():
             z = z.detach().requires_grad_()
             log_p = log_density(z)
             (grad,) = torch.autograd.grad(log_p.sum(), z)
-        return log_p.detach(), grad
+        return Point(z.detach(), log_p.detach(), grad)
 
-    return value_and_gradient
+    return Target(at, lambda z: at(z).grad)
 
 
-def begin(log_p: Target, z: Tensor) -> Point:
-    """Return chains that begin at z (..., Z)."""
-    return Point(z, *log_p(z))
+def joint(model: Any, x: Tensor) -> Target:
+    """Return the target log p(x, z) of a model, z (..., B, Z) for its points x (B, D): the posterior, not normalised."""
+    if by_hand(model):
+        return _scored(lambda z, value: model.score(x, z, value))
+    return target(lambda z: model.log_p_xz(x, z), model.params)
+
+
+def prior(model: Any) -> Target:
+    """Return the target log p(z) of a model."""
+    if by_hand(model):
+        return _scored(model.prior_score)
+    return target(model.log_p_z, model.params)
+
+
+def _scored(score: Callable[[Tensor, bool], Any]) -> Target:
+    """Return the target of a model that gives its gradients itself."""
+    return Target(lambda z: Point(z, *score(z, True)), lambda z: score(z, False)[1])
 
 
 def leapfrog(log_p: Target, at: Point, r: Tensor, step: Tensor | float, n_steps: int) -> tuple[Point, Tensor]:
@@ -62,11 +94,11 @@ def leapfrog(log_p: Target, at: Point, r: Tensor, step: Tensor | float, n_steps:
     """
     z = at.z
     r = r + 0.5 * step * at.grad
-    for i in range(n_steps):
+    for _ in range(n_steps - 1):
         z = z + step * r
-        at = Point(z, *log_p(z))
-        r = r + (step if i < n_steps - 1 else 0.5 * step) * at.grad
-    return at, r
+        r = r + step * log_p.gradient(z)
+    end = log_p.at(z + step * r)
+    return end, r + 0.5 * step * end.grad
 
 
 def move(
@@ -95,13 +127,12 @@ def move(
     log_ratio = new.log_p - at.log_p + 0.5 * (r.square() - r_new.square()).sum(-1)
     probability = log_ratio.nan_to_num(-torch.inf, posinf=-torch.inf).clamp(max=0.0).exp()  # (...)
     accepted = torch.rand(probability.shape, generator=rng, dtype=probability.dtype) < probability
-    where = accepted.unsqueeze(-1)
-    kept = Point(
-        torch.where(where, new.z, at.z),
-        torch.where(accepted, new.log_p, at.log_p),
-        torch.where(where, new.grad, at.grad),
-    )
-    return kept, probability
+
+    def kept(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(accepted if new.ndim == accepted.ndim else accepted.unsqueeze(-1), new, old)
+
+    parts = tuple(map(kept, new.parts, at.parts))
+    return Point(kept(new.z, at.z), kept(new.log_p, at.log_p), kept(new.grad, at.grad), parts), probability
 
 
 def tune(

@@ -1,6 +1,5 @@
 """Posterior samples of given models, by Hamiltonian Monte Carlo: where estimators get theirs."""
 
-import functools
 import math
 from typing import Any
 
@@ -57,16 +56,16 @@ class Chains:
     """
 
     def __init__(self, model: Any, recognition: Any, x: Tensor, rng: torch.Generator, *, leapfrog: int, burn_in: int):
-        self._target = hmc.target(functools.partial(model.log_p_xz, x), model.params)
+        self._target = hmc.joint(model, x)
         self._leapfrog, self._rng = leapfrog, rng
         # A race: of a few chains from different beginnings, the one whose mode weighs most is kept; the step size that suits a
         # mode is in proportion to its width.
-        at = hmc.begin(self._target, likely(model, recognition, x, rng, RUNNERS))  # (R, B, Z)
+        at = self._target.at(likely(model, recognition, x, rng, RUNNERS))  # (R, B, Z)
         step = torch.full((RUNNERS, len(x), 1), 0.1, dtype=x.dtype)
         at, step = hmc.tune(self._target, at, step, leapfrog, rng, moves=RACE, jitter=JITTER)
         weight = at.log_p + at.z.shape[-1] * step.squeeze(-1).log()
         winner = weight.argmax(0), torch.arange(len(x))
-        at = hmc.Point(*(part[winner].unsqueeze(0) for part in at))  # (1, B, Z)
+        at = hmc.Point(*(part[winner].unsqueeze(0) for part in (at.z, at.log_p, at.grad)))  # (1, B, Z)
         step = step[winner].unsqueeze(0)
         self._at, self._step = hmc.tune(self._target, at, step, leapfrog, rng, moves=burn_in, jitter=JITTER)
         self.acceptance = torch.zeros(len(x), dtype=x.dtype)

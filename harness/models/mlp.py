@@ -9,12 +9,14 @@ Diederik P. Kingma and Max Welling, "Auto-encoding variational Bayes" (2014), ar
 Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood is then not normalised in x. The mean of the
 Gaussian decoder lies in (0, 1), as the paper has it for grey images, unless `gaussian_mean` says otherwise.
 
-Both networks are differentiated by hand. Gradients go into one flat tensor with no copy, and none is computed for parameters
-that are held fixed, so that a sampler which moves z alone pays for z alone.
+Both networks are differentiated by hand, once, below (`Decoder._back`, `DiagonalGaussian._back`), for two kinds of caller: autograd,
+which needs to know nothing of it, and algorithms that ask for the gradients themselves and are spared autograd's own time, about
+that of three of the step's five large matrix products' share at 100 hidden units (tests/benchmarks). Gradients go into one flat
+tensor with no copy, and none is computed that is not asked for: a sampler that moves z alone pays for z alone.
 """
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from torch import Tensor
 from harness import api
 
 OBSERVES = ("binary", "unit", "real")
-LOG2 = math.log(2.0)
+BLOCK = 200_000  # numbers that stay in a processor's cache
 LOG_2PI = math.log(2.0 * math.pi)
 tanh_backward = torch.ops.aten.tanh_backward  # grad · (1 - h²), the chain rule through h = tanh(u)
 
@@ -59,6 +61,7 @@ def build(
 class Decoder:
     """p(x, z) with z ~ N(0, I) and a network in between; its kinds add the density of x given the network's outputs."""
 
+    hand_derived = True
     outputs: ClassVar[int]  # for each observed dimension
 
     def __init__(self, config: Config, dim: int, dtype: torch.dtype):
@@ -68,13 +71,34 @@ class Decoder:
             {"W1": (Z, H), "W2": (H, D)}, {"b1": (H,), "b2": (D,)}, prior_sd=config.prior_sd, dtype=dtype
         )
 
-    def density(self, x: Tensor, a: Tensor, differentiated: bool) -> tuple[Tensor, Tensor | None]:
-        """Return log p(x|z) (S, B) from x (B, D) and outputs a, and ∂ log p / ∂a if asked for; it may overwrite a."""
+    def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Return log p(x|z) (S, B) and ∂ log p / ∂a, whichever is asked for, from x (B, D) and outputs a, which it may overwrite."""
         raise NotImplementedError
 
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """Draw x (n, D) from outputs a."""
         raise NotImplementedError
+
+    def _up(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return h = tanh(W₁ z + b₁) (S·B, H) and a = W₂ h + b₂ (S, B, ·)."""
+        W1, W2, b1, b2 = self.params.views
+        h = torch.addmm(b1, z.reshape(-1, z.shape[-1]), W1).tanh_()
+        return h, torch.addmm(b2, h, W2).view(*z.shape[:-1], -1)
+
+    def _back(
+        self, z: Tensor, h: Tensor, g_a: Tensor, gradient: list[Tensor] | None, by_z: bool = True
+    ) -> Tensor | None:
+        """Take ∂/∂a (S, B, ·) down through W₂, tanh and W₁; write ∂/∂θ into views of a gradient, and return ∂/∂z (S, B, Z)."""
+        W1, W2, _, _ = self.params.views
+        g_a = g_a.view(len(h), -1)
+        g_u = tanh_backward(torch.mm(g_a, W2.t()), h)  # (S·B, H); W₂ first, which the forward pass has left in cache
+        if gradient is not None:
+            g_W1, g_W2, g_b1, g_b2 = gradient
+            torch.mm(h.t(), g_a, out=g_W2)
+            torch.sum(g_a, 0, out=g_b2)
+            torch.mm(z.reshape(-1, z.shape[-1]).t(), g_u, out=g_W1)
+            torch.sum(g_u, 0, out=g_b1)
+        return torch.mm(g_u, W1.t()).view_as(z) if by_z else None
 
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -92,13 +116,36 @@ class Decoder:
         """Return log p(x|z) + log p(z), (S, B)."""
         return self.log_p_x_given_z(x, z) + self.log_p_z(z)
 
+    @api.metered(samples=True, rows="decoder", differentiated=True)
+    def gradients(
+        self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return log p(x|z) (S, B), and of weight times its sum ∂/∂θ, overwritten by the next call, and ∂/∂z (S, B, Z)."""
+        h, a = self._up(z)
+        log_p, slope = cast(tuple[Tensor, Tensor], self.density(x, a, True, True))
+        if weight != 1.0:
+            slope.mul_(weight)
+        flat, views = self.params.gradient
+        return log_p, flat, self._back(z, h, slope, views, by_z)
+
+    @api.metered(samples=True, rows="decoder", differentiated=True)
+    def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
+        """Return log p(x, z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
+        h, a = self._up(z)
+        log_p, slope = self.density(x, a, value, True)
+        grad = cast(Tensor, self._back(z, h, cast(Tensor, slope), None)).sub_(z)
+        return None if log_p is None else log_p.add_(self.log_p_z(z)), grad
+
+    @api.metered()
+    def prior_score(self, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
+        """Return log p(z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
+        return self.log_p_z(z) if value else None, -z
+
     @api.metered(dreams=True, rows="decoder")
-    @torch.no_grad()
     def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
-        W1, W2, b1, b2 = self.params.views
-        z = torch.randn(n, W1.shape[0], generator=rng, dtype=W1.dtype)
-        return self.draw(torch.addmm(b2, torch.addmm(b1, z, W1).tanh_(), W2), rng), z
+        z = torch.randn(n, self.latents.total, generator=rng, dtype=self.params.flat.dtype)
+        return self.draw(self._up(z)[1], rng), z
 
 
 class BernoulliDecoder(Decoder):
@@ -106,19 +153,28 @@ class BernoulliDecoder(Decoder):
 
     outputs = 1
 
-    def density(self, x: Tensor, a: Tensor, differentiated: bool) -> tuple[Tensor, Tensor | None]:
+    def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
         """See `Decoder.density`."""
-        y = a.sigmoid()
-        slope = x - y if differentiated else None
-        # log(1 + exp a) = max(a, 0) - log max(y, 1 - y). The last logarithm lies in [-log 2, 0], where log2 of the rounded y is
-        # as exact as the sum over pixels is, and several times as fast as log1p.
-        value: Tensor = torch.linalg.vecdot(x, a).sub_(a.clamp_min_(0.0).sum(-1))
-        value.add_(y.sub_(0.5).abs_().add_(0.5).log2_().sum(-1), alpha=LOG2)
-        return value, slope
+        log_p = _bernoulli(x, a) if value else None
+        return log_p, torch.sub(x, a.sigmoid_(), out=a) if slope else None
 
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """See `Decoder.draw`."""
-        return torch.bernoulli(a.sigmoid_(), generator=rng)
+        return api.bernoulli(a.sigmoid_(), rng)
+
+
+def _bernoulli(x: Tensor, a: Tensor) -> Tensor:
+    """Return Σ_d x_d a_d - log(1 + exp a_d), (S, B)."""
+    if a.numel() > BLOCK and len(x) > 1:  # some points at a time: what lies in between stays in cache
+        n = max(1, BLOCK * len(x) // a.numel())
+        return torch.cat([_bernoulli(*part) for part in zip(x.split(n), a.split(n, dim=-2), strict=True)], dim=-1)
+    value: Tensor = torch.linalg.vecdot(x, a)
+    if not a.is_cuda:
+        # As exact in float32 as the sum over pixels is, and several times as fast as softplus; beyond 88 exp is infinite.
+        normaliser = a.exp().add_(1.0).log_().sum(-1)
+        if normaliser.max().item() < math.inf:
+            return value.sub_(normaliser)
+    return value.sub_(torch.nn.functional.softplus(a).sum(-1))
 
 
 class GaussianDecoder(Decoder):
@@ -130,28 +186,32 @@ class GaussianDecoder(Decoder):
         super().__init__(config, dim, dtype)
         self._squash = config.gaussian_mean == "sigmoid"
 
-    def _moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        a, log_var = outputs.chunk(2, dim=-1)
-        return a.sigmoid() if self._squash else a, log_var
-
-    def density(self, x: Tensor, a: Tensor, differentiated: bool) -> tuple[Tensor, Tensor | None]:
+    def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
         """See `Decoder.density`."""
-        mean, log_var = self._moments(a)
-        precision = log_var.neg().exp_()
-        error = x - mean
-        pull = error * precision
-        squares = error.mul_(pull)  # e²
-        value = (squares + log_var).sum(-1).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
-        if not differentiated:
-            return value, None
+        mean, log_var = a.chunk(2, dim=-1)
         if self._squash:
-            pull.mul_(mean).mul_(1.0 - mean)
-        return value, torch.cat([pull, squares.sub_(1.0).mul_(0.5)], dim=-1)
+            mean.sigmoid_()
+        error = x - mean
+        pull = log_var.neg().exp_().mul_(error)
+        squares = error.mul_(pull)  # e²
+        log_p = None
+        if value:
+            log_p = squares.sum(-1).add_(log_var.sum(-1)).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
+        if not slope:
+            return log_p, None
+        if self._squash:
+            torch.ops.aten.sigmoid_backward(pull, mean, grad_input=mean)
+        else:
+            mean.copy_(pull)
+        torch.mul(squares, 0.5, out=log_var).sub_(0.5)
+        return log_p, a
 
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """See `Decoder.draw`."""
-        mean, log_var = self._moments(a)
-        return mean + log_var.mul(0.5).exp_() * torch.randn(mean.shape, generator=rng, dtype=mean.dtype)
+        mean, log_var = a.chunk(2, dim=-1)
+        if self._squash:
+            mean.sigmoid_()
+        return mean + log_var.mul(0.5).exp_() * _noise(1, mean, rng)[0]
 
 
 class GaussianEncoder:
@@ -159,6 +219,7 @@ class GaussianEncoder:
 
     reparameterised = True
     analytic_kl = True
+    hand_derived = True
 
     def __init__(self, config: Config, dim: int, dtype: torch.dtype):
         Z, H = config.nz, config.hidden
@@ -175,36 +236,38 @@ class GaussianEncoder:
 class DiagonalGaussian:
     """q(z|x) = N(μ, σ² I) for the points x (B, D) of one batch, beside the prior N(0, I).
 
-    The network runs when something is first asked for, together with what was asked: a sample, the KL and the statistics
-    share one pass and one derivative.
+    (μ, log σ²) = W₄ h + b₄, h = tanh(W₃ x + b₃), are computed when first asked for. With σ = exp(½ log σ²) and ε ~ N(0, I)
+
+        z = μ + σ ε                                                ∂z/∂μ = 1                 ∂z/∂ log σ² = ½ σ ε
+        KL = ½ Σ_j μ_j² + σ_j² - log σ_j² - 1                      ∂KL/∂μ = μ                ∂KL/∂ log σ² = ½ (σ² - 1)
+        log q = -½ Σ_j e_j² + log σ_j² + log 2π,  e = (z - μ)/σ    ∂ log q/∂μ = e/σ          ∂ log q/∂ log σ² = ½ (e² - 1)
     """
 
     def __init__(self, params: api.Parameters, x: Tensor):
         self._params, self._x = params, x
-        self._encoded: tuple[Tensor, Tensor, Tensor] | None = None
-
-    def _encode(self, n: int, rng: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return n samples (n, B, Z), the KL (B,) and the statistics (B, 2Z)."""
-        Z = self._params.shapes["b4"][0] // 2
-        noise = torch.randn(n, len(self._x), Z, generator=rng, dtype=self._x.dtype)
-        self._encoded = _Encode.apply(self._params.flat, self._x, noise, self._params)  # type: ignore[no-untyped-call]
-        return self._encoded
+        self._statistics: Tensor | None = None
 
     @property
     def statistics(self) -> Tensor:
         """(μ, log σ²), (B, 2Z)."""
-        return (self._encoded or self._encode(0, None))[2]
+        wanted = torch.is_grad_enabled()
+        if self._statistics is None or (wanted and not self._statistics.requires_grad):
+            self._statistics = (
+                _Encode.apply(self._params.flat, self._x, self._params)  # type: ignore[no-untyped-call]
+                if wanted
+                else _encode(self._params, self._x)[1]
+            )
+        return self._statistics
 
     def rsample(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z = μ + σ ε (eq. 4), (n, B, Z), differentiable in μ and σ."""
-        return self._encode(n, rng)[0]
+        mean, log_var = self.statistics.chunk(2, dim=-1)
+        return torch.addcmul(mean, (0.5 * log_var).exp(), _noise(n, mean, rng))
 
     @torch.no_grad()
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z, (n, B, Z), without a gradient."""
-        z, _, _ = self._encode(n, rng)
-        self._encoded = None  # it was computed without a gradient, which may be wanted of the rest
-        return z
+        return self.rsample(n, rng)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z|x) of z (S, B, Z), (S, B)."""
@@ -213,104 +276,106 @@ class DiagonalGaussian:
 
     def kl(self) -> Tensor:
         """Return KL(q(z|x) || N(0, I)) (appendix B), (B,)."""
-        return (self._encoded or self._encode(0, None))[1]
+        mean, log_var = self.statistics.chunk(2, dim=-1)
+        return 0.5 * (mean.square() + log_var.exp() - log_var - 1.0).sum(-1)
+
+    # The same without autograd, for algorithms that ask for gradients themselves. Every gradient of φ is overwritten by the next.
+
+    def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
+        self._h, statistics = _encode(self._params, self._x)
+        mean, log_var = statistics.chunk(2, dim=-1)
+        sd = log_var.mul(0.5).exp_()
+        self._moved = sd * _noise(n, mean, rng)  # σ ε
+        self._mean, self._slope = mean, sd.square_().sub_(1.0)  # σ² - 1
+        kl = torch.addcmul(self._slope, mean, mean).sub_(log_var).sum(-1).mul_(0.5)
+        return mean + self._moved, kl
+
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
+        """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
+        g_log_var = g_z * self._moved
+        g_mean, g_log_var = (t[0] if len(t) == 1 else t.sum(0) for t in (g_z, g_log_var))
+        g_mean = g_mean.add(self._mean, alpha=g_kl)
+        g_log_var.add_(self._slope, alpha=g_kl).mul_(0.5)
+        return self._gradient(torch.cat([g_mean, g_log_var], dim=-1))
+
+    def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
+        self._h, statistics = _encode(self._params, self._x)
+        mean, log_var = statistics.chunk(2, dim=-1)
+        precision = log_var.neg().exp_()
+        error = z - mean
+        pull = error * precision
+        squares = error.mul_(pull)  # e²
+        log_q = (squares + log_var).sum(-1).add_(mean.shape[-1] * LOG_2PI).mul_(-0.5)
+        g_s = torch.cat([pull, squares.sub_(1.0).mul_(0.5)], dim=-1)
+        return log_q, self._gradient(g_s[0] if len(g_s) == 1 else g_s.sum(0))
+
+    def _gradient(self, g_s: Tensor) -> Tensor:
+        flat, views = self._params.gradient
+        _encode_back(self._params, self._x, self._h, g_s, views)
+        return flat
 
 
-def _refuse_second_derivative() -> None:
-    """Say so where a backward pass is itself to be differentiated, as `create_graph=True` asks."""
-    if torch.is_grad_enabled():
-        raise NotImplementedError(
-            "the networks of model 'mlp' are differentiated by hand, once: create_graph=True cannot work"
-        )
+def _noise(n: int, mean: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw ε for n samples of each point (n, B, Z)."""
+    return torch.randn(n, *mean.shape, generator=rng, dtype=mean.dtype, device=mean.device)
 
 
-class _LogLikelihood(torch.autograd.Function):
-    """log p(x|z) from the network's outputs a = W₂ h + b₂, h = tanh(W₁ z + b₁), with the decoder's density of them."""
+def _encode(params: api.Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return h = tanh(W₃ x + b₃) (B, H) and (μ, log σ²) = W₄ h + b₄ (B, 2Z)."""
+    W3, W4, b3, b4 = params.views
+    h = torch.addmm(b3, x, W3).tanh_()
+    return h, torch.addmm(b4, h, W4)
+
+
+def _encode_back(params: api.Parameters, x: Tensor, h: Tensor, g_s: Tensor, gradient: list[Tensor]) -> None:
+    """Take ∂/∂(μ, log σ²) (B, 2Z) down through W₄, tanh and W₃, and write ∂/∂φ into views of a gradient."""
+    g_W3, g_W4, g_b3, g_b4 = gradient
+    torch.mm(h.t(), g_s, out=g_W4)
+    torch.sum(g_s, 0, out=g_b4)
+    g_u = tanh_backward(torch.mm(g_s, params.views[1].t()), h)  # (B, H)
+    torch.mm(x.t(), g_u, out=g_W3)
+    torch.sum(g_u, 0, out=g_b3)
+
+
+class _LogLikelihood(api.HandDerived):
+    """log p(x|z), for autograd."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder, wanted: bool) -> Tensor:
-        W1, W2, b1, b2 = decoder.params.views
-        h = torch.addmm(b1, z.reshape(-1, z.shape[-1]), W1).tanh_()  # (S·B, H)
-        a = torch.addmm(b2, h, W2).view(*z.shape[:-1], -1)  # (S, B, D)
+        h, a = decoder._up(z)
         # ∂/∂a is computed here, while all that it needs is in cache.
-        value, slope = decoder.density(x, a, wanted and any(ctx.needs_input_grad))
+        log_p, slope = decoder.density(x, a, True, wanted and any(ctx.needs_input_grad))
         if slope is not None:
             ctx.save_for_backward(flat, z, h, slope)
-            ctx.params = decoder.params
-        return value  # (S, B)
+            ctx.decoder = decoder
+        return cast(Tensor, log_p)  # (S, B)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivative()
+        api.HandDerived.enter(ctx)
         flat, z, h, slope = ctx.saved_tensors
-        W1, W2, _, _ = ctx.params.views
-        # The chain rule through W₂, tanh and W₁.
-        g_a = torch.mul(slope, grad.unsqueeze(-1)).view(-1, slope.shape[-1])  # (S·B, D)
-        g_u = tanh_backward(torch.mm(g_a, W2.t()), h)  # (S·B, H)
-        g_flat = g_z = None
-        if ctx.needs_input_grad[0]:
-            g_flat = torch.empty_like(flat)
-            g_W1, g_W2, g_b1, g_b2 = ctx.params.split(g_flat)
-            torch.mm(h.t(), g_a, out=g_W2)
-            torch.sum(g_a, 0, out=g_b2)
-            torch.mm(z.reshape(-1, z.shape[-1]).t(), g_u, out=g_W1)
-            torch.sum(g_u, 0, out=g_b1)
-        if ctx.needs_input_grad[2]:
-            g_z = torch.mm(g_u, W1.t()).view_as(z)
-        return g_flat, None, g_z, None, None
+        by_theta, _, by_z, _, _ = ctx.needs_input_grad
+        g_flat = torch.empty_like(flat) if by_theta else None
+        views = None if g_flat is None else ctx.decoder.params.split(g_flat)
+        return g_flat, None, ctx.decoder._back(z, h, slope * grad.unsqueeze(-1), views, by_z), None, None
 
 
-def _sum(t: Tensor) -> Tensor:
-    """Sum over samples, (S, B, Z) -> (B, Z); one sample, the usual case, is its own sum."""
-    return t[0] if len(t) == 1 else t.sum(0)
-
-
-class _Encode(torch.autograd.Function):
-    """Samples, KL and statistics (μ, log σ²) = W₄ h + b₄, h = tanh(W₃ x + b₃), of (C.2).
-
-    With σ = exp(½ log σ²):   z = μ + σ ε                               ∂z/∂μ = 1     ∂z/∂ log σ² = ½ σ ε
-                              KL = ½ Σ_j μ_j² + σ_j² - log σ_j² - 1     ∂KL/∂μ = μ    ∂KL/∂ log σ² = ½ (σ² - 1)
-    """
+class _Encode(api.HandDerived):
+    """(μ, log σ²), for autograd."""
 
     @staticmethod
-    def forward(
-        ctx: Any, flat: Tensor, x: Tensor, noise: Tensor, params: api.Parameters
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        W3, W4, b3, b4 = params.views
-        h = torch.addmm(b3, x, W3).tanh_()  # (B, H)
-        statistics = torch.addmm(b4, h, W4)
-        mean, log_var = statistics.chunk(2, dim=-1)
-        sd = log_var.mul(0.5).exp_()
-        moved = sd * noise  # σ ε, (S, B, Z)
-        slope = sd.square_().sub_(1.0)  # σ² - 1
-        kl = torch.addcmul(slope, mean, mean).sub_(log_var).sum(-1).mul_(0.5)
-        ctx.save_for_backward(flat, x, h, mean, moved, slope)
-        ctx.set_materialize_grads(False)
+    def forward(ctx: Any, flat: Tensor, x: Tensor, params: api.Parameters) -> Tensor:
+        h, statistics = _encode(params, x)
+        ctx.save_for_backward(flat, x, h)
         ctx.params = params
-        return mean + moved, kl, statistics
+        return statistics
 
     @staticmethod
-    def backward(
-        ctx: Any, g_z: Tensor | None, g_kl: Tensor | None, g_statistics: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivative()
-        flat, x, h, mean, moved, slope = ctx.saved_tensors
-        _, W4, _, _ = ctx.params.views
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        api.HandDerived.enter(ctx)
+        flat, x, h = ctx.saved_tensors
         g_flat = torch.empty_like(flat)
-        g_W3, g_W4, g_b3, g_b4 = ctx.params.split(g_flat)
-        if g_z is not None:
-            g_mean, g_log_var = _sum(g_z), _sum(g_z * moved)
-        else:
-            g_mean, g_log_var = torch.zeros_like(mean), torch.zeros_like(mean)
-        if g_kl is not None:
-            g_kl = g_kl.unsqueeze(-1)
-            g_mean, g_log_var = torch.addcmul(g_mean, mean, g_kl), torch.addcmul(g_log_var, slope, g_kl)
-        g_s = torch.cat([g_mean, 0.5 * g_log_var], dim=-1)
-        if g_statistics is not None:
-            g_s.add_(g_statistics)
-        torch.mm(h.t(), g_s, out=g_W4)
-        torch.sum(g_s, 0, out=g_b4)
-        g_u = tanh_backward(torch.mm(g_s, W4.t()), h)
-        torch.mm(x.t(), g_u, out=g_W3)
-        torch.sum(g_u, 0, out=g_b3)
-        return g_flat, None, None, None
+        _encode_back(ctx.params, x, h, grad, ctx.params.split(g_flat))
+        return g_flat, None, None

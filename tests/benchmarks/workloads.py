@@ -1,0 +1,126 @@
+"""What is timed: the work of each row of the speed table beside the matrix products that it cannot avoid."""
+
+import dataclasses
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import floors
+import torch
+
+from harness import api
+from harness.inference import ais, hmc
+from harness.ledger import Budget
+from harness.loop import Marks, Training
+from harness.progress import ProgressBar
+from harness.spec import make_spec
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        title: what is done.
+        goal: the ratio to aim at.
+        threads: PyTorch's threads.
+        prepare: makes the work and its floor, both ready to be called.
+        per_call: how many units (steps, leapfrog steps) a call of the work does.
+    """
+
+    title: str
+    goal: float
+    threads: int
+    prepare: Callable[[], tuple[Work, Work]]
+    per_call: int = 1
+
+
+def _step(algorithm: str, dataset: str, **settings: Any) -> tuple[Training, Work]:
+    """Return a run past its warm-up, and the algorithm's metered step on batches made before."""
+    run = Training(make_spec(algorithm, dataset, settings=settings, threads=torch.get_num_threads()))
+    for _ in range(150):
+        run._step()
+    batches = itertools.cycle([run._batch() for _ in range(20)])
+    return run, lambda: run.algorithm.step(run.state, next(batches))
+
+
+def _aevb(dataset: str, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callable[[], tuple[Work, Work]]:
+    def prepare() -> tuple[Work, Work]:
+        _, step = _step("aevb", dataset, nz=nz, hidden=hidden)
+        return step, floors.aevb(100, dim, hidden, nz, outputs)
+
+    return prepare
+
+
+def _wake_sleep() -> tuple[Work, Work]:
+    _, step = _step("wake-sleep", "mnist", nz=20, hidden=500)
+    return step, floors.wake_sleep(100, 784, 500, 20)
+
+
+CHAINS, LEAPFROG, POINTS, DISTRIBUTIONS = 1000, 10, 50, 20
+
+
+def decoder() -> tuple[Any, torch.Tensor]:
+    """Return a decoder of three latents and 100 hidden units, trained on MNIST for a moment, and 1000 digits."""
+    run, step = _step("aevb", "mnist", nz=3, hidden=100)
+    for _ in range(1000):
+        step()
+    return run.model, run.dataset.rows("train", torch.arange(CHAINS), torch.Generator())
+
+
+def _leapfrog() -> tuple[Work, Work]:
+    model, x = decoder()
+    rng = torch.Generator().manual_seed(0)
+    posterior = hmc.joint(model, x)
+    at = posterior.at(torch.randn(CHAINS, 3, generator=rng))
+    for _ in range(20):
+        at, _ = hmc.move(posterior, at, 0.05, LEAPFROG, rng)
+    return lambda: hmc.move(posterior, at, 0.05, LEAPFROG, rng), floors.leapfrog(CHAINS, 784, 100, 3)
+
+
+def _ais() -> tuple[Work, Work]:
+    model, x = decoder()
+    rng = torch.Generator().manual_seed(0)
+    chains = CHAINS // POINTS
+    path = ais.from_prior(model, x[:POINTS])
+    betas, steps = ais.sigmoid_schedule(DISTRIBUTIONS + 1), torch.full((DISTRIBUTIONS, POINTS, 1), 0.05)
+    z = ais.prior_draws(model, chains, POINTS, rng)
+    return lambda: ais.anneal(path, z, betas, steps, LEAPFROG, rng), floors.leapfrog(CHAINS, 784, 100, 3)
+
+
+def engine_share(rounds: int = 40) -> float:
+    """Return the time of the loop with ledger, clocks, marks and progress bar, as a ratio to the bare step on the same batches.
+
+    The bare step is the algorithm's on models that are not metered.
+    """
+    run, _ = _step("aevb", "mnist", nz=20, hidden=500)
+    batches = itertools.cycle([run._batch() for _ in range(20)])
+    run._batch = lambda: next(batches)  # type: ignore[method-assign]
+    bare = dataclasses.replace(run.state, problem=api.Problem(run.model, run.recognition, run.facts))
+    bar, events = ProgressBar(Budget(samples=10**12), "timed"), run.rows(Budget(samples=10**12))
+    run.marks = Marks(1e11, 1)
+    ratios = []
+    for _ in range(rounds):
+        start, before = time.perf_counter(), run.ledger.datapoints
+        bar(run, next(events))  # until the next tick
+        middle, steps = time.perf_counter(), (run.ledger.datapoints - before) // 100
+        for _ in range(steps):
+            run.algorithm.step(bare, next(batches))
+        ratios.append((middle - start) / (time.perf_counter() - middle))
+    return statistics.median(ratios)
+
+
+ROWS = {
+    "aevb-mnist": Row("AEVB step, MNIST, N_z = 20", 1.25, 1, _aevb("mnist", 784, 500, 20)),
+    "aevb-mnist-2": Row("AEVB step, MNIST, N_z = 20, two threads", 1.35, 2, _aevb("mnist", 784, 500, 20)),
+    "aevb-frey": Row("AEVB step, Frey Face, N_z = 10, 200 hidden", 1.6, 1, _aevb("frey", 560, 200, 10, 2)),
+    "aevb-small": Row("AEVB step, MNIST, N_z = 3, 100 hidden", 1.8, 1, _aevb("mnist", 784, 100, 3)),
+    "wake-sleep": Row("wake-sleep step, MNIST, N_z = 20", 1.35, 1, _wake_sleep),
+    "leapfrog": Row("HMC leapfrog, 1000 chains, N_z = 3, 100 hidden", 1.5, 1, _leapfrog, LEAPFROG),
+    "ais": Row("AIS leapfrog, 1000 chains, N_z = 3, 100 hidden", 1.5, 1, _ais, LEAPFROG * DISTRIBUTIONS),
+}
