@@ -40,18 +40,25 @@ class Row:
     per_call: int = 1
 
 
-def _step(algorithm: str, dataset: str, **settings: Any) -> tuple[Training, Work]:
+def _step(algorithm: str, data: str, **settings: Any) -> tuple[Training, Work]:
     """Return a run past its warm-up, and the algorithm's metered step on batches made before."""
-    run = Training(make_spec(algorithm, dataset, settings=settings, threads=torch.get_num_threads()))
+    run = Training(make_spec(algorithm, data, settings=settings, threads=torch.get_num_threads()))
     for _ in range(150):
         run._step()
     batches = itertools.cycle([run._batch() for _ in range(20)])
     return run, lambda: run.algorithm.step(run.state, next(batches))
 
 
-def _aevb(dataset: str, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callable[[], tuple[Work, Work]]:
+def dataset(name: str) -> api.Dataset:
+    """Return a dataset by name."""
+    spec = make_spec("aevb", name).dataset
+    data: api.Dataset = spec.plugin("datasets").module.load(spec.config("datasets"))
+    return data
+
+
+def _aevb(data: str, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callable[[], tuple[Work, Work]]:
     def prepare() -> tuple[Work, Work]:
-        _, step = _step("aevb", dataset, nz=nz, hidden=hidden)
+        _, step = _step("aevb", data, nz=nz, hidden=hidden)
         return step, floors.aevb(100, dim, hidden, nz, outputs)
 
     return prepare
