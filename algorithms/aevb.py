@@ -76,7 +76,7 @@ def step(state: State, batch: api.Batch) -> Info:
         z, kl = posterior.reparameterise(L, state.rng)  # (L, M, Z), eq. (4), and (M,)
         log_p, by_theta, by_z = p.gradients(batch.x, z, weight=1 / L)  # of eq. (7)'s second term
         by_phi = posterior.pull_back(by_z, -1.0)  # through eq. (4), and of the first term
-        total = log_p.sum() / L - kl.sum()
+        total = (log_p.mean(0) - kl).sum()
         gradients = [by_theta, by_phi]
     else:
         z = posterior.rsample(L, state.rng)

@@ -307,7 +307,9 @@ class _MeteredPosterior:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._posterior, name)
-        return (lambda *args, **kwargs: self._metered(found(*args, **kwargs))) if callable(found) else self._metered(found)
+        return (
+            (lambda *args, **kwargs: self._metered(found(*args, **kwargs))) if callable(found) else self._metered(found)
+        )
 
 
 class _Once:

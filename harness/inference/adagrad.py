@@ -36,8 +36,9 @@ class Adagrad:
         self._params = [p.flat for p in params]
         # Weights have a prior and biases have none, so they are passed to the kernel apart: views of the flat tensors. The
         # last come first, as backpropagation ends with them and their gradients are still in cache.
-        self._cuts = [p.n_weights for p in params]
+        self._cuts = [[p.n_weights, p.flat.numel() - p.n_weights] for p in params]
         self._decays = [prior_weight * p.prior_precision for p in reversed(params)]
+        self._one_decay = len(set(self._decays)) == 1
         self._flats = self._apart([p.flat.detach() for p in params])
         self._sums = self._apart(self.sums)
         self._steps = [torch.zeros(()) for _ in params]  # the kernel's, for a decay of the step size that is not used
@@ -46,7 +47,7 @@ class Adagrad:
         """Take one step along `grads`, one flat gradient of the objective for each set of parameters."""
         lr = self.lr if self.n_calls >= self.warmup else 0.0
         weights, biases = zip(self._flats, self._apart(grads), self._sums, strict=True)
-        if len(set(self._decays)) == 1:
+        if self._one_decay:
             self._kernel(*weights, lr, self._decays[0])
         else:
             for w, g, s, decay in zip(*weights, self._decays, strict=True):
@@ -63,8 +64,12 @@ class Adagrad:
 
     def _apart(self, flats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return views of the weights of each flat tensor, and of the biases of each, the last one first."""
-        cut = list(zip(flats, self._cuts, strict=True))[::-1]
-        return [flat[:n] for flat, n in cut], [flat[n:] for flat, n in cut]
+        weights, biases = [], []
+        for i in reversed(range(len(flats))):
+            w, b = flats[i].split_with_sizes(self._cuts[i])
+            weights.append(w)
+            biases.append(b)
+        return weights, biases
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next step depends on, besides the parameters."""

@@ -155,26 +155,23 @@ class BernoulliDecoder(Decoder):
 
     def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
         """See `Decoder.density`."""
-        log_p = _bernoulli(x, a) if value else None
-        return log_p, torch.sub(x, a.sigmoid_(), out=a) if slope else None
+        if not value:
+            return None, torch.sub(x, a.sigmoid_(), out=a)
+        if a.numel() > BLOCK and len(x) > 1:  # some points at a time: what lies in between stays in cache
+            n = max(1, BLOCK * len(x) // a.numel())
+            parts = [self.density(*part, value, False)[0] for part in zip(x.split(n), a.split(n, dim=-2), strict=True)]
+            return torch.cat(cast(list[Tensor], parts), dim=-1), self.density(x, a, False, True)[1] if slope else None
+        log_p: Tensor = torch.linalg.vecdot(x, a)
+        # In float32 as exact as the sum over pixels is, and several times as fast as softplus; infinite where a is beyond 88.
+        odds = a.exp().add_(1.0)  # 1 + exp a = 1 / (1 - σ(a))
+        normaliser = odds.log().sum(-1)
+        if a.is_cuda or not normaliser.max().item() < math.inf:
+            normaliser = torch.nn.functional.softplus(a).sum(-1)
+        return log_p.sub_(normaliser), odds.reciprocal_().add_(x).sub_(1.0) if slope else None
 
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """See `Decoder.draw`."""
         return api.bernoulli(a.sigmoid_(), rng)
-
-
-def _bernoulli(x: Tensor, a: Tensor) -> Tensor:
-    """Return Σ_d x_d a_d - log(1 + exp a_d), (S, B)."""
-    if a.numel() > BLOCK and len(x) > 1:  # some points at a time: what lies in between stays in cache
-        n = max(1, BLOCK * len(x) // a.numel())
-        return torch.cat([_bernoulli(*part) for part in zip(x.split(n), a.split(n, dim=-2), strict=True)], dim=-1)
-    value: Tensor = torch.linalg.vecdot(x, a)
-    if not a.is_cuda:
-        # As exact in float32 as the sum over pixels is, and several times as fast as softplus; beyond 88 exp is infinite.
-        normaliser = a.exp().add_(1.0).log_().sum(-1)
-        if normaliser.max().item() < math.inf:
-            return value.sub_(normaliser)
-    return value.sub_(torch.nn.functional.softplus(a).sum(-1))
 
 
 class GaussianDecoder(Decoder):
@@ -293,11 +290,12 @@ class DiagonalGaussian:
 
     def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
         """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
-        g_log_var = g_z * self._moved
-        g_mean, g_log_var = (t[0] if len(t) == 1 else t.sum(0) for t in (g_z, g_log_var))
-        g_mean = g_mean.add(self._mean, alpha=g_kl)
+        if len(g_z) == 1:
+            g_mean, g_log_var = g_z[0], (g_z * self._moved)[0]
+        else:
+            g_mean, g_log_var = g_z.sum(0), (g_z * self._moved).sum(0)
         g_log_var.add_(self._slope, alpha=g_kl).mul_(0.5)
-        return self._gradient(torch.cat([g_mean, g_log_var], dim=-1))
+        return self._gradient(torch.cat([g_mean.add(self._mean, alpha=g_kl), g_log_var], dim=-1))
 
     def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
