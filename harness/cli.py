@@ -80,6 +80,7 @@ def cli(debug: bool) -> None:
 @click.option("--n-train", metavar="N", help="Take the first N training points [all].")
 @click.option("--seed", metavar="N", default="0", show_default=True, help="Fixes every random stream.")
 @click.option("--threads", metavar="N", default="1", show_default=True, help="PyTorch's threads.")
+@click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where models and data are.")
 @click.option(
     "--eval-points", metavar="N", default="2000", show_default=True, help="Points a split for bounds at marks."
 )
@@ -106,6 +107,7 @@ def run(
     n_train: str | None,
     seed: str,
     threads: str,
+    device: str,
     eval_points: str,
     final_points: str,
     marginal: str | None,
@@ -136,6 +138,7 @@ def run(
         n_train=n_train,
         seed=seed,
         threads=threads,
+        device=device,
     )
     store = _store(results)
 

@@ -57,6 +57,11 @@ class Dataset:
             raise BadInput(f"--n-train is {n}: this dataset has 1 to {len(self.train)} training points")
         return replace(self, train=self.train[:n])
 
+    def to(self, device: torch.device) -> "Dataset":
+        """Return the dataset with all of its points on a device."""
+        valid = None if self.valid is None else self.valid.to(device)
+        return replace(self, train=self.train.to(device), test=self.test.to(device), valid=valid)
+
     def rows(self, split: Split, index: Tensor, rng: torch.Generator) -> Tensor:
         """Return the points at `index` (B,) as a model sees them, (B, D) float; rng draws the binarisation, if there is one."""
         return self._shown(getattr(self, split).index_select(0, index), rng)

@@ -39,6 +39,10 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     note("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
     note("processor", True, provenance.cpu_model())
     note("threads", True, f"PyTorch would use {torch.get_num_threads()}; a run uses --threads, by default 1")
+    gpu = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch can use; --device cpu is left"
+    )
+    note("gpu", True, gpu)
     prepare_process(1)
     flushes = provenance.flushes_denormals()
     note("denormals", flushes, "flushed to zero" if flushes else "not flushed to zero: training will be slower")

@@ -5,7 +5,7 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -49,18 +49,32 @@ class Marks:
         return float(f"{self.first * 10 ** (k / self.per_decade):.12g}")
 
 
-def prepare_process(threads: int) -> None:
-    """Make the process compute the way every run does (DESIGN §7): so many threads, denormal numbers flushed to zero.
+def prepare_process(threads: int, device: str = "cpu") -> None:
+    """Make the process compute the way every run does (DESIGN §7): so many threads, denormal numbers flushed to zero, new
+    tensors on the device.
 
     Memory that was freed is kept for the next step: glibc's allocator would give it back to the system between steps of many
     chains, and fetching it page by page again took a fifth of the time of annealed importance sampling.
     """
+    torch.set_default_device(
+        None if device == "cpu" else device
+    )  # None: naming the processor would slow each call down
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # another system's C library
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(M_TRIM_THRESHOLD, 256 << 20)
+
+
+def require_device(device: str) -> None:
+    """Raise BadInput where PyTorch cannot compute on a device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        why = "is a build without CUDA" if torch.version.cuda is None else "sees no GPU"
+        raise BadInput(
+            f"--device is 'cuda', and the PyTorch installed here ({torch.__version__}) {why}: choose cpu, or see "
+            "`harness doctor`"
+        )
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,12 @@ class Subject:
             )
         return cls(dataset, facts, model, recognition if trains.recognition else None)
 
+    def to(self, device: str) -> "Subject":
+        """Return it with data and parameters on a device, in whole; they begin the same on all."""
+        for part in self.parts:
+            part.params.to(torch.device(device))
+        return replace(self, dataset=self.dataset.to(torch.device(device)))
+
     @property
     def parts(self) -> list[Any]:
         """The generative model and, if there is one, the recognition model."""
@@ -137,10 +157,12 @@ class Training:
 
     def __init__(self, spec: RunSpec, data_dir: str | None = None):
         self.clocks, self.ledger = Clocks("setup"), Ledger()
+        require_device(spec.device)
         prepare_process(spec.threads)
         self.spec, self.streams = spec, Streams(spec.seed)
         self.algorithm, config = spec.algorithm.plugin("algorithms").module, spec.algorithm.config("algorithms")
-        self.subject = Subject.build(spec, data_dir)
+        self.subject = Subject.build(spec, data_dir).to(spec.device)
+        prepare_process(spec.threads, spec.device)
         self.dataset, self.facts = self.subject.dataset, self.subject.facts
         self.model, self.recognition = self.subject.model, self.subject.recognition
         self.updates = UpdateCounter(self.model.params, self.ledger)
@@ -289,8 +311,8 @@ class Training:
     def checkpoint(self) -> dict[str, Any]:
         """Return all that the next step depends on, as plain data."""
         return {
-            "theta": self.model.params.flat.detach().clone(),
-            "phi": None if self.recognition is None else self.recognition.params.flat.detach().clone(),
+            "theta": pack(self.model.params.flat),
+            "phi": None if self.recognition is None else pack(self.recognition.params.flat),
             "algorithm": pack(self.state),
             "rng": {"minibatch order": self.order_rng.get_state(), "binarisation": self.binarise_rng.get_state()},
             "ledger": asdict(self.ledger),

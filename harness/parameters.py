@@ -38,9 +38,14 @@ class Parameters:
 
     @cached_property
     def gradient(self) -> tuple[Tensor, list[Tensor]]:
-        """A flat tensor for a gradient of these parameters, made once, with its views: for models that compute gradients themselves."""
+        """A flat tensor for a gradient, made once, and its views: for models that compute gradients themselves."""
         flat = torch.empty_like(self.flat, requires_grad=False)
         return flat, self.split(flat)
+
+    def to(self, device: torch.device) -> None:
+        """Move all of them, before anything else has hold of them."""
+        self.flat = self.flat.detach().to(device).requires_grad_()
+        self.views = self.split(self.flat.detach())
 
     def normal_(self, sd: float, rng: torch.Generator) -> None:
         """Draw every parameter from N(0, sd²)."""

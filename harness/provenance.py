@@ -30,6 +30,7 @@ def provenance(dataset_sha256: str) -> dict[str, Any]:
         "dataset": {"sha256": dataset_sha256},
         "machine": {
             "cpu": cpu_model(),
+            "gpu": torch.cuda.get_device_name() if torch.get_default_device().type == "cuda" else None,
             "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
             "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
@@ -84,12 +85,12 @@ def cpu_model() -> str:
 
 def flushes_denormals() -> bool:
     """Say whether this process flushes denormal numbers to zero."""
-    return bool((torch.tensor([1e-38]) * 1e-2).item() == 0.0)
+    return bool((torch.tensor([1e-38], device="cpu") * 1e-2).item() == 0.0)
 
 
 def calibrate(rounds: int = 7) -> float:
     """Return the median CPU seconds of a fixed kernel: twenty products of (100, 784) and (784, 500) matrices."""
-    a, b, out = torch.ones(100, 784), torch.ones(784, 500), torch.empty(100, 500)
+    a, b, out = (torch.ones(*shape, device="cpu") for shape in ((100, 784), (784, 500), (100, 500)))
     seconds = []
     for _ in range(rounds):
         start = time.process_time()

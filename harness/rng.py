@@ -11,15 +11,19 @@ from torch import Tensor
 
 
 class Streams:
-    """The random streams of one seed."""
+    """The random streams of one seed, for tensors on the process's device unless another is named.
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    A stream's numbers on a GPU are not those of a processor, so runs are paired with runs on the same device.
+    """
+
+    def __init__(self, seed: int, device: str | None = None):
+        self.seed, self._device = seed, device
 
     def __call__(self, name: str) -> torch.Generator:
         """Return a new generator for the stream `name`, at its beginning."""
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        device = self._device or torch.get_default_device()
+        return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def bernoulli(p: Tensor, rng: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -70,12 +70,15 @@ class RunSpec(_Frozen):
     n_train: int | None = pydantic.Field(None, gt=0, description="take the first N training points")
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="fixes every random stream")
     threads: int = pydantic.Field(1, gt=0, le=1024, description="PyTorch's threads")
+    device: Literal["cpu", "cuda"] = pydantic.Field("cpu", description="where models and data are")
     evaluation: Evaluation = Evaluation()
 
     @property
     def digest(self) -> str:
         """SHA-256 of the specification; where a plugin file lies does not count, what is in it does."""
         content = self.model_dump(mode="json")
+        if content["device"] == "cpu":  # runs from before there were others keep their names
+            del content["device"]
         for part in ("algorithm", "model", "dataset"):
             del content[part]["file"]
         for judge in content["evaluation"]["estimators"]:
@@ -121,7 +124,7 @@ def make_spec(
         marginal: an estimator of log p(x) that is also applied at the marks.
         marginal_points: points of each split for that.
         evaluation: first_mark and marks_per_decade.
-        rest: n_train, seed, threads.
+        rest: n_train, seed, threads, device.
 
     Raises:
         BadInput: an unknown plugin, an unknown or ambiguous setting, a value that is not allowed.

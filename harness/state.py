@@ -26,7 +26,7 @@ def pack(value: Any, where: str = "state") -> Any:
     if isinstance(value, Problem | pydantic.BaseModel):
         return None
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, torch.Generator):
         return value.get_state()
     if value is None or isinstance(value, bool | int | float | str):
@@ -52,7 +52,7 @@ def restore(value: Any, packed: Any) -> Any:
         return value
     if isinstance(value, Tensor):
         if value.shape != packed.shape:
-            return packed.clone()
+            return packed.to(value.device, copy=True)
         with torch.no_grad():
             return value.copy_(packed)
     if isinstance(value, torch.Generator):

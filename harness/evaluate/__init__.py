@@ -132,9 +132,9 @@ def finite(part: Any) -> bool:
 
 
 def _chosen(dataset: Dataset, split: Any, points: int) -> Iterator[tuple[Tensor, None]]:
-    common = Streams(0)
-    binarisation = common(f"evaluation binarisation {split}")
-    order = torch.randperm(len(getattr(dataset, split)), generator=common(f"evaluation points {split}"))
+    binarisation = Streams(0)(f"evaluation binarisation {split}")
+    choice = Streams(0, "cpu")(f"evaluation points {split}")  # the same points on every device
+    order = torch.randperm(len(getattr(dataset, split)), generator=choice, device="cpu").to(dataset.train.device)
     for index in order[:points].split(CHUNK):
         yield dataset.rows(split, index, binarisation), None
 

@@ -18,8 +18,8 @@ EPSILON = 1e-8
 class Adagrad:
     """Ascend an objective over one or more sets of parameters.
 
-    PyTorch's fused kernel does the work, one pass over memory a step, called without `torch.optim.Adagrad` around it, which
-    takes about as long as the kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the paper's,
+    On a processor PyTorch's fused kernel does the work, one pass over memory, called without `torch.optim.Adagrad` around
+    it, which takes about as long as the kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the paper's,
     and its weight decay is the gradient of the log prior.
 
     Args:
@@ -58,9 +58,14 @@ class Adagrad:
 
     def _kernel(self, w: list[Tensor], g: list[Tensor], s: list[Tensor], lr: float, decay: float) -> None:
         """Add decay · w to the gradient's ascent direction, accumulate its square, and move w; all in place."""
-        torch._fused_adagrad_(
-            w, g, s, self._steps[: len(w)], lr=lr, lr_decay=0.0, weight_decay=decay, eps=0.0, maximize=True
-        )
+        if w[0].is_cpu:
+            torch._fused_adagrad_(
+                w, g, s, self._steps[: len(w)], lr=lr, lr_decay=0.0, weight_decay=decay, eps=0.0, maximize=True
+            )
+        else:
+            ascent = torch._foreach_sub(g, w, alpha=decay)
+            torch._foreach_addcmul_(s, ascent, ascent)
+            torch._foreach_addcdiv_(w, ascent, torch._foreach_sqrt(s), value=lr)
 
     def _apart(self, flats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return views of the weights of each flat tensor, and of the biases of each, the last one first."""
