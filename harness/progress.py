@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from harness.ledger import Budget
 from harness.loop import Row, Tick, Training
+from harness.report import quantity
 
 UNITS = {"samples": "samples", "cpu_seconds": "CPU s", "wall_seconds": "s"}
 
@@ -17,11 +18,6 @@ def duration(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
-
-
-def quantity(value: float) -> str:
-    """Return a number as people write it: 12,345 or 0.31."""
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 class ProgressBar:

@@ -3,29 +3,48 @@
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import BadInput
-from harness.judge import Certificate
-from harness.progress import quantity
 from harness.store import Record, Run, Store
+
+if TYPE_CHECKING:
+    from harness.judge import Certificate
+
+
+def quantity(value: float) -> str:
+    """Return a number as people write it: 12,345 or 0.31."""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
-    """Print a table: fitted to a terminal, and uncut where the output is no terminal."""
+    """Print a table: folded where a terminal is too narrow for it, and uncut where the output is no terminal."""
     rows = [tuple(row) for row in rows]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    right = [all(row[i].lstrip("-")[:1].isdigit() or not row[i] for row in rows) for i in range(len(columns))]
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        _print_folded(columns, rows, right, title)
+        return
+    if title:
+        print(title)
+    for row in (columns, *rows):  # rich takes a millisecond a row
+        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def _print_folded(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], title: str | None
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
-        numbers = all(row[i].lstrip("-")[:1].isdigit() or not row[i] for row in rows)
+    for column, numbers in zip(columns, right, strict=True):
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(width=width, highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def estimate_text(estimate: dict[str, Any]) -> str:
@@ -177,7 +196,7 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
     print_table(columns, rows)
 
 
-def print_certificate(certificate: Certificate) -> None:
+def print_certificate(certificate: "Certificate") -> None:
     """Print the sandwich, what the run reports beside it, and the verdict."""
     print_estimates([estimate.row() for estimate in certificate.estimates])
     limit, where = certificate.tolerance, ""
