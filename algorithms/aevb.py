@@ -84,6 +84,6 @@ def step(state: State, batch: api.Batch) -> Info:
             total = (p.log_p_xz(batch.x, z) - posterior.log_prob(z)).sum() / L
         else:  # eq. (7), which is eq. (10) for a Gaussian encoder
             total = p.log_p_x_given_z(batch.x, z).sum() / L - posterior.kl().sum()
-        gradients = torch.autograd.grad(total, [p.params.flat, q.params.flat])
+        gradients = list(torch.autograd.grad(total, [p.params.flat, q.params.flat]))
     state.adagrad.ascend(gradients)
     return Info(objective=total.item() / len(batch.x))

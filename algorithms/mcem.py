@@ -84,7 +84,7 @@ def step(state: State, batch: api.Batch) -> Info:
     for _ in range(config.updates):
         log_p, gradient = 0.0, torch.zeros_like(p.params.flat)
         for chunk in batch.split(CHUNK):
-            some, by_theta = api.gradients.log_joint(p, chunk.x, state.z[chunk.index].unsqueeze(0))
+            some, by_theta = api.gradients.log_joint(p, chunk.x, state.z.index_select(0, chunk.index).unsqueeze(0))
             gradient += by_theta
             log_p += some.sum().item()
         state.adagrad.ascend([gradient])
@@ -96,10 +96,10 @@ def _move_chains(state: State, batch: api.Batch) -> tuple[float, float, float]:
     p, config, used = state.problem.model, state.config, state.step_size
     accepted = jump = 0.0
     for chunk in batch.split(CHUNK):
-        x, z = chunk.x, state.z[chunk.index].unsqueeze(0)  # (B, D), (1, B, Z)
+        x, z = chunk.x, state.z.index_select(0, chunk.index).unsqueeze(0)  # (B, D), (1, B, Z)
         posterior = api.hmc.joint(p, x)
         new, probability = api.hmc.move(posterior, posterior.at(z), used, config.leapfrog, state.rng)
-        state.z[chunk.index] = new.z[0]
+        state.z.index_copy_(0, chunk.index, new.z.squeeze(0))
         accepted += probability.sum().item()
         jump += (new.z - z).square().sum().item()
     n = len(batch.index)

@@ -18,9 +18,9 @@ EPSILON = 1e-8
 class Adagrad:
     """Ascend an objective over one or more sets of parameters.
 
-    On a processor PyTorch's fused kernel does the work, one pass over memory, called without `torch.optim.Adagrad` around
-    it, which takes about as long as the kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the paper's,
-    and its weight decay is the gradient of the log prior.
+    On a processor PyTorch's fused kernel does the work, one pass over memory, called without `torch.optim.Adagrad` around it,
+    which takes about as long as the kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the
+    paper's, and its weight decay is the gradient of the log prior.
 
     Args:
         params: the parameters to update, in the order in which `ascend` is given their gradients.

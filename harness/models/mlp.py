@@ -9,10 +9,10 @@ Diederik P. Kingma and Max Welling, "Auto-encoding variational Bayes" (2014), ar
 Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood is then not normalised in x. The mean of the
 Gaussian decoder lies in (0, 1), as the paper has it for grey images, unless `gaussian_mean` says otherwise.
 
-Both networks are differentiated by hand, once, below (`Decoder._back`, `DiagonalGaussian._back`), for two kinds of caller: autograd,
-which needs to know nothing of it, and algorithms that ask for the gradients themselves and are spared autograd's own time, about
-that of three of the step's five large matrix products' share at 100 hidden units (tests/benchmarks). Gradients go into one flat
-tensor with no copy, and none is computed that is not asked for: a sampler that moves z alone pays for z alone.
+Both networks are differentiated by hand, in `Decoder._back` and `_encode_back`, for two kinds of caller: autograd, which any
+algorithm may use without knowing, and algorithms that ask for gradients themselves (`hand_derived` in `harness.api`) and save
+autograd's own time. Gradients go into one flat tensor with no copy, and none is computed that is not asked for: a sampler that
+moves z alone pays for z alone.
 """
 
 import math
@@ -72,7 +72,10 @@ class Decoder:
         )
 
     def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
-        """Return log p(x|z) (S, B) and ∂ log p / ∂a, whichever is asked for, from x (B, D) and outputs a, which it may overwrite."""
+        """Return log p(x|z) (S, B) and ∂ log p / ∂a, whichever is asked for, from x (B, D) and outputs a.
+
+        The outputs may be overwritten.
+        """
         raise NotImplementedError
 
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
@@ -291,7 +294,7 @@ class DiagonalGaussian:
     def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
         """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
         if len(g_z) == 1:
-            g_mean, g_log_var = g_z[0], (g_z * self._moved)[0]
+            g_mean, g_log_var = g_z.squeeze(0), (g_z * self._moved).squeeze(0)
         else:
             g_mean, g_log_var = g_z.sum(0), (g_z * self._moved).sum(0)
         g_log_var.add_(self._slope, alpha=g_kl).mul_(0.5)
@@ -307,7 +310,7 @@ class DiagonalGaussian:
         squares = error.mul_(pull)  # e²
         log_q = (squares + log_var).sum(-1).add_(mean.shape[-1] * LOG_2PI).mul_(-0.5)
         g_s = torch.cat([pull, squares.sub_(1.0).mul_(0.5)], dim=-1)
-        return log_q, self._gradient(g_s[0] if len(g_s) == 1 else g_s.sum(0))
+        return log_q, self._gradient(g_s.squeeze(0) if len(g_s) == 1 else g_s.sum(0))
 
     def _gradient(self, g_s: Tensor) -> Tensor:
         flat, views = self._params.gradient

@@ -211,7 +211,7 @@ def jax_loop(row: str, x: Any, hidden: int, nz: int, gaussian: bool) -> Work:
 
 
 def blackjax_hmc(x: Any, theta: Any) -> Work:
-    """BlackJAX's HMC, mapped over points, `LEAPFROG` steps a move, compiled as a whole; the decoder's weights are the harness's."""
+    """BlackJAX's HMC, mapped over points, with as many steps a move, compiled as a whole; the decoder is the harness's."""
     import blackjax
     import jax
     import jax.numpy as jnp
@@ -244,7 +244,7 @@ def measure(row: str, rounds: int) -> dict[str, float]:
 
     from harness.loop import prepare_process
 
-    title, threads, (dataset, hidden, nz) = ROWS[row]
+    _, threads, (dataset, hidden, nz) = ROWS[row]
     prepare_process(threads)
     ours, floor = workloads.ROWS[row].prepare()
     units = {"harness": (ours, workloads.ROWS[row].per_call)}

@@ -1,0 +1,106 @@
+"""Speed of every row as a ratio to the matrix products that it cannot avoid, and what a command takes.
+
+The machine is shared, so the least of three medians counts. Goals are printed beside what is measured; what a test holds is a
+limit somewhat above what was measured when it was written (README), so that it fails when something has become slower.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import floors
+import pytest
+import workloads
+from pytest_benchmark.fixture import BenchmarkFixture
+from support import environment
+
+from harness import api
+from harness.loop import Training, prepare_process
+from harness.spec import make_spec
+from harness.store import Record, Store
+
+Note = Callable[[str, object], None]
+LIMITS = {
+    "aevb-mnist": 1.75, "aevb-mnist-2": 2.5, "aevb-frey": 2.25, "aevb-small": 2.7, "wake-sleep": 1.85,
+    "leapfrog": 1.7, "ais": 1.7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", workloads.ROWS)
+@pytest.mark.benchmark(min_rounds=5, warmup=False)
+def test_row(name: str, mnist: api.Dataset, benchmark: BenchmarkFixture, record_property: Note) -> None:
+    row = workloads.ROWS[name]
+    prepare_process(row.threads)
+    try:
+        work, floor = row.prepare()
+    except api.MissingData as error:
+        pytest.skip(str(error))
+    benchmark(work)
+    rounds = {1: 20, workloads.LEAPFROG: 10}.get(row.per_call, 3)
+    ratio = min(floors.in_turn(work, floor, rounds=rounds, per_call=row.per_call) for _ in range(3))
+    benchmark.extra_info["ratio"] = ratio
+    record_property(row.title, f"{ratio:.2f} × its matrix products (goal {row.goal})")
+    assert ratio <= LIMITS[name]
+
+
+def test_the_engine_takes_little_beside_the_step(mnist: api.Dataset, record_property: Note) -> None:
+    share = min(workloads.engine_share() for _ in range(3)) - 1.0
+    record_property("ledger, clocks, marks and progress", f"{share:.1%} of the step (goal 1 %)")
+    assert share <= 0.03
+
+
+def test_evaluation_takes_little_beside_training(mnist: api.Dataset, record_property: Note) -> None:
+    """Of a run of 1e6 samples: 20 marks and the end, by their own times, against 10,000 steps by theirs."""
+    run = Training(make_spec("aevb", settings={"nz": 20}))
+
+    def seconds(work: Callable[[], object], times: int) -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            work()
+        return (time.perf_counter() - start) / times
+
+    shares = []
+    for _ in range(3):
+        training = 10_000 * seconds(run._step, 150)
+        evaluation = 20 * seconds(lambda: list(run._estimates(False)), 2) + seconds(
+            lambda: list(run._estimates(True)), 1
+        )
+        shares.append(evaluation / training)
+    record_property("evaluation at the default marks of 1e6 samples", f"{min(shares):.1%} of training (goal 5 %)")
+    assert min(shares) <= 0.07
+
+
+def test_memory_of_a_run(tmp_path: Path, mnist: api.Dataset, record_property: Note) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system does not tell a process's peak memory by itself")
+    code = (
+        "import sys; from harness import cli\n"
+        "sys.argv = 'harness run --algo aevb --nz 20 --samples 15000'.split()\n"
+        "try: cli.main()\nexcept SystemExit as end: assert not end.code\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    env = environment(HARNESS_RESULTS=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+    megabytes = int(done.stdout.split()[-1]) / 1024
+    record_property("peak memory of a run on MNIST", f"{megabytes:.0f} MB (goal 650)")
+    assert megabytes <= 650
+
+
+def test_list_over_a_thousand_runs(tmp_path: Path, record_property: Note) -> None:
+    store = Store(tmp_path)
+    spec = make_spec("aevb", settings={"nz": 20}).model_dump(mode="json")
+    estimate = {"estimator": "lower-bound", "split": "test", "points": 10_000, "mean": -120.0}
+    for i in range(1000):
+        run = store.run(f"aevb-mnist-nz20-s{i}-{i:08x}")
+        run.path.mkdir(parents=True)
+        run.write(Record(run.id, {**spec, "seed": i}, {"samples": 1e6}, status="done", summary=[estimate] * 4))
+    command, seconds = Path(sys.executable).with_name("harness"), []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = subprocess.run([command, "list", "--results", tmp_path], check=True, capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+    assert len(done.stdout.splitlines()) == 1001
+    record_property("harness list over 1,000 runs", f"{min(seconds):.2f} s (goal 1)")
+    assert min(seconds) <= 1.0
