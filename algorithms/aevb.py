@@ -76,14 +76,15 @@ def step(state: State, batch: api.Batch) -> Info:
         z, kl = posterior.reparameterise(L, state.rng)  # (L, M, Z), eq. (4), and (M,)
         log_p, by_theta, by_z = p.gradients(batch.x, z, weight=1 / L)  # of eq. (7)'s second term
         by_phi = posterior.pull_back(by_z, -1.0)  # through eq. (4), and of the first term
-        total = (log_p.mean(0) - kl).sum()
+        total = log_p.sum().item() / L - kl.sum().item()
         gradients = [by_theta, by_phi]
     else:
         z = posterior.rsample(L, state.rng)
         if state.config.estimator == "A":  # eq. (6)
-            total = (p.log_p_xz(batch.x, z) - posterior.log_prob(z)).sum() / L
+            objective = (p.log_p_xz(batch.x, z) - posterior.log_prob(z)).sum() / L
         else:  # eq. (7), which is eq. (10) for a Gaussian encoder
-            total = p.log_p_x_given_z(batch.x, z).sum() / L - posterior.kl().sum()
-        gradients = list(torch.autograd.grad(total, [p.params.flat, q.params.flat]))
+            objective = p.log_p_x_given_z(batch.x, z).sum() / L - posterior.kl().sum()
+        gradients = list(torch.autograd.grad(objective, [p.params.flat, q.params.flat]))
+        total = objective.item()
     state.adagrad.ascend(gradients)
-    return Info(objective=total.item() / len(batch.x))
+    return Info(objective=total / len(batch.x))

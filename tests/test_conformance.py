@@ -97,12 +97,12 @@ def test_what_breaks_the_contract_is_told(tmp_path: Path, old: str, new: str, wo
     ("old", "new"),
     [
         ("- log_var - 1.0).sum(-1)", "- log_var - 1.0).sum(-1) * 1.1"),  # a KL of another weight, with its gradient
-        ("sub_(log_var).sum(-1).mul_(0.5)", "sub_(log_var).sum(-1).mul_(0.55)"),  # the same without autograd
+        ("sub_(log_var).sum(-1).mul_(HALF)", "sub_(log_var).sum(-1).mul_(0.55)"),  # the same without autograd
         ("g_mean.add(self._mean, alpha=g_kl)", "g_mean"),  # a term of a gradient forgotten
         ("torch.sum(g_a, 0, out=g_b2)", "g_b2.zero_()"),
         ("torch.mm(g_u, W1.t()).view_as(z) if by_z", "torch.zeros_like(z) if by_z"),
         (".sub_(z)\n", "\n"),  # the prior's part of the score
-        ("squares.sub_(1.0).mul_(0.5)], dim=-1)", "squares.sub_(1.0)], dim=-1)"),
+        ("squares.sub_(ONE).mul_(HALF)], dim=-1)", "squares.sub_(ONE)], dim=-1)"),
         ("+ LOG_2PI).sum(-1)\n\n    @api.metered(samples", ").sum(-1)\n\n    @api.metered(samples"),
     ],
 )

@@ -63,7 +63,7 @@ def test_a_step_leaves_nothing_on_the_processor(
             return torch.Generator("cpu").manual_seed(0)
 
     facts = api.DataFacts("binary", 12, 60)
-    with FakeTensorMode():
+    with FakeTensorMode(allow_non_fake_inputs=True):
         torch.set_default_device("cuda")
         models = mlp.build(mlp.Config(nz=2, hidden=5), facts, Streams(0))
         problem = api.Problem(*models, facts)
