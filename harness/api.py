@@ -199,7 +199,7 @@ class GenerativeModel(Protocol):
     # A recognition model with `hand_derived = True` has posteriors with
     #   reparameterise(n, rng) -> z (n, B, Z) and KL (B,)
     #   pull_back(g_z, g_kl) -> the gradient of φ of what has gradient g_z (n, B, Z) by that z and g_kl, a number, by every KL
-    #   gradients(z) -> log q(z|x) (S, B), and the gradient of φ of its sum
+    #   gradients(z) -> log q(z|x) (S, B), and the gradient of φ of its sum; either gradient may be overwritten by the next
     # `gradients` and `score` are `metered` with differentiated=True. `harness.testing` compares all of them with autograd.
 
 

@@ -213,6 +213,14 @@ def _counting(
     def differentiated(n: int) -> Callable[..., None]:
         return lambda *_: ledger.add(backward, n)
 
+    def free(*args: Any, **kwargs: Any) -> Any:
+        if updates is not None:
+            updates.look()
+        return method(*args, **kwargs)
+
+    if not forward:
+        return free
+
     # This runs several times a step, between matrix products that have evicted it from cache: every line is felt.
     def counted(*args: Any, **kwargs: Any) -> Any:
         if updates is not None:
@@ -223,12 +231,14 @@ def _counting(
             if meter.rows is not None:
                 _when_differentiated(out, differentiated(n))
         elif meter.differentiated:
-            n = args[1].numel() // args[1].shape[-1]
-            counters[backward] += n
+            z = args[1] if len(args) > 1 else kwargs["z"]
+            n = z.numel() // z.shape[-1]
+            if meter.rows is not None:
+                counters[backward] += n
         elif isinstance(out, tuple):
             n = out[0].shape[0]
         else:
-            n = args[0].shape[0]
+            n = (args[0] if args else kwargs["x"]).shape[0]
             if meter.rows is not None:
                 out = _MeteredPosterior(out, differentiated(n))
         for counter in forward:

@@ -43,9 +43,12 @@ class Parameters:
         return flat, self.split(flat)
 
     def to(self, device: torch.device) -> None:
-        """Move all of them, before anything else has hold of them."""
+        """Move all of them, before anything else has hold of them; where they are there already nothing changes."""
+        if self.flat.device.type == device.type:
+            return
         self.flat = self.flat.detach().to(device).requires_grad_()
         self.views = self.split(self.flat.detach())
+        self.__dict__.pop("gradient", None)
 
     def normal_(self, sd: float, rng: torch.Generator) -> None:
         """Draw every parameter from N(0, sd²)."""

@@ -70,7 +70,12 @@ def restore(value: Any, packed: Any) -> Any:
         for name, item in packed.items():
             object.__setattr__(value, name, restore(getattr(value, name), item))
         return value
-    return packed
+    # What was not there at the beginning, on the device where it would have been made.
+    if isinstance(packed, Tensor):
+        return packed.to(torch.get_default_device(), copy=True)
+    if isinstance(packed, dict):
+        return {key: restore(None, item) for key, item in packed.items()}
+    return [restore(None, item) for item in packed] if isinstance(packed, list) else packed
 
 
 def digest(packed: Any) -> str:

@@ -97,6 +97,35 @@ def test_rows_are_differentiated_only_when_a_gradient_flows(metered) -> None:
     assert (ledger.decoder_rows_grad, ledger.encoder_rows_grad) == (2 * M, M)
 
 
+def test_gradients_that_models_compute_themselves_are_counted_however_they_are_called(metered) -> None:
+    p, q, ledger = metered
+    x, z = torch.ones(M, 12), torch.zeros(3, M, 2)
+    p.gradients(x, z)
+    p.gradients(x, z=z, by_z=False)
+    p.score(x=x, z=z, value=True)
+    p.prior_score(z, False)
+    assert (ledger.samples, ledger.decoder_rows, ledger.decoder_rows_grad) == (9 * M, 9 * M, 9 * M)
+    posterior = q.posterior(x=x)
+    for _ in range(3):
+        posterior.gradients(z)
+    assert (ledger.encoder_rows, ledger.encoder_rows_grad) == (M, M)
+    posterior = q.posterior(x)
+    drawn, _ = posterior.reparameterise(2, torch.Generator())
+    assert (ledger.encoder_rows, ledger.encoder_rows_grad) == (2 * M, M)
+    posterior.pull_back(drawn, -1.0)
+    assert (ledger.encoder_rows, ledger.encoder_rows_grad) == (2 * M, 2 * M)
+
+
+def test_an_algorithm_may_anneal_metered_models(metered) -> None:
+    """Every gradient on the way and every point where a move ends is a sample: one to begin with, and 3 a move."""
+    p, _, ledger = metered
+    rng, x = torch.Generator().manual_seed(0), torch.ones(M, 12)
+    path = api.ais.from_prior(p, x)
+    betas, steps = api.ais.sigmoid_schedule(5), torch.full((4, M, 1), 0.1)
+    api.ais.anneal(path, api.ais.prior_draws(p, 2, M, rng), betas, steps, 3, rng)
+    assert ledger.samples == 2 * M * (1 + 4 * 3)
+
+
 def test_an_algorithm_is_handed_nothing_unmetered(metered) -> None:
     p, q, _ = metered
     run = testing.training("aevb")

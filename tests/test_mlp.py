@@ -140,3 +140,42 @@ def test_prior_is_on_weights_alone() -> None:
     decoder, _ = pair()
     expected = -0.5 * sum(view.square().sum() for view in decoder.params.views[:2])
     torch.testing.assert_close(decoder.params.log_prior(), expected)
+
+
+def test_a_posterior_may_be_sampled_and_differentiated_again(rng: torch.Generator) -> None:
+    _, encoder = pair()
+    posterior = encoder.posterior(torch.rand(B, D, generator=rng, dtype=torch.float64))
+    for _ in range(2):
+        z = posterior.rsample(1, rng)
+        torch.autograd.grad(z.sum() - posterior.kl().sum(), encoder.params.flat)
+
+
+def test_the_encoder_runs_once_for_fixed_weights(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where annealing begins at the encoder: gradients of log q by z alone."""
+    _, encoder = pair()
+    posterior = encoder.posterior(torch.rand(B, D, generator=rng, dtype=torch.float64))
+    passes, encode = [], mlp._encode
+    monkeypatch.setattr(mlp, "_encode", lambda *given: passes.append(1) or encode(*given))
+    target = api.hmc.target(posterior.log_prob, encoder.params)
+    for _ in range(5):
+        target.gradient(torch.zeros(2, B, Z, dtype=torch.float64))
+    assert len(passes) == 1
+
+
+def test_gradients_of_z_that_is_itself_differentiable(rng: torch.Generator) -> None:
+    decoder, encoder = pair()
+    x = torch.rand(B, D, generator=rng, dtype=torch.float64)
+    z = encoder.posterior(x).rsample(1, rng)
+    value, by_theta = api.gradients.log_joint(decoder, x, z)
+    expected, plain = api.gradients.log_joint(decoder, x, z.detach())
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(by_theta, plain)
+    assert not value.requires_grad
+    api.gradients.log_posterior(encoder, x, z)
+
+
+def test_parameters_that_stay_where_they_are_stay_the_same_tensor() -> None:
+    decoder, _ = pair()
+    held = decoder.params.flat
+    decoder.params.to(torch.device("cpu"))
+    assert decoder.params.flat is held

@@ -19,7 +19,7 @@ def log_joint(model: Any, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p(x, z) of x (B, D) and z (S, B, Z), (S, B), and ∂/∂θ of its sum, which the next call may overwrite."""
     if by_hand(model):
         log_p, by_theta, _ = model.gradients(x, z, by_z=False)
-        return log_p + model.log_p_z(z), by_theta
+        return log_p + model.log_p_z(z.detach()), by_theta
     log_p = model.log_p_xz(x, z)
     return log_p.detach(), torch.autograd.grad(log_p.sum(), model.params.flat)[0]
 

@@ -127,6 +127,7 @@ class Decoder:
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight times its sum ∂/∂θ, overwritten by the next call, and ∂/∂z (S, B, Z)."""
+        z = z.detach()
         h, a = self._up(z)
         log_p, slope = cast(tuple[Tensor, Tensor], self.density(x, a, True, True))
         if weight != 1.0:
@@ -137,6 +138,7 @@ class Decoder:
     @api.metered(samples=True, rows="decoder", differentiated=True)
     def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
         """Return log p(x, z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
+        z = z.detach()
         h, a = self._up(z)
         log_p, slope = self.density(x, a, value, True)
         grad = cast(Tensor, self._back(z, h, cast(Tensor, slope), None)).sub_(z)
@@ -249,11 +251,12 @@ class DiagonalGaussian:
     def __init__(self, params: api.Parameters, x: Tensor):
         self._params, self._x = params, x
         self._statistics: Tensor | None = None
+        self._encoded: tuple[Tensor, Tensor] | None = None  # the same without autograd, behind the hidden units
 
     @property
     def statistics(self) -> Tensor:
         """(μ, log σ²), (B, 2Z)."""
-        wanted = torch.is_grad_enabled()
+        wanted = torch.is_grad_enabled() and self._params.flat.requires_grad
         if self._statistics is None or (wanted and not self._statistics.requires_grad):
             self._statistics = (
                 _Encode.apply(self._params.flat, self._x, self._params)  # type: ignore[no-untyped-call]
@@ -264,6 +267,8 @@ class DiagonalGaussian:
 
     def rsample(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z = μ + σ ε (eq. 4), (n, B, Z), differentiable in μ and σ."""
+        if torch.is_grad_enabled():
+            self._statistics = None  # a graph of its own, which results asked for afterwards share
         mean, log_var = self.statistics.chunk(2, dim=-1)
         return torch.addcmul(mean, (0.5 * log_var).exp(), _noise(n, mean, rng))
 
@@ -286,8 +291,7 @@ class DiagonalGaussian:
 
     def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
-        self._h, statistics = _encode(self._params, self._x)
-        mean, log_var = statistics.chunk(2, dim=-1)
+        mean, log_var = self._up()
         sd = log_var.mul(HALF).exp_()
         self._moved = sd * _noise(n, mean, rng)  # σ ε
         self._mean, self._slope = mean, sd.square_().sub_(ONE)  # σ² - 1
@@ -305,8 +309,8 @@ class DiagonalGaussian:
 
     def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
-        self._h, statistics = _encode(self._params, self._x)
-        mean, log_var = statistics.chunk(2, dim=-1)
+        z = z.detach()
+        mean, log_var = self._up()
         precision = log_var.neg().exp_()
         error = z - mean
         pull = error * precision
@@ -315,9 +319,17 @@ class DiagonalGaussian:
         g_s = torch.cat([pull, squares.sub_(ONE).mul_(HALF)], dim=-1)
         return log_q, self._gradient(g_s.squeeze(0) if len(g_s) == 1 else g_s.sum(0))
 
+    def _up(self) -> tuple[Tensor, Tensor]:
+        """Return μ and log σ², (B, Z) each."""
+        if self._encoded is None:
+            self._encoded = _encode(self._params, self._x)
+        mean, log_var = self._encoded[1].chunk(2, dim=-1)
+        return mean, log_var
+
     def _gradient(self, g_s: Tensor) -> Tensor:
+        assert self._encoded is not None
         flat, views = self._params.gradient
-        _encode_back(self._params, self._x, self._h, g_s, views)
+        _encode_back(self._params, self._x, self._encoded[0], g_s, views)
         return flat
 
 

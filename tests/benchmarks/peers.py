@@ -2,9 +2,10 @@
 
     python -m pip install -e ".[test,peers]" && python tests/benchmarks/peers.py
 
-Every row has the same model, batch size, precision and threads for all; each time is a ratio to the row's own matrix products,
-timed in turn in one process, the median of rounds. Peers ascend with Adam, as their users do. A process is given as many
-processors as it has threads, since JAX has no other limit. Denormal numbers are flushed to zero for all of PyTorch.
+Every row has the same model, batch size, precision and threads for all, and everyone draws minibatches; each time is a ratio to
+the row's own matrix products, timed in turn in one process, the median of rounds. Peers ascend with Adam, as their users do. A
+process is given as many processors as it has threads, since JAX has no other limit. Denormal numbers are flushed to zero for all
+of PyTorch.
 """
 
 import argparse
@@ -246,7 +247,7 @@ def measure(row: str, rounds: int) -> dict[str, float]:
 
     _, threads, (dataset, hidden, nz) = ROWS[row]
     prepare_process(threads)
-    ours, floor = workloads.ROWS[row].prepare()
+    ours, floor = workloads.ROWS[row].prepare(fresh=True)
     units = {"harness": (ours, workloads.ROWS[row].per_call)}
     if row == "leapfrog":
         model, x = workloads.decoder()
