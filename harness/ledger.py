@@ -208,7 +208,6 @@ def _counting(
     forward = [name for name, counts in (("samples", meter.samples), ("dreams", meter.dreams)) if counts]
     forward += [f"{meter.rows}_rows"] if meter.rows is not None else []
     backward = f"{meter.rows}_rows_grad"
-    counters = vars(ledger)
 
     def differentiated(n: int) -> Callable[..., None]:
         return lambda *_: ledger.add(backward, n)
@@ -234,7 +233,7 @@ def _counting(
             z = args[1] if len(args) > 1 else kwargs["z"]
             n = z.numel() // z.shape[-1]
             if meter.rows is not None:
-                counters[backward] += n
+                ledger.add(backward, n)
         elif isinstance(out, tuple):
             n = out[0].shape[0]
         else:
@@ -242,7 +241,7 @@ def _counting(
             if meter.rows is not None:
                 out = _MeteredPosterior(out, differentiated(n))
         for counter in forward:
-            counters[counter] += n
+            ledger.add(counter, n)
         return out
 
     return counted

@@ -69,12 +69,8 @@ class Adagrad:
 
     def _apart(self, flats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return views of the weights of each flat tensor, and of the biases of each, the last one first."""
-        weights, biases = [], []
-        for i in reversed(range(len(flats))):
-            w, b = flats[i].split_with_sizes(self._cuts[i])
-            weights.append(w)
-            biases.append(b)
-        return weights, biases
+        parts = [flat.split_with_sizes(cut) for flat, cut in zip(flats, self._cuts, strict=True)][::-1]
+        return [weights for weights, _ in parts], [biases for _, biases in parts]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next step depends on, besides the parameters."""

@@ -104,13 +104,13 @@ def _run(
     used = []
     at = _between(path, 0.0).at(z)
     for t in range(1, len(betas)):
-        log_p0, log_p1, grad0, grad1 = at.parts
+        log_p0, log_p1, _, _ = at.parts
         log_w += (betas[t] - betas[t - 1]) * (log_p1 - log_p0)
         if t == len(betas) - 1:
             break
         beta = betas[t].item()
         step = log_step.exp() if steps is None else steps[t - 1]
-        at = at._replace(log_p=(1 - beta) * log_p0 + beta * log_p1, grad=(1 - beta) * grad0 + beta * grad1)
+        at = _mixed(at.z, at.parts, beta)
         at, probability = hmc.move(_between(path, beta), at, step, leapfrog, rng, jitter=JITTER)
         rate = probability.mean(0)  # (B,)
         acceptance += rate / (len(betas) - 2)
@@ -121,14 +121,17 @@ def _run(
     return Outcome(log_w, acceptance), torch.stack(used) if used else torch.empty(0)
 
 
+def _mixed(z: Tensor, parts: tuple[Tensor, ...], beta: float) -> hmc.Point:
+    """Return the point of f_β at z from the log densities and gradients of both ends."""
+    log_p0, log_p1, grad0, grad1 = parts
+    return hmc.Point(z, (1 - beta) * log_p0 + beta * log_p1, (1 - beta) * grad0 + beta * grad1, parts)
+
+
 def _between(path: Path, beta: float) -> hmc.Target:
     """Return the target f_β; its parts are the log densities and gradients of both ends."""
 
     def at(z: Tensor) -> hmc.Point:
         begin, end = path.begin.at(z), path.end.at(z)
-        parts = begin.log_p, end.log_p, begin.grad, end.grad
-        return hmc.Point(
-            z, (1 - beta) * begin.log_p + beta * end.log_p, (1 - beta) * begin.grad + beta * end.grad, parts
-        )
+        return _mixed(z, (begin.log_p, end.log_p, begin.grad, end.grad), beta)
 
     return hmc.Target(at, lambda z: (1 - beta) * path.begin.gradient(z) + beta * path.end.gradient(z))
