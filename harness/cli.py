@@ -1,6 +1,7 @@
 """The `harness` command: parses, calls, prints. Whatever is slow to import is imported by the command that needs it."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from harness.store import Store
+    from harness.sweep import Crew
 
 RUN_EPILOG = """\b
 Every setting of the algorithm, the model and the dataset is an option too:
@@ -23,13 +25,17 @@ Every setting of the algorithm, the model and the dataset is an option too:
 
 
 def _names(kind: str) -> Callable[..., "list[CompletionItem]"]:
-    """Return a shell completion over plugin names, or over run ids."""
+    """Return a shell completion over plugin names, run ids or experiments."""
 
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> "list[CompletionItem]":
         from click.shell_completion import CompletionItem
 
         if kind == "runs":
             found = [run.id for run in _store(context.params.get("results")).runs()]
+        elif kind == "experiments":
+            from harness.experiment import built_in
+
+            found = built_in()
         else:
             from harness import registry
 
@@ -49,6 +55,10 @@ _results = click.option("--results", metavar="FOLDER", help="The store [HARNESS_
 _data_dir = click.option("--data-dir", metavar="FOLDER", help="Folder with the data files [HARNESS_DATA].")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 _run = click.argument("run", shell_complete=_names("runs"))
+_experiment = click.argument("experiment", shell_complete=_names("experiments"))
+_jobs = click.option(
+    "--jobs", metavar="N", default=str(os.cpu_count() or 1), show_default="cores", help="Runs at a time."
+)
 _settings = click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[--SETTING VALUE]...")
 _open = {"ignore_unknown_options": True, "allow_extra_args": True}  # of commands that take settings
 
@@ -82,7 +92,11 @@ def cli(debug: bool) -> None:
 @click.option("--threads", metavar="N", default="1", show_default=True, help="PyTorch's threads.")
 @click.option("--device", metavar="cpu|cuda", default="cpu", show_default=True, help="Where models and data are.")
 @click.option(
-    "--eval-points", metavar="N", default="2000", show_default=True, help="Points a split for bounds at marks."
+    "--eval-points",
+    metavar="N",
+    default="2000",
+    show_default=True,
+    help="Points a split for bounds at marks; 0: at the end alone.",
 )
 @click.option("--final-points", metavar="N", default="10000", show_default=True, help="The same at the end.")
 @click.option(
@@ -93,7 +107,12 @@ def cli(debug: bool) -> None:
     help="Estimate log p(x) at the marks, too [hmc-density].",
     shell_complete=_names("estimators"),
 )
-@click.option("--marginal-points", metavar="N", default="1000", show_default=True, help="Points a split for that.")
+@click.option(
+    "--final-marginal", metavar="ESTIMATOR", help="One at the end alone, too.", shell_complete=_names("estimators")
+)
+@click.option("--marginal-points", metavar="N", default="1000", show_default=True, help="Points a split for both.")
+@click.option("--first-mark", metavar="N", default="10000", show_default=True, help="Samples at the first mark.")
+@click.option("--marks-per-decade", metavar="N", default="10", show_default=True, help="Marks in every decade of them.")
 @_data_dir
 @_results
 @_settings
@@ -111,7 +130,10 @@ def run(
     eval_points: str,
     final_points: str,
     marginal: str | None,
+    final_marginal: str | None,
     marginal_points: str,
+    first_mark: str,
+    marks_per_decade: str,
     data_dir: str | None,
     results: str | None,
     settings: tuple[str, ...],
@@ -123,6 +145,12 @@ def run(
     from harness.spec import make_spec, parse_budget
 
     given = _pairs(settings)
+    if "tuned" in given.values():
+        from harness import tune
+
+        given = tune.filled(
+            _store(results), {"algo": algo, "dataset": dataset, "model": model, "n-train": n_train}, given
+        )
     if samples is None and cpu_seconds is None and wall_seconds is None:
         samples = "1e6"
     budget = parse_budget(samples, cpu_seconds, wall_seconds)
@@ -134,7 +162,9 @@ def run(
         points=eval_points,
         final_points=final_points,
         marginal=marginal,
+        final_marginal=final_marginal,
         marginal_points=marginal_points,
+        evaluation={"first_mark": first_mark, "marks_per_decade": marks_per_decade},
         n_train=n_train,
         seed=seed,
         threads=threads,
@@ -220,6 +250,111 @@ def extend(
     stored = _store(results).find(run)
     budget = parse_budget(samples, cpu_seconds, wall_seconds)
     _train(stored, budget, lambda watch: runner.extend(stored, budget, data_dir=data_dir, watch=watch))
+
+
+@cli.command("sweep")
+@_experiment
+@_jobs
+@click.option("--budget-scale", metavar="X", default="1", show_default=True, help="Multiply every budget by this.")
+@click.option("--only", metavar="OPTION=VALUE,...", help="Runs that have these alone, such as nz=20,algo=aevb.")
+@click.option("--dry-run", is_flag=True, help="List the runs, what is done and what the rest will cost.")
+@_json
+@_data_dir
+@_results
+def sweep_experiment(
+    experiment: str,
+    jobs: str,
+    budget_scale: str,
+    only: str | None,
+    dry_run: bool,
+    as_json: bool,
+    data_dir: str | None,
+    results: str | None,
+) -> None:
+    """Make all runs of an experiment, one process a run; what is there already is resumed, extended or left.
+
+    EXPERIMENT is the name of a built-in one or a .toml file. Exit code 3 if a run failed or diverged.
+    """
+    from harness import report, sweep
+    from harness.experiment import Experiment
+    from harness.spec import parse_count, parse_factor
+
+    store, workers, scale = _store(results), parse_count("--jobs", jobs), parse_factor("--budget-scale", budget_scale)
+    chosen = Experiment(experiment)
+    work = sweep.Sweep(_crew(store, workers, data_dir), chosen, only, scale)
+    if dry_run:
+        planned = work.plan()
+        if as_json:
+            _print_json([report.planned_row(p) for p in planned])
+        else:
+            report.print_plan(chosen.name, planned, workers)
+        return
+    ended = work.run()
+    if as_json:
+        _print_json([report.outcome_row(outcome) for outcome in ended])
+    else:
+        report.print_outcomes(chosen.name, ended)
+    if any(outcome.status in ("failed", "diverged") for outcome in ended):
+        raise SystemExit(3)
+
+
+@cli.command("tune", context_settings=_open)
+@click.option("--algo", required=True, help="Algorithm, by name or as a .py file.", shell_complete=_names("algorithms"))
+@click.option("--dataset", default="mnist", show_default=True, help="Dataset.", shell_complete=_names("datasets"))
+@click.option("--model", default="mlp", show_default=True, help="Model.", shell_complete=_names("models"))
+@click.option("--n-train", metavar="N", help="Take the first N training points [all].")
+@click.option("--samples", metavar="N", default="20000", show_default=True, help="Budget of a trial with each seed.")
+@click.option(
+    "--seeds", metavar="N,N", default="0", show_default=True, help="Every setting is tried with each of these."
+)
+@click.option("--trials", metavar="N", help="How many settings are tried, by TPE where that is not all [all, else 20].")
+@click.option("--estimator", help="Whose training-set estimate decides [lower-bound, else hmc-density].")
+@_jobs
+@_json
+@_data_dir
+@_results
+@_settings
+def tune_settings(
+    algo: str,
+    dataset: str,
+    model: str,
+    n_train: str | None,
+    samples: str,
+    seeds: str,
+    trials: str | None,
+    estimator: str | None,
+    jobs: str,
+    as_json: bool,
+    data_dir: str | None,
+    results: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Choose settings by equal trials: the best training-set estimate after a short budget.
+
+    All settings of the algorithm that have a search space are tuned, or those alone that are given the value tuned, such as
+    --lr tuned; the others are given as to `harness run`. The choice is stored, and `harness run --lr tuned` uses it.
+    """
+    from harness import report, tune
+    from harness.experiment import TuneRule
+    from harness.spec import parse_count
+
+    store, workers = _store(results), parse_count("--jobs", jobs)
+    options: dict[str, Any] = {"algo": algo, "dataset": dataset, "model": model, **_pairs(settings)}
+    if n_train is not None:
+        options["n-train"] = parse_count("--n-train", n_train)
+    rule = TuneRule(
+        samples=parse_count("--samples", samples),
+        seeds=tuple(parse_count("--seeds", seed, least=0) for seed in seeds.split(",")),
+        trials=None if trials is None else parse_count("--trials", trials),
+        estimator=estimator,
+    )
+    study = tune.Study(tune.to_tune(options), rule)
+    store.require_writable()
+    tuned = tune.tune(store, study, _crew(store, workers, data_dir).do, workers)
+    if as_json:
+        _print_json({**tuned._asdict(), "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials]})
+    else:
+        report.print_tuned(study.estimator, tuned)
 
 
 @cli.command(context_settings=_open)
@@ -386,6 +521,14 @@ def doctor(as_json: bool, data_dir: str | None, results: str | None) -> None:
         report.print_table(("", "", "found"), [(f["what"], "ok" if f["ok"] else "!!", f["found"]) for f in findings])
     if not all(finding["ok"] for finding in findings):
         raise SystemExit(1)
+
+
+def _crew(store: "Store", workers: int, data_dir: str | None) -> "Crew":
+    """Return workers whose progress is shown."""
+    from harness.progress import PoolProgress
+    from harness.sweep import Crew
+
+    return Crew(store, workers, data_dir, lambda planned: PoolProgress(planned, workers))
 
 
 def _print_json(value: Any) -> None:

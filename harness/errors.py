@@ -19,6 +19,10 @@ class BadInput(HarnessError):
     exit_code = 2
 
 
+class Busy(BadInput):
+    """Another process is writing this run, or has just written it: look again later."""
+
+
 class RunFailed(HarnessError):
     """A run ended without a result; its rows are kept."""
 
@@ -27,6 +31,10 @@ class RunFailed(HarnessError):
 
 class Diverged(RunFailed):
     """What a step reports, or a bound, left the range of any sane value; the rows up to there are kept."""
+
+
+class StoreTrouble(RunFailed):
+    """The store could not be written in the middle of a run, as where a disk is full; another run would fare no better."""
 
 
 class Interrupted(HarnessError):

@@ -281,7 +281,7 @@ class Training:
             return False
         reason = estimator.skip(config, self.model, self.recognition)
         if reason and judge.name != "lower-bound":
-            raise BadInput(f"--marginal {judge.name} cannot judge this run: {reason}")
+            raise BadInput(f"estimator {judge.name} cannot judge this run: {reason}")
         return reason is None
 
     def _estimates(self, last: bool) -> Iterator[Estimate]:
@@ -289,7 +289,7 @@ class Training:
         for judge, estimator, config in self.judges:
             for split in ("train", "test"):
                 n = len(getattr(self.dataset, split))
-                for points in sorted({min(judge.points, n)} | ({min(judge.final_points, n)} if last else set())):
+                for points in sorted({min(judge.points, n)} - {0} | ({min(judge.final_points, n)} if last else set())):
                     yield evaluate(
                         judge.name, estimator, config, self.model, self.recognition, self.dataset, split, points,
                         self.spec.seed,

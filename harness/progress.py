@@ -1,6 +1,8 @@
-"""A progress bar over whichever budget will end first, for terminals."""
+"""Progress bars for terminals: of a run over whichever budget will end first, and of a sweep over its runs."""
 
 import sys
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -8,16 +10,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from harness.ledger import Budget
 from harness.loop import Row, Tick, Training
-from harness.report import quantity
+from harness.report import duration, quantity
+from harness.sweep import Planned
+from harness.workers import Pool
 
 UNITS = {"samples": "samples", "cpu_seconds": "CPU s", "wall_seconds": "s"}
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as h:mm:ss or m:ss."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 
 class ProgressBar:
@@ -63,4 +60,56 @@ class ProgressBar:
             rate=f"{spent['samples'] / wall:,.0f} samples/s",
             left=f"{duration(wall * (1 / fraction - 1))} left" if 0 < fraction <= 1 else "",
         )
+        self._progress.refresh()
+
+
+class PoolProgress:
+    """Shows a pool at work: on a terminal a bar over all runs and one a run under way, elsewhere a line for each that ends.
+
+    Args:
+        planned: the jobs, those that are done already included.
+        workers: how many run at a time.
+    """
+
+    def __init__(self, planned: Sequence[Planned], workers: int):
+        self._seconds = {p.job.spec.run_id: p.seconds for p in planned if p.seconds is not None}
+        self._total, self._before, self._workers = len(planned), len(planned) - len(self._seconds), workers
+        self._console = Console(file=sys.stderr)
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}")]
+        self._progress = Progress(*columns, console=self._console, auto_refresh=False)
+        self._all = self._progress.add_task("all runs", total=max(1e-9, sum(self._seconds.values())), note="")
+        self._bars: dict[str, Any] = {}
+        self._shown, self._begun = 0, time.monotonic()
+
+    def __enter__(self) -> "PoolProgress":
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
+
+    def __call__(self, pool: Pool) -> None:
+        """Show where the pool is."""
+        for outcome in pool.outcomes[self._shown :]:
+            self._shown += 1
+            run = outcome.job.spec.run_id
+            why = f", {outcome.reason}" if outcome.reason else ""
+            line = f"[{self._before + self._shown}/{self._total}] {run}: {outcome.status}{why}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            if run in self._bars:
+                self._progress.remove_task(self._bars.pop(run))
+        if not self._console.is_terminal:
+            return
+        for run, fraction in pool.active.items():
+            if run not in self._bars:
+                self._bars[run] = self._progress.add_task(run, total=1.0, note="")
+            self._progress.update(self._bars[run], completed=fraction, note=f"{fraction:.0%}")
+        spent = sum(self._seconds[o.job.spec.run_id] for o in pool.outcomes)
+        spent += sum(fraction * self._seconds[run] for run, fraction in pool.active.items())
+        elapsed, whole = time.monotonic() - self._begun, sum(self._seconds.values())
+        pace = spent / elapsed if spent > 0.02 * whole else float(self._workers)  # calibrated seconds a second
+        note = f"{self._before + self._shown}/{self._total}, {duration((whole - spent) / pace)} left"
+        self._progress.update(self._all, completed=spent, note=note)
         self._progress.refresh()

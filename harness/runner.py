@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from harness.errors import BadInput, Diverged, Interrupted, RunFailed
+from harness.errors import BadInput, Busy, Diverged, Interrupted, RunFailed, StoreTrouble
 from harness.ledger import Budget
 from harness.loop import Row, Tick, Training
 from harness.provenance import provenance
@@ -20,7 +20,13 @@ Watch = Callable[[Training, Row | Tick], None]
 
 
 def ensure(
-    store: Store, spec: RunSpec, budget: Budget, *, data_dir: str | None = None, watch: Watch | None = None
+    store: Store,
+    spec: RunSpec,
+    budget: Budget,
+    *,
+    group: str = "runs",
+    data_dir: str | None = None,
+    watch: Watch | None = None,
 ) -> Record:
     """Bring the run of this specification to this budget: start it, resume it, extend it, or find it done.
 
@@ -28,6 +34,7 @@ def ensure(
         store: where runs are kept.
         spec: the run.
         budget: what it may spend in all, earlier sittings included.
+        group: the group of the store that it belongs to.
         data_dir: the user's folder of data files.
         watch: called with every row and tick.
 
@@ -36,10 +43,11 @@ def ensure(
 
     Raises:
         BadInput: it cannot be run like this; nothing was written.
+        Busy: another process is at it.
         RunFailed: it failed or diverged, now or earlier; its rows are kept.
         Interrupted: a signal stopped it; a checkpoint was written.
     """
-    run = store.run(spec.run_id)
+    run = store.run(spec.run_id, group)
     if run.exists():
         record = run.read()
         if record.status in ("diverged", "failed"):
@@ -47,7 +55,7 @@ def ensure(
             raise kind(
                 f"run {run.id} {record.status} before: {record.reason}; to run it again, delete {str(run.path)!r}"
             )
-        if record.status == "done" and _met(record, budget):
+        if finished(record, budget):
             return record
     else:
         store.require_writable()
@@ -80,6 +88,11 @@ def _budget(record: Record) -> Budget:
     return Budget(**record.budget)  # type: ignore[arg-type]  # limits by name, as it was written
 
 
+def finished(record: Record, budget: Budget) -> bool:
+    """Say whether a run is done and has spent this budget."""
+    return record.status == "done" and _met(record, budget)
+
+
 def _met(record: Record, budget: Budget) -> bool:
     """Say whether a record's spending exhausts a budget."""
     return any(record.ledger.get(name, 0) >= limit for name, limit in budget.limits().items())
@@ -102,8 +115,8 @@ def _train(
         )
     run.claim()
     try:
-        if not fresh and run.read() != record:
-            raise BadInput(f"run {run.id} has just been changed by another process: see `harness show {run.id}`")
+        if run.exists() == fresh or (not fresh and run.read() != record):
+            raise Busy(f"run {run.id} has just been changed by another process: see `harness show {run.id}`")
         if checkpoint is not None:
             training.load(checkpoint)
             run.cut_trace(record, checkpoint["trace"])
@@ -114,7 +127,7 @@ def _train(
         run.write(record)
         _follow(run, record, training, budget, watch)
     except OSError as error:
-        raise RunFailed(
+        raise StoreTrouble(
             f"{error.filename or run.path} cannot be written ({error.strerror}): make room or mend it, "
             f"then `harness resume {run.id}`"
         ) from error

@@ -49,7 +49,9 @@ class EstimatorSpec(PluginSpec):
     A curve goes through the same random points of a split at every mark; at the end more of them are evaluated as well.
     """
 
-    points: int = pydantic.Field(gt=0, description="points of each split that are evaluated at every mark")
+    points: int = pydantic.Field(
+        ge=0, description="points of each split that are evaluated at every mark; 0: at the end alone"
+    )
     final_points: int = pydantic.Field(gt=0, description="points of each split that are evaluated at the end")
 
 
@@ -107,6 +109,7 @@ def make_spec(
     points: Any = 2000,
     final_points: Any = 10_000,
     marginal: str | None = None,
+    final_marginal: str | None = None,
     marginal_points: Any = 1000,
     evaluation: Mapping[str, Any] | None = None,
     **rest: Any,
@@ -117,12 +120,13 @@ def make_spec(
         algorithm: name or path of a plugin, as are dataset and model.
         dataset: see algorithm.
         model: see algorithm.
-        settings: of any of these and of the marginal estimator, by name; `algo.name`, `model.name`, `dataset.name` or
-            `marginal.name` where two have the same.
+        settings: of any of these and of the marginal estimators, by name; `algo.name`, `model.name`, `dataset.name`,
+            `marginal.name` or `final-marginal.name` where two have the same.
         points: points of each split on which the lower bound is evaluated at every mark.
         final_points: the same at the end.
         marginal: an estimator of log p(x) that is also applied at the marks.
-        marginal_points: points of each split for that.
+        final_marginal: one that is applied at the end alone.
+        marginal_points: points of each split for both.
         evaluation: first_mark and marks_per_decade.
         rest: n_train, seed, threads, device.
 
@@ -134,18 +138,20 @@ def make_spec(
         "model": registry.get("models", model),
         "dataset": registry.get("datasets", dataset),
     }
-    if marginal is not None:
-        chosen["marginal"] = judge = registry.get("estimators", marginal)
+    at_marks = {"marginal": (marginal, marginal_points), "final_marginal": (final_marginal, 0)}
+    marginals = {part: (name, points) for part, (name, points) in at_marks.items() if name is not None}
+    for part, (name, _) in marginals.items():
+        chosen[part] = judge = registry.get("estimators", name)
         if judge.name == "lower-bound" or judge.simulated:
             why = "works on simulated points alone" if judge.name != "lower-bound" else "is evaluated anyway"
             fit = [p.name for p in registry.listing("estimators") if p.name != "lower-bound" and not p.simulated]
-            raise BadInput(f"--marginal is {judge.name!r}, which {why}: choose one of {', '.join(fit)}")
+            raise BadInput(f"--{part.replace('_', '-')} is {judge.name!r}, which {why}: choose one of {', '.join(fit)}")
     shares = _share_out(settings or {}, chosen)
     specs = {part: _plugin_spec(plugin, shares[part]) for part, plugin in chosen.items()}
     bound = _plugin_spec(registry.get("estimators", "lower-bound"), {})
     judges = [{**bound, "points": points, "final_points": final_points}]
-    if marginal is not None:
-        judges.append({**specs["marginal"], "points": marginal_points, "final_points": marginal_points})
+    for part, (_, at_every) in marginals.items():
+        judges.append({**specs[part], "points": at_every, "final_points": marginal_points})
     frame = {
         "algorithm": specs["algo"],
         "model": specs["model"],
@@ -191,12 +197,20 @@ def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str
     return Budget(**limits)
 
 
-def parse_count(option: str, text: str) -> int:
-    """Return the whole number above 0 that was given in words; BadInput otherwise."""
+def parse_count(option: str, text: str, least: int = 1) -> int:
+    """Return the whole number, this one at least, that was given in words; BadInput otherwise."""
     value = _number(text)
-    if not (math.isfinite(value) and value >= 1 and value == int(value)):
-        raise BadInput(f"{option} is {text!r}: give a whole number from 1")
+    if not (math.isfinite(value) and value >= least and value == int(value)):
+        raise BadInput(f"{option} is {text!r}: give a whole number from {least}")
     return int(value)
+
+
+def parse_factor(option: str, text: str) -> float:
+    """Return the number above 0 that was given in words; BadInput otherwise."""
+    value = _number(text)
+    if not (math.isfinite(value) and value > 0):
+        raise BadInput(f"{option} is {text!r}: give a number above 0")
+    return value
 
 
 def _number(text: str) -> float:
@@ -231,8 +245,9 @@ def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin
                 "see `harness algos`, `harness models`, `harness datasets` and `harness estimators`"
             )
         if len(owners) > 1:
+            owned = [owner.replace("_", "-") for owner in owners]
             raise BadInput(
-                f"--{given} is a setting of {' and '.join(owners)}: say --{owners[0]}.{given} or --{owners[1]}.{given}"
+                f"--{given} is a setting of {' and '.join(owned)}: say --{owned[0]}.{given} or --{owned[1]}.{given}"
             )
         shares[owners[0]][name] = value
         if value is True and chosen[owners[0]].module.Config.model_fields[name].annotation is not bool:

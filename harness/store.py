@@ -10,6 +10,7 @@ run.json and the checkpoint are replaced whole. A checkpoint knows how long the 
 rows that were written after it. run.json carries a checksum of itself and of the trace of an ended run.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from harness.errors import BadInput, suggestion
+from harness.errors import BadInput, Busy, suggestion
 
 SCHEMA = 1
 STATUSES = ("running", "done", "diverged", "failed", "interrupted")
@@ -116,10 +117,10 @@ class Store:
                 f"the store {str(self.root)!r} cannot be written ({error.strerror}): name another folder with --results"
             ) from error
 
-    def runs(self) -> Iterator["Run"]:
-        """Yield every run of every group, sorted by group and id."""
+    def runs(self, group: str = "*") -> Iterator["Run"]:
+        """Yield every run of a group, or of every group, sorted by group and id."""
         if self.root.is_dir():
-            for path in sorted(self.root.glob("*/*/run.json")):
+            for path in sorted(self.root.glob(f"{group}/*/run.json")):
                 yield Run(path.parent)
 
     def run(self, run_id: str, group: str = "runs") -> "Run":
@@ -260,7 +261,8 @@ class Run:
         """Become the owner: make the folder if need be, and lock it until `release` or the end of this process.
 
         Raises:
-            BadInput: another process owns it, or it cannot be written.
+            Busy: another process owns it.
+            BadInput: it cannot be written.
         """
         import filelock
 
@@ -269,7 +271,7 @@ class Run:
             lock = filelock.FileLock(self.path / "owner.lock")
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise BadInput(
+            raise Busy(
                 f"run {self.id} is being written by another process: wait for it; see `harness show {self.id}`"
             ) from None
         except OSError as error:
@@ -281,8 +283,9 @@ class Run:
     def release(self) -> None:
         """Give up ownership."""
         if self._lock is not None:
+            with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays
+                (self.path / "owner.lock").unlink()  # before the release: whoever opened it sees that it is gone
             self._lock.release()
-            (self.path / "owner.lock").unlink(missing_ok=True)
             self._lock = None
 
     def write(self, record: Record) -> None:

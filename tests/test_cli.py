@@ -275,7 +275,8 @@ BAD = [
     (["run", "--algo", "aevb", "--n-train", "61", *TINY], "--n-train is 61: this dataset has 1 to 60"),
     (["run", "--algo", "aevb", "--seed", "x", *TINY], "--seed of the run is 'x'"),
     (["run", "--algo", "aevb", "--threads", "0", *TINY], "--threads of the run is '0'"),
-    (["run", "--algo", "aevb", "--eval-points", "0", *TINY], "is '0'"),
+    (["run", "--algo", "aevb", "--eval-points", "-1", *TINY], "is '-1'"),
+    (["run", "--algo", "aevb", "--final-points", "0", *TINY], "is '0'"),
     (["run", "--algo", "./nowhere.py", *TINY], "the plugin file 'nowhere.py' does not exist"),
     (
         ["run", "--algo", "aevb", "--decoder", "bernoulli", "--kind", "real", *TINY],

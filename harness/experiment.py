@@ -1,0 +1,385 @@
+"""Experiments: many runs from one TOML file, how their settings are tuned, and the figure and table that they are for.
+
+Every key of `[base]` and `[[grid]]` is an option of `harness run` without its dashes, the settings of plugins included. Lists in
+a grid multiply; grids are added up, and a run that is asked for twice gets the larger budget.
+"""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from harness.errors import BadInput, suggestion
+from harness.ledger import Budget
+from harness.spec import RunSpec, make_spec, parse_budget
+
+BUILT_IN = Path(__file__).parent / "experiments"
+
+OPTIONS = {
+    "algo": "algorithm", "dataset": "dataset", "model": "model", "n-train": "n_train", "seed": "seed", "threads": "threads",
+    "device": "device", "eval-points": "points", "final-points": "final_points", "marginal": "marginal",
+    "final-marginal": "final_marginal", "marginal-points": "marginal_points",
+}  # fmt: skip
+"""Options of `harness run` that are no settings of plugins, and what `make_spec` calls them."""
+BUDGETS = ("samples", "cpu-seconds", "wall-seconds")
+MARKS = ("first-mark", "marks-per-decade")
+TUNED = "tuned"
+"""The value of a setting that `harness tune` is to choose."""
+
+Options = dict[str, Any]
+Where = dict[str, Any]
+Value = str | int | float | bool
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, alias_generator=lambda name: name.replace("_", "-")
+    )
+
+
+class TuneRule(_Part):
+    """How settings that are "tuned" are chosen; see `harness.tune`.
+
+    Attributes:
+        samples: budget of a trial.
+        seeds: every setting is tried with each of these.
+        trials: how many settings are tried, where not all of a few.
+        estimator: whose training-set estimate decides; by default the lower bound, and hmc-density where there is none.
+        override: options of `harness run` that trials have instead of the runs' own, such as a smaller training set.
+    """
+
+    samples: float = pydantic.Field(20_000, gt=0)
+    seeds: tuple[int, ...] = pydantic.Field((0,), min_length=1)
+    trials: int | None = pydantic.Field(None, gt=0)
+    estimator: str | None = None
+    override: dict[str, Value] = {}
+
+
+class PanelRow(_Part):
+    """A row of panels, one for each combination of the values in `over`.
+
+    Attributes:
+        where: options that the runs of all panels have.
+        over: options by which panels differ, with their values.
+        title: of a panel, with {option} for its values.
+        x_limits: of the x axis in its own unit, where x is the recipe's.
+        y_limits: of the y axis, nats.
+        reference: the published curves' panel, with {option} for its values.
+    """
+
+    where: dict[str, Value] = {}
+    over: dict[str, list[Value]] = {}
+    title: str | None = None
+    x_limits: tuple[float, float] | None = None
+    y_limits: tuple[float, float] | None = None
+    reference: str | None = None
+
+    @pydantic.field_validator("over")
+    @classmethod
+    def _not_empty(cls, over: dict[str, list[Value]]) -> dict[str, list[Value]]:
+        for name, values in over.items():
+            if not values:
+                raise ValueError(f"{name} has no values")
+        return over
+
+    def panels(self) -> Iterator[Where]:
+        """Yield the options that the runs of each panel have."""
+        for values in itertools.product(*self.over.values()):
+            yield self.where | dict(zip(self.over, values, strict=True))
+
+
+class FigureRecipe(_Part):
+    """What `harness plot` draws of an experiment.
+
+    Attributes:
+        estimator: whose estimates are curves.
+        beside: an estimator of the last row of a run, drawn as a mark beside the curve's end.
+        x: counter on the x axis.
+        scale: of the x axis.
+        rows: rows of panels.
+        reference: which figure of the published curves.
+    """
+
+    estimator: str = "lower-bound"
+    beside: str | None = None
+    x: str = "samples"
+    scale: str = pydantic.Field("log", pattern="^(log|linear)$")
+    rows: tuple[PanelRow, ...] = pydantic.Field((), alias="row")
+    reference: str | None = None
+
+
+class TableRecipe(_Part):
+    """What `harness table` shows of an experiment unless told otherwise.
+
+    Attributes:
+        at: samples at which algorithms are compared.
+        targets: estimates (nats, test set) whose cost is told.
+    """
+
+    at: tuple[float, ...] = ()
+    targets: tuple[float, ...] = ()
+
+
+class _File(_Part):
+    title: str = ""
+    base: dict[str, Value] = {}
+    grid: tuple[dict[str, Value | list[Value]], ...] = pydantic.Field(min_length=1)
+    tune: TuneRule = TuneRule()
+    figure: FigureRecipe | None = None
+    table: TableRecipe = TableRecipe()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run that an experiment asks for.
+
+    Attributes:
+        options: as `harness run` would be given them.
+        spec: the run; None while a setting waits to be tuned.
+        budget: what it may spend.
+    """
+
+    options: Options
+    spec: RunSpec | None
+    budget: Budget
+
+
+class Experiment:
+    """An experiment.
+
+    Args:
+        name: of a built-in one, or the path of a .toml file. The file's name is that of its group in the store.
+
+    Raises:
+        BadInput: there is none, or it is not valid: with the line.
+    """
+
+    def __init__(self, name: str):
+        self.path = _find(name)
+        self.name = self.path.stem
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,100}", self.name) or self.name in ("runs", "figures", "tune"):
+            raise BadInput(
+                f"an experiment's file cannot be called {self.path.name!r}, as its name is a group of the store: letters a-z, "
+                "digits, '.', '_' and '-', and not runs, figures or tune"
+            )
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{self.path} cannot be read ({error})") from None
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"{self.path} is no TOML: {error}") from None
+        self._lines = _lines(text)
+        try:
+            self._file = _File.model_validate(content)
+        except pydantic.ValidationError as error:
+            raise self._refusal(error) from None
+        self.title, self.tune, self.figure, self.table = (
+            self._file.title, self._file.tune, self._file.figure, self._file.table
+        )  # fmt: skip
+        self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
+
+    def tasks(
+        self, only: str | None = None, scale: float = 1.0, tuned: Mapping[str, Options] | None = None
+    ) -> list[Task]:
+        """Return its runs, each once, with the largest budget that is asked for.
+
+        Args:
+            only: conditions such as "nz=20,algo=aevb"; several values of one option are alternatives.
+            scale: what budgets are multiplied by.
+            tuned: settings chosen by tuning, by `key` of options; None leaves the runs that need them without a spec.
+
+        Raises:
+            BadInput: options that make no run, with the line; conditions that no run meets.
+        """
+        wanted = _conditions(only)
+        tasks: dict[str, Task] = {}
+        known: set[str] = set()
+        for number, grid in enumerate(self._grids):
+            for options in grid:
+                known |= options.keys()
+                if not _meets(options, wanted):
+                    continue
+                task = self._task(number, options, scale, (tuned or {}).get(key(options)))
+                name = key(options) if task.spec is None else task.spec.run_id
+                tasks[name] = self._larger(number, tasks[name], task) if name in tasks else task
+        if not tasks:
+            unknown = sorted(wanted.keys() - known)
+            why = (
+                f"no run has an option {unknown[0]!r}{suggestion(unknown[0], known)}" if unknown else "no run meets it"
+            )
+            raise BadInput(f"--only is {only!r}, and {why}: see `harness sweep {self.name} --dry-run`")
+        return list(tasks.values())
+
+    def _task(self, number: int, options: Options, scale: float, tuned: Options | None) -> Task:
+        limits = {name: str(options[name] * scale) if name in options else None for name in BUDGETS}
+        if limits["samples"] is not None:
+            limits["samples"] = str(max(1, round(float(limits["samples"]))))
+        try:
+            budget = parse_budget(limits["samples"], limits["cpu-seconds"], limits["wall-seconds"])
+            waits = waiting(options)
+            if waits and tuned is None:
+                return Task(options, None, budget)
+            return Task(options, spec_of(options | (tuned or {})), budget)
+        except BadInput as error:
+            raise BadInput(f"{self._place(('grid', number), str(error))}: {error}") from None
+
+    def _larger(self, number: int, one: Task, other: Task) -> Task:
+        limits, others = one.budget.limits(), other.budget.limits()
+        if limits.keys() != others.keys():
+            raise BadInput(
+                f"{self._place(('grid', number))}: a run is asked for with budgets of {' and '.join(limits)} and of "
+                f"{' and '.join(others)}: give both the same kinds"
+            )
+        largest: Any = {name: max(limits[name], others[name]) for name in limits}
+        return Task(one.options, one.spec, Budget(**largest))
+
+    def _expanded(self, number: int, grid: Mapping[str, Any]) -> list[Options]:
+        """Return the combinations of a grid's values, over the base's."""
+        for name, values in grid.items():
+            if values == []:
+                raise BadInput(f"{self._place(('grid', number, name))}: {name} has no values: give one or more")
+        options = self._file.base | dict(grid)
+        for needed in ("algo", BUDGETS):
+            names = (needed,) if isinstance(needed, str) else needed
+            if not any(name in options for name in names):
+                raise BadInput(f"{self._place(('grid', number))}: this grid has no {' nor '.join(names)}: give one")
+        for name in BUDGETS:
+            for value in _listed(options.get(name, [])):
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise BadInput(f"{self._place(('grid', number, name))}: {name} is {value!r}: give a number")
+        lists = [_listed(values) for values in options.values()]
+        return [dict(zip(options, values, strict=True)) for values in itertools.product(*lists)]
+
+    def _refusal(self, error: pydantic.ValidationError) -> BadInput:
+        first = error.errors(include_url=False)[0]
+        where = tuple(part for part in first["loc"] if not str(part).startswith(("list[", "function-")))
+        name, message = ".".join(map(str, where)), first["msg"][0].lower() + first["msg"][1:]
+        if first["type"] == "extra_forbidden":
+            models: dict[tuple[Any, ...], type[_Part]] = {
+                ("tune",): TuneRule,
+                ("figure",): FigureRecipe,
+                ("table",): TableRecipe,
+            }
+            model = PanelRow if where[:2] == ("figure", "row") else models.get(where[:1], _File)
+            known = [field.alias or "" for field in model.model_fields.values()]
+            message = f"there is no such key{suggestion(str(where[-1]), known)}: choose one of {', '.join(known)}"
+        elif first["type"] == "missing":
+            message = "it is needed, and not there"
+        else:
+            message = f"{first['input']!r}: {message}"
+        return BadInput(f"{self._place(where)}: {name}: {message}")
+
+    def _place(self, where: tuple[Any, ...], naming: str = "") -> str:
+        """Return file and line of a key, or of the key under `where` that a message names; else of the nearest around it."""
+        below = [p for p in self._lines if p[: len(where)] == where and len(p) > len(where) and f"--{p[-1]}" in naming]
+        if naming and not below:
+            below = [p for p in self._lines if p[0] == "base" and len(p) > 1 and f"--{p[-1]}" in naming]
+        spot = below[0] if below else where
+        while spot and spot not in self._lines:
+            spot = spot[:-1]
+        return f"{self.path}:{self._lines.get(spot, 1)}"
+
+
+def spec_of(options: Mapping[str, Any]) -> RunSpec:
+    """Return the run of these options; BadInput as `make_spec` raises it."""
+    frame = {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS}
+    marks = {name.replace("-", "_"): options[name] for name in MARKS if name in options}
+    settings = {n: v for n, v in options.items() if n not in OPTIONS and n not in BUDGETS and n not in MARKS}
+    for name in ("algorithm", "dataset", "model"):
+        if name in frame:
+            frame[name] = str(frame[name])
+    return make_spec(**frame, settings=settings, evaluation=marks)
+
+
+def key(options: Mapping[str, Any]) -> str:
+    """Return a text that names a combination of options, budget aside."""
+    return ",".join(f"{name}={value}" for name, value in sorted(options.items()) if name not in BUDGETS)
+
+
+def waiting(options: Mapping[str, Any]) -> list[str]:
+    """Return the settings that are to be tuned."""
+    return [name for name, value in options.items() if value == TUNED]
+
+
+def built_in() -> list[str]:
+    """Return the names of the experiments that come with the harness."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.toml"))
+
+
+def _find(name: str) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise BadInput(
+                f"the experiment file {name!r} does not exist: give the path of a .toml file, or one of {', '.join(built_in())}"
+            )
+        return path
+    if name not in built_in():
+        raise BadInput(
+            f"there is no experiment {name!r}{suggestion(name, built_in())}: choose one of {', '.join(built_in())}, or the "
+            "path of a .toml file"
+        )
+    return BUILT_IN / f"{name}.toml"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _conditions(only: str | None) -> dict[str, set[str]]:
+    """Return the values that are wanted, by option."""
+    wanted: dict[str, set[str]] = {}
+    for part in (only or "").split(","):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if part.strip() and not (name and equals and value):
+            raise BadInput(f"--only has {part!r}: give option=value, several with commas, such as nz=20,algo=aevb")
+        if part.strip():
+            wanted.setdefault(name.replace("_", "-"), set()).add(value)
+    return wanted
+
+
+def _meets(options: Mapping[str, Any], wanted: Mapping[str, set[str]]) -> bool:
+    return all(any(same(options.get(name), value) for value in values) for name, values in wanted.items())
+
+
+def same(one: Any, other: Any) -> bool:
+    """Say whether two values of an option are the same, whether numbers or words for them."""
+    if str(one) == str(other):
+        return True
+    try:
+        return float(one) == float(other)
+    except (TypeError, ValueError):
+        return False
+
+
+_TABLE = re.compile(r"\s*(\[\[?)\s*([\w.\"'-]+)\s*\]")
+_KEY = re.compile(r"\s*([\w-]+|\"[^\"]*\"|'[^']*')\s*=")
+
+
+def _lines(text: str) -> dict[tuple[Any, ...], int]:
+    """Return the line at which each table and key of a TOML text begins, by its path; tables of an array are numbered from 0."""
+    lines: dict[tuple[Any, ...], int] = {(): 1}
+    table: tuple[Any, ...] = ()
+    counts: dict[tuple[Any, ...], int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := _TABLE.match(line):
+            path: tuple[Any, ...] = ()
+            names = [name.strip("\"'") for name in found[2].split(".")]
+            for depth, name in enumerate(names, 1):
+                path = (*path, name)
+                if depth == len(names) and found[1] == "[[":
+                    counts[path] = counts.get(path, -1) + 1
+                if path in counts:
+                    path = (*path, counts[path])
+            table = path
+            lines.setdefault(table, number)
+        elif found := _KEY.match(line):
+            lines.setdefault((*table, found[1].strip("\"'")), number)
+    return lines

@@ -1,0 +1,381 @@
+"""Tuning: settings chosen by equal trials, each trial a stored run that is paid for like any other (DESIGN §5).
+
+The rule of Kingma & Welling (2014), arXiv 1312.6114, section 5, is the default: every step size of a few is tried, and the best
+training-set estimate after the first samples wins; test data have no say. Search spaces that cannot be tried in whole are
+searched by Optuna's TPE (Akiba et al. 2019, arXiv 1907.10902), which this driver asks and tells.
+
+Trials are runs in the store's group `tune`, and nothing else lasts: a study is rebuilt from them whenever it goes on. What was
+chosen, and at what cost, is written beside them as `tune/<study>.json`, which is enough for `--lr tuned`.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from harness import registry
+from harness.errors import BadInput, RunFailed, suggestion
+from harness.experiment import BUDGETS, TUNED, Options, Task, TuneRule, key, spec_of, waiting
+from harness.ledger import Budget
+from harness.report import final
+from harness.runner import finished
+from harness.spec import RunSpec
+from harness.store import Record, Store, from_json, replace_file, to_json
+from harness.workers import Job, Outcome, Status
+
+GROUP = "tune"
+DEFAULT_TRIALS = 20  # where not all of a few are tried
+SPENT = ("samples", "cpu_seconds", "wall_seconds")
+
+Settings = dict[str, Any]
+Work = Callable[[Sequence[Job]], list[Outcome]]
+
+
+class Trial(NamedTuple):
+    """One setting, tried with every seed.
+
+    Attributes:
+        settings: what was tried.
+        values: the training-set estimate for each seed, nats per datapoint; -inf where the run diverged.
+        runs: ids of the runs.
+        spent: what they cost together.
+    """
+
+    settings: Settings
+    values: tuple[float, ...]
+    runs: tuple[str, ...]
+    spent: dict[str, float]
+
+    @property
+    def value(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values)
+
+
+class Tuned(NamedTuple):
+    """A study that is done: all trials, the best one's settings, and the cost of all."""
+
+    study: str
+    trials: list[Trial]
+    chosen: Settings
+    spent: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is tuned, and by what rule.
+
+    Args:
+        options: of the runs that it is for, as `harness run` would be given them; seed and budget aside. The settings to choose
+            have the value "tuned".
+        rule: budget, seeds and number of trials.
+
+    Raises:
+        BadInput: a setting without a search space, or options that make no run.
+    """
+
+    options: Options
+    rule: TuneRule
+
+    def __post_init__(self) -> None:
+        self.spec(next(iter(self.grid() or [self.corner()])), self.rule.seeds[0])
+
+    @property
+    def algorithm(self) -> Any:
+        """The algorithm's module."""
+        return registry.get("algorithms", str(self.options["algo"])).module
+
+    @property
+    def estimator(self) -> str:
+        """Whose training-set estimate decides."""
+        return self.rule.estimator or ("lower-bound" if self.algorithm.TRAITS.lower_bound else "hmc-density")
+
+    def space(self) -> dict[str, dict[str, Any]]:
+        """Return the search space of each setting, as its Config declares it: {"Choice": …} or {"LogUniform": …}."""
+        spaces = searchable(self.algorithm)
+        for name in waiting(self.options):
+            if name not in spaces:
+                raise BadInput(
+                    f"{name} cannot be tuned{suggestion(name, spaces)}: the settings of {self.options['algo']} with a "
+                    f"search space are {', '.join(spaces) or 'none'}"
+                )
+        return {name: spaces[name] for name in waiting(self.options)}
+
+    @property
+    def n_trials(self) -> int:
+        """How many settings are tried: all of a few, or as many as the rule says."""
+        grid = self.grid()
+        return len(grid) if grid else self.rule.trials or DEFAULT_TRIALS
+
+    def grid(self) -> list[Settings]:
+        """Return every setting, if there are no more than may be tried."""
+        spaces = self.space()
+        if not all("Choice" in space for space in spaces.values()):
+            return []
+        values = [space["Choice"]["values"] for space in spaces.values()]
+        every = [dict(zip(spaces, combination, strict=True)) for combination in itertools.product(*values)]
+        return every if len(every) <= (self.rule.trials or len(every)) else []
+
+    def corner(self) -> Settings:
+        """Return the first setting of the search space, as a stand-in."""
+        return {
+            name: space["Choice"]["values"][0] if "Choice" in space else space["LogUniform"]["low"]
+            for name, space in self.space().items()
+        }
+
+    def spec(self, settings: Settings, seed: int) -> RunSpec:
+        """Return the run of a trial: without estimates of log p(x), unless one decides."""
+        dropped = ("marginal", "final-marginal") + (("marginal-points",) if self.estimator == "lower-bound" else ())
+        options = {name: value for name, value in self.options.items() if name not in dropped}
+        if self.estimator != "lower-bound":
+            options["final-marginal"] = self.estimator
+        return spec_of({**options, **self.rule.override, **settings, "seed": seed})
+
+    @property
+    def budget(self) -> Budget:
+        """What a trial may spend with each seed."""
+        return Budget(samples=int(self.rule.samples))
+
+    @property
+    def id(self) -> str:
+        """A readable name with eight digits of a hash over everything that the study depends on."""
+        spec = self.spec(self.corner(), self.rule.seeds[0])
+        content = [_rest(spec, self.space()), self.space(), self.rule.model_dump(mode="json"), self.estimator]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return f"{spec.run_id.rpartition('-s')[0]}-{digest[:8]}"
+
+    def missing(self, store: Store) -> list[Job]:
+        """Return the runs of all trials that the store does not have, where all of a few settings are tried; else nothing."""
+        have = [trial.settings for trial in self.ended(store)[0]]
+        settings = [s for s in self.grid() if s not in have]
+        return [Job(self.spec(s, seed), self.budget, GROUP) for s in settings for seed in self.rule.seeds]
+
+    def ended(self, store: Store) -> tuple[list[Trial], list[Settings]]:
+        """Return the trials whose runs the store has, and the settings of which it has a part."""
+        like = _rest(self.spec(self.corner(), 0), self.space())
+        found: list[Settings] = []
+        for run in store.runs(GROUP):
+            spec = RunSpec.model_validate(run.read().spec)
+            settings = {name: spec.algorithm.settings[name] for name in self.space() if name in spec.algorithm.settings}
+            if settings not in found and _rest(spec, self.space()) == like:
+                found.append(settings)
+        trials = [self._trial(store, settings) for settings in found]
+        return [t for t in trials if t is not None], [s for s, t in zip(found, trials, strict=True) if t is None]
+
+    def _trial(self, store: Store, settings: Settings) -> Trial | None:
+        """Return a trial as the store has it; None if a run is missing, under way or short of its budget."""
+        values, ids = [], []
+        spent = dict.fromkeys(SPENT, 0.0)
+        for seed in self.rule.seeds:
+            run = store.run(self.spec(settings, seed).run_id, GROUP)
+            record = run.read() if run.exists() else None
+            if record is None or not (finished(record, self.budget) or record.status == "diverged"):
+                return None
+            values.append(self._value(record))
+            ids.append(run.id)
+            for name in SPENT:
+                spent[name] += record.ledger[name]
+        return Trial(settings, tuple(values), tuple(ids), spent)
+
+    def _value(self, record: Record) -> float:
+        if record.status == "diverged":
+            return -math.inf
+        found = [e["mean"] for e in final(record) if e["estimator"] == self.estimator and e["split"] == "train"]
+        if not found:
+            raise BadInput(
+                f"{self.estimator} says nothing of run {record.run}, so it cannot be tuned by it: name another with --estimator"
+            )
+        return float(found[0])
+
+
+def tune(store: Store, study: Study, work: Work, batch: int = 1) -> Tuned:
+    """Do the trials of a study that the store does not have, choose, and write down what was chosen.
+
+    Args:
+        store: where trials are kept.
+        study: what to tune.
+        work: brings jobs to their budgets, such as `Sweep.run`.
+        batch: how many trials TPE is asked for at a time.
+
+    Raises:
+        RunFailed: a trial's run failed, or every trial diverged.
+        BadInput: trials cannot be run at all.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    known, begun = study.ended(store)
+    distributions = {name: _distribution(space) for name, space in study.space().items()}
+    sampler = optuna.samplers.TPESampler(seed=study.rule.seeds[0] + len(known))
+    driver = optuna.create_study(direction="maximize", sampler=sampler)
+    for trial in known:
+        driver.add_trial(optuna.create_trial(params=trial.settings, distributions=distributions, value=trial.value))
+    grid = study.grid()
+    for settings in [s for s in grid if s not in [t.settings for t in known]] or begun:
+        driver.enqueue_trial(settings)
+    trials = [t for t in known if not grid or t.settings in grid]
+    while len(trials) < study.n_trials:
+        n = study.n_trials - len(trials) if grid else min(batch, study.n_trials - len(trials))
+        asked = [driver.ask(distributions) for _ in range(n)]
+        jobs = [Job(study.spec(a.params, seed), study.budget, GROUP) for a in asked for seed in study.rule.seeds]
+        for outcome in work(jobs):
+            if outcome.status not in ("done", "already", "diverged"):
+                kind = BadInput if outcome.status == "skipped" else RunFailed
+                raise kind(f"trial {outcome.job.spec.run_id} {outcome.status}: {outcome.reason}")
+        for one in asked:
+            ended = study._trial(store, one.params)
+            assert ended is not None
+            driver.tell(one, ended.value)
+            trials.append(ended)
+    best = max(trials, key=lambda trial: trial.value)
+    if best.value == -math.inf:
+        raise RunFailed(f"every trial of {study.id} diverged: give a smaller budget with --samples, or other settings")
+    trials.sort(key=lambda trial: -trial.value)
+    tuned = Tuned(study.id, trials, best.settings, {name: sum(t.spent[name] for t in trials) for name in SPENT})
+    _write(store, study, tuned)
+    return tuned
+
+
+def studies(tasks: Sequence[Task], rule: TuneRule) -> dict[str, Study]:
+    """Return the studies that these tasks wait for, by `key` of their options; tasks that differ in seed alone share one."""
+    found = {}
+    for task in tasks:
+        if task.spec is None:
+            options = {n: v for n, v in task.options.items() if n not in (*BUDGETS, "seed")}
+            found[key(task.options)] = Study(options, rule)
+    return found
+
+
+def settle(
+    store: Store, wanted: Iterable[Study], work: Work, batch: int = 1
+) -> dict[str, Settings | tuple[Status, str]]:
+    """Return what studies choose, by id, or why they cannot; trials that the store does not have are run."""
+    distinct = {study.id: study for study in wanted}
+    found: dict[str, Settings | tuple[Status, str]] = {}
+    open_ = {}
+    for name, study in distinct.items():
+        settings = chosen(store, study)
+        if settings is None:
+            open_[name] = study
+        else:
+            found[name] = settings
+    work([job for study in open_.values() for job in study.missing(store)])  # all at once, so that no worker is idle
+    for name, study in open_.items():
+        try:
+            found[name] = tune(store, study, work, batch).chosen
+        except RunFailed as error:
+            found[name] = "failed", str(error)
+        except BadInput as error:
+            found[name] = "skipped", str(error)
+    return found
+
+
+def chosen(store: Store, study: Study) -> Settings | None:
+    """Return what a study has chosen; None if it has not been done."""
+    path = store.root / GROUP / f"{study.id}.json"
+    return cast(Settings, _read(path)["chosen"]) if path.is_file() else None
+
+
+def look_up(store: Store, options: Options) -> Settings:
+    """Return the settings that were tuned for a run, by whatever rule; of several studies the one with the longest trials.
+
+    Raises:
+        BadInput: there is none.
+    """
+    study = Study(options, TuneRule())
+    like, names = _problem(study.spec(study.corner(), 0), study.space()), list(study.space())
+    found = []
+    for path in sorted((store.root / GROUP).glob("*.json")):
+        content = _read(path)
+        if _same_problem(content, like, names):
+            found.append((content["rule"]["samples"], path.stem, content["chosen"]))
+    if not found:
+        words = " ".join(f"--{n} {v}" for n, v in options.items() if n not in ("samples", "seed") and v != TUNED)
+        raise BadInput(
+            f"{' and '.join(names)} of {options['algo']} {'has' if len(names) == 1 else 'have'} not been tuned for this run: "
+            f"do it with `harness tune {words}`"
+        )
+    return cast(Settings, max(found)[2])
+
+
+def filled(store: Store, options: Options, settings: Options) -> Options:
+    """Return settings of a run with those that are "tuned" replaced by what was chosen; see `look_up`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return settings | look_up(store, given | settings)
+
+
+def to_tune(options: Options) -> Options:
+    """Return options in which something is to be tuned: if nothing is, every setting with a search space that is not given."""
+    if waiting(options):
+        return options
+    spaces = searchable(registry.get("algorithms", str(options["algo"])).module)
+    open_ = [name for name in spaces if name not in options]
+    if not open_:
+        raise BadInput(
+            f"there is nothing to tune: the settings of {options['algo']} with a search space are {', '.join(spaces) or 'none'}"
+        )
+    return options | dict.fromkeys(open_, TUNED)
+
+
+def searchable(algorithm: Any) -> dict[str, dict[str, Any]]:
+    """Return the search space of every setting of an algorithm that has one, by option."""
+    fields = algorithm.Config.model_fields
+    extras = {name.replace("_", "-"): field.json_schema_extra or {} for name, field in fields.items()}
+    return {name: extra["search"] for name, extra in extras.items() if "search" in extra}
+
+
+def _distribution(space: Mapping[str, Any]) -> Any:
+    from optuna import distributions
+
+    if "Choice" in space:
+        return distributions.CategoricalDistribution(space["Choice"]["values"])
+    return distributions.FloatDistribution(**space["LogUniform"], log=True)
+
+
+def _rest(spec: RunSpec, space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that a trial is, but for its seed and the settings that are tuned."""
+    content = spec.model_dump(mode="json")
+    del content["seed"]
+    content["algorithm"]["settings"] = {
+        name: value for name, value in content["algorithm"]["settings"].items() if name.replace("_", "-") not in space
+    }
+    for part in ("algorithm", "model", "dataset"):
+        del content[part]["file"]
+    return content
+
+
+def _problem(spec: RunSpec, space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a study must share with a run for its choice to be the run's."""
+    rest = _rest(spec, space)
+    return {name: rest[name] for name in ("algorithm", "model", "dataset", "n_train")}
+
+
+def _same_problem(content: Mapping[str, Any], like: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return content["problem"] == json.loads(json.dumps(like)) and sorted(content["chosen"]) == sorted(names)
+
+
+def _write(store: Store, study: Study, tuned: Tuned) -> None:
+    corner = study.spec(study.corner(), 0)
+    content = {
+        "study": tuned.study,
+        "problem": _problem(corner, study.space()),
+        "rule": study.rule.model_dump(mode="json", by_alias=True),
+        "estimator": study.estimator,
+        "chosen": tuned.chosen,
+        "spent": tuned.spent,
+        "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials],
+    }
+    path = store.root / GROUP / f"{tuned.study}.json"
+    replace_file(path, to_json(content, indent=1).encode())
+
+
+def _read(path: Any) -> dict[str, Any]:
+    try:
+        content = from_json(path.read_text(encoding="utf-8"))
+        return {**content, "chosen": dict(content["chosen"]), "problem": content["problem"], "rule": content["rule"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} cannot be read ({error}): delete it, and tune again at no cost") from None
