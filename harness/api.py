@@ -189,7 +189,8 @@ class GenerativeModel(Protocol):
         """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
         ...
 
-    # Where there are closed forms a model may also have log_p_x(x) -> (B,) and posterior(x) -> Posterior, which estimators use.
+    # Where there are closed forms a model may also have log_p_x(x) -> (B,) and posterior(x) -> Posterior, which estimators use,
+    # and mean_x(z) -> (S, B, D), the mean of p(x|z) for z (S, B, Z), which `harness plot manifold` and `samples` draw.
     #
     # A model may compute gradients itself, sooner than autograd: one with `hand_derived = True` has
     #   gradients(x, z, weight=1.0, by_z=True) -> log p(x|z) (S, B), and of weight · its sum the gradient of θ (which may be

@@ -36,6 +36,15 @@ def _names(kind: str) -> Callable[..., "list[CompletionItem]"]:
             from harness.experiment import built_in
 
             found = built_in()
+        elif kind == "figures":
+            from harness.experiment import built_in
+
+            found = [
+                *built_in(),
+                "manifold",
+                "samples",
+                *(run.id for run in _store(context.params.get("results")).runs()),
+            ]
         else:
             from harness import registry
 
@@ -462,25 +471,60 @@ def show(run: str, as_json: bool, results: str | None) -> None:
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=_names("runs"))
-@click.option("--y", "estimator", metavar="ESTIMATOR", help="What to draw [lower-bound, else what the runs have].")
-@click.option("--x", "counter", default="samples", show_default=True, help="Counter on the x axis.")
-@click.option("--scale", default="log", show_default=True, help="Scale of the x axis: log or linear.")
-@click.option("--out", metavar="FILE", help="Where to, without an ending for PNG and SVG [<store>/figures/<run>-<x>].")
+@click.argument("what", nargs=-1, required=True, metavar="EXPERIMENT | RUN...", shell_complete=_names("figures"))
+@click.option("--y", "estimator", metavar="ESTIMATOR", help="What to draw of runs [lower-bound, else what they have].")
+@click.option(
+    "--x", "counter", help="Counter on the x axis: samples, datapoints, cpu_seconds, wall_seconds, … [samples]."
+)
+@click.option("--scale", default="log", show_default=True, help="Scale of the x axis of runs: log or linear.")
+@click.option("--out", metavar="FILE", help="Where to; without an ending as PNG, SVG and PDF [<store>/figures/...].")
+@_data_dir
 @_results
 def plot(
-    runs: tuple[str, ...], estimator: str | None, counter: str, scale: str, out: str | None, results: str | None
+    what: tuple[str, ...],
+    estimator: str | None,
+    counter: str | None,
+    scale: str,
+    out: str | None,
+    data_dir: str | None,
+    results: str | None,
 ) -> None:
-    """Draw an estimate of runs at their marks, against a counter: train dashed, test solid."""
-    store = _store(results)
-    found = {run.id: run for run in map(store.find, runs)}
-    stored = [(run.read(), run.rows()) for run in found.values()]
-    from harness.figures import trace
+    """Draw from the store: an experiment's figure, runs at their marks, or what a run's model looks like.
 
-    figure = trace.draw(stored, counter, scale, estimator)
-    name = next(iter(found)) + (f"-and-{len(found) - 1}-more" if len(found) > 1 else "")
-    path = Path(out) if out else store.root / "figures" / f"{name}-{counter}"
-    for written in trace.save(figure, path, stored):
+    \b
+    harness plot figure2                  the experiment's panels
+    harness plot RUN...                   an estimate of runs at their marks: train dashed, test solid
+    harness plot manifold RUN             what a model of two latents has learned, over their plane
+    harness plot samples RUN              draws from a model
+    """
+    from harness.experiment import is_experiment
+    from harness.figures import curves, output
+
+    store = _store(results)
+    if what[0] in ("manifold", "samples") and len(what) > 1:
+        if len(what) > 2:
+            raise BadInput(f"`harness plot {what[0]}` draws one run, and {len(what) - 1} are given: name one")
+        from harness.figures import images
+
+        run = store.find(what[1])
+        figure, records = images.DRAW[what[0]](run, data_dir), [run.read()]
+        name = f"{what[0]}-{run.id}"
+    elif len(what) == 1 and is_experiment(what[0]):
+        from harness.experiment import Experiment
+        from harness.figures import panels
+
+        experiment = Experiment(what[0])
+        stored = curves.group(store, experiment.name)
+        figure, records = panels.draw(experiment, stored, counter), [record for record, _ in stored]
+        name = experiment.name + ("" if counter is None else f"-{counter}")
+    else:
+        from harness.figures import trace
+
+        runs = {run.id: run for run in map(store.find, what)}
+        stored = curves.load(runs.values())
+        figure, records = trace.draw(stored, counter or "samples", scale, estimator), [record for record, _ in stored]
+        name = next(iter(runs)) + (f"-and-{len(runs) - 1}-more" if len(runs) > 1 else "") + f"-{counter or 'samples'}"
+    for written in output.save(figure, Path(out) if out else store.root / "figures" / name, records):
         print(written)
 
 

@@ -185,6 +185,11 @@ class Experiment:
         )  # fmt: skip
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
 
+    @property
+    def algorithms(self) -> list[str]:
+        """The algorithms that it compares, in its order."""
+        return list(dict.fromkeys(str(options["algo"]) for grid in self._grids for options in grid))
+
     def tasks(
         self, only: str | None = None, scale: float = 1.0, tuned: Mapping[str, Options] | None = None
     ) -> list[Task]:
@@ -311,6 +316,11 @@ def waiting(options: Mapping[str, Any]) -> list[str]:
 def built_in() -> list[str]:
     """Return the names of the experiments that come with the harness."""
     return sorted(path.stem for path in BUILT_IN.glob("*.toml"))
+
+
+def is_experiment(name: str) -> bool:
+    """Say whether a word names an experiment, as opposed to a run."""
+    return name in built_in() or name.endswith(".toml")
 
 
 def _find(name: str) -> Path:

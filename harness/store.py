@@ -42,6 +42,8 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 def from_json(text: str) -> Any:
     """Return the value that `to_json` wrote."""
+    if '"$float"' not in text:  # a hook makes reading three times as slow
+        return json.loads(text)
     return json.loads(text, object_hook=lambda o: _NON_FINITE[o["$float"]] if o.keys() == {"$float"} else o)
 
 
@@ -192,10 +194,14 @@ class Run:
         return Record(**content)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the trace.
+        """Return the trace; raises as `content`."""
+        return self.content()[1]
+
+    def content(self) -> tuple[Record, list[dict[str, Any]]]:
+        """Return the record and the trace.
 
         Raises:
-            BadInput: the run has ended and its trace is not the one that it ended with.
+            BadInput: as `read`; or the run has ended and its trace is not the one that it ended with.
         """
         record = self.read()
         try:
@@ -208,7 +214,7 @@ class Run:
             raise BadInput(
                 f"{self.path / 'trace.jsonl'} was edited or damaged, its checksum does not fit: {self._way_out}"
             )
-        return [from_json(line) for line in content.decode().splitlines()]
+        return record, [from_json(line) for line in content.decode().splitlines()]
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what was estimated after training, in order of time: each with `ledger`, the training it had, and `estimate`.

@@ -141,6 +141,8 @@ def _check_densities(plugin: registry.Plugin, kind: Kind) -> None:
     assert torch.autograd.gradcheck(lambda *_: model.log_p_xz(x, z), inputs), "gradients of log_p_xz"
     if gradients.by_hand(model):
         _check_gradients(model, x, z.detach())
+    if hasattr(model, "mean_x"):
+        _check_mean(model, streams("mean"))
     if recognition is None:
         return
     if gradients.by_hand(recognition):
@@ -185,6 +187,16 @@ def _check_gradients(model: Any, x: Tensor, z: Tensor) -> None:
         nothing, alone = score(False)
         assert nothing is None, f"{name} returns a value that was not asked for"
         assert torch.allclose(alone, slope, rtol=1e-9, atol=1e-12), f"{name} depends on whether a value is asked for"
+
+
+def _check_mean(model: Any, rng: torch.Generator, n: int = 20_000) -> None:
+    """Check that x less its mean averages to 0, and is uncorrelated with z: in 5 standard errors, one test in a million fails."""
+    x, z = model.sample(n, rng)
+    error = x - model.mean_x(z.unsqueeze(0))[0]  # (n, D)
+    for weight in (torch.ones(n, 1), *z.split(1, dim=-1)):
+        part = error * weight
+        off = part.mean(0) / (part.std(0) / math.sqrt(n))
+        assert off.abs().max() < 5, f"x less mean_x(z) is {off.abs().max():.1f} standard errors from 0 on average"
 
 
 def _check_recognition_gradients(recognition: Any, x: Tensor) -> None:

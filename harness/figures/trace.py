@@ -1,17 +1,18 @@
 """An estimate at the marks against what was spent, for one run or several: train dashed, test solid, a colour a run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from harness.errors import BadInput
+from harness.figures import curves
+from harness.figures.curves import Stored
+from harness.figures.output import STYLE
 from harness.ledger import COUNTERS
 from harness.store import Record
 
@@ -25,32 +26,19 @@ LABELS = {
 }
 DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
 
-Stored = tuple[Record, Sequence[dict[str, Any]]]
-
 
 def frame(runs: Sequence[Stored], counter: str, estimator: str) -> pd.DataFrame:
-    """Return a tidy table of the curves: run, label, split, x, nats, error (standard error over points and noise).
-
-    Of each row the estimate over the curve's points is taken, not the one over more points at the end; a bound that is not
-    finite is left out.
+    """Return `curves.points` with two more columns: label and x, which is the counter's.
 
     Raises:
         BadInput: an unknown counter.
     """
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
-    out = []
-    for (record, rows), label in zip(runs, labels([record for record, _ in runs]), strict=True):
-        for row in rows:
-            seen = set()
-            for e in sorted(row["estimates"], key=lambda e: int(e["points"])):
-                if e["estimator"] != estimator or e["split"] in seen:
-                    continue
-                seen.add(e["split"])
-                error = (e["se_points"] ** 2 + e["se_estimator"] ** 2) ** 0.5
-                out.append((record.run, label, e["split"], row["ledger"][counter], e["mean"], error, e["points"]))
-    data = pd.DataFrame(out, columns=["run", "label", "split", "x", "nats", "error", "points"])
-    return data[np.isfinite(data["nats"].astype(float))]
+    records = [record for record, _ in runs]
+    names = dict(zip((record.run for record in records), labels(records), strict=True))
+    data = curves.points(runs, estimator)
+    return data.assign(label=data["run"].map(names), x=data[counter])
 
 
 def labels(records: Sequence[Record]) -> list[str]:
@@ -104,7 +92,7 @@ def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log", e
         reasons = ", ".join(f"{record.run} ({record.status}, {len(rows)} rows)" for record, rows in runs)
         choices = f": --y can be {' or '.join(there)}" if there else ": see `harness show RUN`"
         raise BadInput(f"there is no {estimator} to draw in {reasons}{choices}")
-    with sns.axes_style("ticks"), mpl.rc_context({"svg.hashsalt": "harness", "axes.grid": True, "grid.alpha": 0.35}):
+    with sns.axes_style("ticks"), mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         axes = figure.subplots()
         order = list(dict.fromkeys(data["label"]))
@@ -123,7 +111,7 @@ def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log", e
                 end = data[data["label"] == label].iloc[-1]
                 axes.plot(end["x"], end["nats"], "X", color=palette[label], markersize=9)
         axes.set_xscale(scale)
-        axes.set_ylim(*_limits(data["nats"]))
+        axes.set_ylim(*limits(data["nats"]))
         axes.set_xlabel(LABELS.get(counter, counter.replace("_", " ")))
         what = "lower bound on log p(x)" if estimator == "lower-bound" else f"log p(x) by {estimator}"
         axes.set_ylabel(f"{what}, nats per datapoint")
@@ -148,7 +136,7 @@ def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log", e
     return figure
 
 
-def _limits(nats: "pd.Series[float]") -> tuple[float, float]:
+def limits(nats: "pd.Series[float]") -> tuple[float, float]:
     """Return y limits that leave out the climb from an untrained model, which would flatten everything after it."""
     best, median, worst = nats.max(), nats.median(), nats.min()
     span = max(min(best - worst, 2.5 * (best - median)), 1e-3)
@@ -169,27 +157,3 @@ def _title(runs: Sequence[Stored]) -> str:
         w for w in words if all(w in {str(v) for v in f.values()} | {f"{k}={v}" for k, v in f.items()} for f in facts)
     ]
     return ", ".join(common)
-
-
-def save(figure: Figure, path: Path, runs: Sequence[Stored]) -> list[Path]:
-    """Write the figure, as PNG and SVG unless the path ends in a format; the run ids go into the files' metadata.
-
-    Raises:
-        BadInput: the format is not known, or the place cannot be written.
-    """
-    known = figure.canvas.get_supported_filetypes()
-    suffix = path.suffix.lstrip(".").lower()
-    if suffix and suffix not in known:
-        raise BadInput(
-            f"--out ends in .{suffix}: choose one of {', '.join(sorted(known))}, or no ending for PNG and SVG"
-        )
-    paths = [path] if suffix else [path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")]
-    ids = ", ".join(record.run for record, _ in runs)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for target in paths:
-            metadata = {"png": {"Description": ids}, "svg": {"Description": ids, "Date": None}}.get(target.suffix[1:])
-            figure.savefig(target, dpi=150, metadata=metadata, bbox_inches="tight")
-    except OSError as error:
-        raise BadInput(f"{path.parent} cannot be written ({error.strerror}): name another place with --out") from error
-    return paths

@@ -66,6 +66,12 @@ class LinearGaussian:
         """Return log p(x|z) + log p(z), (S, B)."""
         return self.log_p_x_given_z(x, z) + self.log_p_z(z)
 
+    @torch.no_grad()
+    def mean_x(self, z: Tensor) -> Tensor:
+        """Return E[x|z] of z (S, B, Z), (S, B, D)."""
+        W, mean, _ = self.params.views
+        return z @ W + mean
+
     @api.metered(dreams=True, rows="decoder")
     @torch.no_grad()
     def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:

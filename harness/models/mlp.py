@@ -81,9 +81,18 @@ class Decoder:
         """
         raise NotImplementedError
 
-    def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
-        """Draw x (n, D) from outputs a."""
+    def mean(self, a: Tensor) -> Tensor:
+        """Return E[x|z] from outputs a, which may be overwritten."""
         raise NotImplementedError
+
+    def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw x (n, D) from outputs a, which may be overwritten."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def mean_x(self, z: Tensor) -> Tensor:
+        """Return E[x|z] of z (S, B, Z), (S, B, D)."""
+        return self.mean(self._up(z)[1])
 
     def _up(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return h = tanh(W₁ z + b₁) (S·B, H) and a = W₂ h + b₂ (S, B, ·)."""
@@ -179,7 +188,11 @@ class BernoulliDecoder(Decoder):
 
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """See `Decoder.draw`."""
-        return api.bernoulli(a.sigmoid_(), rng)
+        return api.bernoulli(self.mean(a), rng)
+
+    def mean(self, a: Tensor) -> Tensor:
+        """See `Decoder.mean`."""
+        return a.sigmoid_()
 
 
 class GaussianDecoder(Decoder):
@@ -213,10 +226,13 @@ class GaussianDecoder(Decoder):
 
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """See `Decoder.draw`."""
-        mean, log_var = a.chunk(2, dim=-1)
-        if self._squash:
-            mean.sigmoid_()
+        mean, log_var = self.mean(a), a.chunk(2, dim=-1)[1]
         return mean + log_var.mul(0.5).exp_() * _noise(1, mean, rng)[0]
+
+    def mean(self, a: Tensor) -> Tensor:
+        """See `Decoder.mean`."""
+        mean = a.chunk(2, dim=-1)[0]
+        return mean.sigmoid_() if self._squash else mean
 
 
 class GaussianEncoder:

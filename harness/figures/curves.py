@@ -1,0 +1,175 @@
+"""Stored runs as tidy tables, for figures and tables alike; and the published curves to lay them beside."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.errors import BadInput
+from harness.experiment import same
+from harness.ledger import COUNTERS
+from harness.store import Record, Run, Store
+
+REFERENCE = Path(__file__).parent.parent / "reference" / "aevb_2014.csv"
+REFERENCE_NAME = "Kingma & Welling (2014)"
+
+Stored = tuple[Record, Sequence[dict[str, Any]]]
+Where = Mapping[str, Any]
+
+
+def load(runs: Iterable[Run]) -> list[Stored]:
+    """Return records with their rows."""
+    return [run.content() for run in runs]
+
+
+def group(store: Store, name: str) -> list[Stored]:
+    """Return an experiment's runs; BadInput if the store has none."""
+    found = load(store.runs(name))
+    if not found:
+        raise BadInput(f"there are no runs of {name} in {str(store.root)!r}: make them with `harness sweep {name}`")
+    return found
+
+
+def points(runs: Iterable[Stored], estimator: str) -> pd.DataFrame:
+    """Return a line for every row and split that has an estimate by this estimator.
+
+    Columns: run, algorithm, seed, split; nats, error (standard error over points and noise), points; every counter of the ledger;
+    `mark`, the samples at which other runs have a row too; and `end`. Of a row the estimate over the curve's points is taken, not
+    the one over more points at the end; what is not finite is left out.
+    """
+    out = []
+    for record, rows in runs:
+        own = {"run": record.run, "algorithm": record.spec["algorithm"]["name"], "seed": record.spec["seed"]}
+        for row in rows:
+            spent = {name: row["ledger"][name] for name in COUNTERS}
+            mark = row.get("marks", {}).get("samples", spent["samples"])
+            place = {"mark": mark, "end": row.get("end", False)}
+            for e in _on_the_curve(row["estimates"], estimator):
+                error = math.hypot(e["se_points"], e["se_estimator"])
+                estimate = {"split": e["split"], "nats": e["mean"], "error": error, "points": e["points"]}
+                out.append(own | place | estimate | spent)
+    names = ["run", "algorithm", "seed", "mark", "end", "split", "nats", "error", "points", *COUNTERS]
+    data = pd.DataFrame(out, columns=names)
+    return data[np.isfinite(data["nats"].astype(float))]
+
+
+def _on_the_curve(estimates: Sequence[dict[str, Any]], estimator: str) -> list[dict[str, Any]]:
+    """Return of each split the estimate over the fewest points."""
+    fewest: dict[str, dict[str, Any]] = {}
+    for e in estimates:
+        if e["estimator"] == estimator and (e["split"] not in fewest or e["points"] < fewest[e["split"]]["points"]):
+            fewest[e["split"]] = e
+    return list(fewest.values())
+
+
+def over_seeds(curves: pd.DataFrame, counter: str) -> pd.DataFrame:
+    """Return the mean over seeds of one algorithm's and split's points, with their range: x, nats, low, high, seeds.
+
+    Only marks that all seeds have reached are means over all; beyond them the seeds that went farthest go on, with their number.
+    """
+    table = curves.pivot_table(index="mark", columns="seed", values=["nats", counter])
+    nats, x = table["nats"], table[counter]
+    reached = nats.notna()
+    whole = reached.all(axis=1)
+    last = nats.index[whole].max() if whole.any() else -math.inf
+    farthest = nats.columns[reached.loc[nats.index.max()]]
+    chosen = [
+        pd.DataFrame({"x": x[part].mean(axis=1), "nats": nats[part].mean(axis=1), "low": nats[part].min(axis=1),
+                      "high": nats[part].max(axis=1), "seeds": len(part)})[kept]
+        for part, kept in (
+            (nats.columns, whole),
+            (farthest, reached[farthest].all(axis=1) & (nats.index > last)),
+        )
+    ]  # fmt: skip
+    return pd.concat(chosen)
+
+
+def option(spec: Mapping[str, Any], name: str) -> Any:
+    """Return the value that a run's specification has for an option of `harness run`; None if it has none."""
+    plugins = {"algo": "algorithm", "model": "model", "dataset": "dataset"}
+    if name in plugins:
+        return spec[plugins[name]]["name"]
+    field = name.replace("-", "_")
+    if field in ("n_train", "seed", "threads", "device"):
+        return spec.get(field)
+    for part in ("algorithm", "model", "dataset"):
+        if field in spec[part]["settings"]:
+            return spec[part]["settings"][field]
+    return None
+
+
+def select(runs: Iterable[Stored], where: Where) -> list[Stored]:
+    """Return the runs that have these options."""
+    return [stored for stored in runs if all(same(option(stored[0].spec, n), v) for n, v in where.items())]
+
+
+def require_alike(runs: Sequence[Stored], where: str) -> None:
+    """Raise BadInput, naming the difference, unless runs differ in algorithm and seed alone, and those of one algorithm in seed.
+
+    Only then do curves in one panel compare algorithms.
+    """
+    firsts: dict[str, Record] = {}
+    for record, _ in runs:
+        name = record.spec["algorithm"]["name"]
+        for other, parts in (
+            (firsts.get(name), (*_COMMON, "algorithm")),
+            (next(iter(firsts.values()), None), _COMMON),
+        ):
+            if other is not None and (difference := _difference(other, record, parts)):
+                what, one, two = difference
+                raise BadInput(
+                    f"{where} would mix runs that differ in more than algorithm and seed: {other.run} has {what} {one} and "
+                    f"{record.run} has {two}; move one kind away, or name a group with one kind alone"
+                )
+        firsts.setdefault(name, record)
+
+
+_COMMON = ("model", "dataset", "n_train", "threads", "device", "evaluation")
+
+
+def _difference(one: Record, two: Record, parts: Iterable[str]) -> tuple[str, Any, Any] | None:
+    """Return what differs, and the two values."""
+    for part in parts:
+        flat, other = _flat(part, one.spec.get(part)), _flat(part, two.spec.get(part))
+        for name in sorted(flat.keys() | other.keys()):
+            if flat.get(name) != other.get(name) and not name.endswith(".file"):
+                return name, flat.get(name), other.get(name)
+    hashes = [record.provenance[-1]["dataset"]["sha256"][:12] if record.provenance else None for record in (one, two)]
+    if None not in hashes and hashes[0] != hashes[1]:
+        return "data with SHA-256", hashes[0], hashes[1]
+    return None
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    """Return the leaves of nested data, each under a dotted name."""
+    if isinstance(value, Mapping):
+        items = [(name if key == "settings" else f"{name}.{key}", item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        items = [(f"{name}.{i}", item) for i, item in enumerate(value)]
+    else:
+        return {name: value}
+    return {leaf: content for key, item in items for leaf, content in _flat(key, item).items()}
+
+
+@cache
+def _published() -> pd.DataFrame:
+    return pd.read_csv(REFERENCE, comment="#")
+
+
+def published(figure: str, panel: str) -> pd.DataFrame:
+    """Return the published curves of a panel: algorithm, split, samples, value. Empty if there are none."""
+    data = _published()
+    return data[(data["figure"] == figure) & (data["panel"] == panel)].sort_values("samples")
+
+
+def published_at(figure: str, panel: str, algorithm: str, split: str, samples: float) -> float | None:
+    """Return a published curve's value, interpolated between its points in the logarithm of samples; None beyond its ends."""
+    curve = published(figure, panel)
+    curve = curve[(curve["algorithm"] == algorithm) & (curve["split"] == split) & (curve["samples"] > 0)]
+    if curve.empty or not curve["samples"].min() <= samples * 1.001 <= curve["samples"].max() * 1.01:
+        return None
+    return float(np.interp(math.log(samples), np.log(curve["samples"]), curve["value"]))

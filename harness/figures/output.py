@@ -1,0 +1,59 @@
+"""Figures as files: the formats, and what is embedded in them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from harness import __version__
+from harness.errors import BadInput
+from harness.store import Record
+
+STYLE: dict[str, Any] = {"svg.hashsalt": "harness", "pdf.fonttype": 42, "axes.grid": True, "grid.alpha": 0.35}
+"""What figures are drawn with, besides seaborn's ticks; a salt makes the same figure the same file."""
+
+
+def described(records: Sequence[Record]) -> str:
+    """Return ids, code versions and data hashes of the runs in a figure, for its metadata."""
+    sittings = [record.provenance[-1] for record in records if record.provenance]
+    codes = dict.fromkeys(
+        f"{p['code']['version']} {p['code']['commit'] or p['code']['source_sha256']}" for p in sittings
+    )
+    data = dict.fromkeys(p["dataset"]["sha256"] for p in sittings)
+    parts = {"runs": [record.run for record in records], "made by harness": list(codes), "data SHA-256": list(data)}
+    return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items() if values)
+
+
+def save(
+    figure: Figure, path: Path, records: Sequence[Record], formats: Sequence[str] = ("png", "svg", "pdf")
+) -> list[Path]:
+    """Write the figure in these formats, unless the path ends in one; what it shows goes into the files' metadata.
+
+    Raises:
+        BadInput: the format is not known, or the place cannot be written.
+    """
+    known = figure.canvas.get_supported_filetypes()
+    suffix = path.suffix.lstrip(".").lower()
+    if suffix and suffix not in known:
+        raise BadInput(
+            f"--out ends in .{suffix}: choose one of {', '.join(sorted(known))}, or no ending for PNG, SVG and PDF"
+        )
+    paths = [path] if suffix else [path.with_name(f"{path.name}.{format}") for format in formats]
+    text, creator = described(records), f"harness {__version__}"
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {"Description": text, "Software": creator},
+        "svg": {"Description": text, "Creator": creator, "Date": None},
+        "pdf": {"Subject": text, "Creator": creator, "CreationDate": None},
+    }
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it has done its work, and would do it again for every format
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for target in paths:
+            with mpl.rc_context(STYLE):
+                figure.savefig(target, dpi=150, metadata=metadata.get(target.suffix[1:]), bbox_inches="tight")
+    except OSError as error:
+        raise BadInput(f"{path.parent} cannot be written ({error.strerror}): name another place with --out") from error
+    return paths
