@@ -528,6 +528,38 @@ def plot(
         print(written)
 
 
+@cli.command()
+@_experiment
+@click.option("--at", metavar="N,...", help="Compare at these numbers of samples [the experiment's, else the last].")
+@click.option("--targets", metavar="NATS,...", help="Tell what it cost to reach these on the test set.")
+@click.option("--format", "form", default="text", show_default=True, help="text, markdown, csv or latex.")
+@_json
+@_results
+def table(experiment: str, at: str | None, targets: str | None, form: str, as_json: bool, results: str | None) -> None:
+    """Compare the algorithms of an experiment in numbers, from the store.
+
+    Means over seeds ± the standard deviation between them; differences to the best are paired over seeds, ± half their 95 %
+    confidence interval.
+    """
+    from harness import report, table
+    from harness.experiment import Experiment
+    from harness.figures import curves
+    from harness.spec import parse_numbers
+
+    if form not in ("text", "markdown", "csv", "latex"):
+        raise BadInput(f"--format is {form!r}: choose text, markdown, csv or latex")
+    chosen, marks, nats = Experiment(experiment), parse_numbers("--at", at), parse_numbers("--targets", targets)
+    rows = table.rows(chosen, curves.group(_store(results), chosen.name), marks, nats)
+    if as_json:
+        _print_json(table.plain(rows))
+    elif form == "csv":
+        print(table.comma_separated(rows))
+    elif form == "text":
+        report.print_table(*table.cells(rows))
+    else:
+        print((table.markdown if form == "markdown" else table.latex)(*table.cells(rows)))
+
+
 def _plugin_command(name: str, kind: str, what: str) -> None:
     """Add a command that lists the plugins of a kind."""
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from harness.ledger import COUNTERS
 from harness.store import Record, Run, Store
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "aevb_2014.csv"
-REFERENCE_NAME = "Kingma & Welling (2014)"
+REFERENCE_NAME = "K&W 2014"
 
 Stored = tuple[Record, Sequence[dict[str, Any]]]
 Where = Mapping[str, Any]
@@ -72,20 +72,19 @@ def over_seeds(curves: pd.DataFrame, counter: str) -> pd.DataFrame:
     Only marks that all seeds have reached are means over all; beyond them the seeds that went farthest go on, with their number.
     """
     table = curves.pivot_table(index="mark", columns="seed", values=["nats", counter])
-    nats, x = table["nats"], table[counter]
+    nats, x = cast(pd.DataFrame, table["nats"]), cast(pd.DataFrame, table[counter])
     reached = nats.notna()
-    whole = reached.all(axis=1)
-    last = nats.index[whole].max() if whole.any() else -math.inf
-    farthest = nats.columns[reached.loc[nats.index.max()]]
-    chosen = [
-        pd.DataFrame({"x": x[part].mean(axis=1), "nats": nats[part].mean(axis=1), "low": nats[part].min(axis=1),
-                      "high": nats[part].max(axis=1), "seeds": len(part)})[kept]
-        for part, kept in (
-            (nats.columns, whole),
-            (farthest, reached[farthest].all(axis=1) & (nats.index > last)),
-        )
-    ]  # fmt: skip
-    return pd.concat(chosen)
+    whole = reached.all(axis="columns")
+    last = float(nats.index[whole.to_numpy()].max()) if whole.any() else -math.inf
+    farthest = nats.columns[reached.iloc[-1].to_numpy()]
+    beyond = reached[farthest].all(axis="columns") & (nats.index > last)
+    parts = []
+    for seeds, kept in ((nats.columns, whole), (farthest, beyond)):
+        some, at = nats.loc[kept, seeds], x.loc[kept, seeds]
+        mean, low, high = some.mean(axis="columns"), some.min(axis="columns"), some.max(axis="columns")
+        columns = {"x": at.mean(axis="columns"), "nats": mean, "low": low, "high": high, "seeds": len(seeds)}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat([part for part in parts if not part.empty])
 
 
 def option(spec: Mapping[str, Any], name: str) -> Any:
@@ -163,7 +162,8 @@ def _published() -> pd.DataFrame:
 def published(figure: str, panel: str) -> pd.DataFrame:
     """Return the published curves of a panel: algorithm, split, samples, value. Empty if there are none."""
     data = _published()
-    return data[(data["figure"] == figure) & (data["panel"] == panel)].sort_values("samples")
+    here = (data["figure"] == figure) & (data["panel"] == panel)
+    return data.loc[here].sort_values("samples")
 
 
 def published_at(figure: str, panel: str, algorithm: str, split: str, samples: float) -> float | None:

@@ -4,15 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from harness.errors import BadInput
-from harness.figures.output import STYLE
+from harness.figures.output import style
 from harness.judge import Trained
 from harness.rng import Streams
 from harness.store import Run
@@ -91,7 +89,7 @@ def _mosaic(images: Any, columns: int, title: str, axes_names: tuple[str, str] |
     rows = math.ceil(len(images) / columns)
     _, height, width = images.shape
     tiled = images.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
-    with sns.axes_style("ticks"), mpl.rc_context({**STYLE, "axes.grid": False}):
+    with style(axes_grid=False):
         figure = Figure(figsize=(6.0, 6.0 * tiled.shape[0] / tiled.shape[1] + 0.5), layout="constrained")
         axes = figure.subplots()
         axes.imshow(tiled, cmap="gray", vmin=0, vmax=1, interpolation="none")

@@ -1,18 +1,31 @@
 """Figures as files: the formats, and what is embedded in them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from harness import __version__
 from harness.errors import BadInput
 from harness.store import Record
 
-STYLE: dict[str, Any] = {"svg.hashsalt": "harness", "pdf.fonttype": 42, "axes.grid": True, "grid.alpha": 0.35}
-"""What figures are drawn with, besides seaborn's ticks; a salt makes the same figure the same file."""
+
+@contextmanager
+def style(**more: Any) -> Iterator[None]:
+    """Draw and save in the style of all figures, with more of matplotlib's settings (`_` for `.`)."""
+    settings: Any = {
+        "svg.hashsalt": "harness",  # the same figure is the same file
+        "pdf.fonttype": 42,
+        "axes.grid": True,
+        "grid.alpha": 0.35,
+        **{name.replace("_", "."): value for name, value in more.items()},
+    }
+    with sns.axes_style("ticks"), mpl.rc_context(settings):
+        yield
 
 
 def described(records: Sequence[Record]) -> str:
@@ -52,7 +65,7 @@ def save(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for target in paths:
-            with mpl.rc_context(STYLE):
+            with style():
                 figure.savefig(target, dpi=150, metadata=metadata.get(target.suffix[1:]), bbox_inches="tight")
     except OSError as error:
         raise BadInput(f"{path.parent} cannot be written ({error.strerror}): name another place with --out") from error

@@ -1,9 +1,9 @@
 """An experiment's figure: its recipe's panels, from stored runs alone. A colour an algorithm, test solid, train dashed."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
-import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ from harness.errors import BadInput
 from harness.experiment import Experiment, FigureRecipe, PanelRow
 from harness.figures import curves
 from harness.figures.curves import Stored
-from harness.figures.output import STYLE
+from harness.figures.output import style
 from harness.figures.trace import DASHES, LABELS, limits
 from harness.ledger import COUNTERS
 
@@ -45,7 +45,7 @@ def draw(experiment: Experiment, runs: Sequence[Stored], x: str | None = None) -
     width, height = max(7.2, PANEL[0] * columns), PANEL[1] * len(rows) + 0.9
     if columns <= 2:
         height += 0.8
-    with sns.axes_style("ticks"), mpl.rc_context({**STYLE, "font.size": 9, "axes.titlesize": 9}):
+    with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.add_gridspec(len(rows), columns)
         shown: set[str] = set()
@@ -59,7 +59,7 @@ def draw(experiment: Experiment, runs: Sequence[Stored], x: str | None = None) -
         figure.suptitle(experiment.title, fontsize=10, x=0.01, ha="left")
         handles = _legend(recipe, colours, shown, bool(recipe.reference) and counter == "samples")
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(len(handles), max(3, columns + 1)), frameon=False
+            handles=handles, loc="outside lower center", ncols=min(len(handles), max(4, columns + 2)), frameon=False
         )
         sns.despine(figure)
     return figure
@@ -106,18 +106,18 @@ def _panel(
     if recipe.reference and row.reference and counter == "samples":
         panel = curves.published(recipe.reference, row.reference.format(**where))
         for k, name in enumerate(colours):
-            for split, curve in panel[panel["algorithm"] == name].groupby("split"):
+            for (split,), curve in _groups(panel[panel["algorithm"] == name], "split"):
                 axes.plot(
                     curve["samples"],
                     curve["value"],
                     color=GREYS[min(k, 2)],
-                    dashes=DASHES[str(split)] or (None, None),
+                    dashes=DASHES[split] or (None, None),
                     lw=0.8,
                 )
                 shown.add(f"published {name}")
     curves.require_alike(runs, f"the panel {title!r}")
     data = curves.points(runs, recipe.estimator)
-    for (name, split), curve in data.groupby(["algorithm", "split"], sort=False):
+    for (name, split), curve in _groups(data, "algorithm", "split"):
         if split not in DASHES:
             continue
         mean = curves.over_seeds(curve, counter)
@@ -129,19 +129,13 @@ def _panel(
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)
             shown.add("fewer")
         shown |= {name, split} | ({"range"} if mean["seeds"].max() > 1 else set())
-    for record, _ in runs:
-        if (
-            record.status == "diverged"
-            and (curve := data[(data["run"] == record.run) & (data["split"] == "test")]).size
-        ):
-            axes.plot(
-                curve[counter].iloc[-1], curve["nats"].iloc[-1], "X", color=colours[curve["algorithm"].iloc[0]], ms=7
-            )
-            shown.add("diverged")
+    lost = [record.run for record, _ in runs if record.status == "diverged"]
+    for (_, name), curve in _groups(data[data["run"].isin(lost) & (data["split"] == "test")], "run", "algorithm"):
+        axes.plot(curve[counter].iloc[-1], curve["nats"].iloc[-1], "X", color=colours[name], ms=7)
+        shown.add("diverged")
     if recipe.beside:
         ends = curves.points(runs, recipe.beside)
-        ends = ends[ends["end"].astype(bool)]
-        for name, end in ends.groupby("algorithm"):
+        for (name, _), end in _groups(ends[ends["end"].astype(bool)], "algorithm", "split"):
             axes.plot(end[counter], end["nats"], "D", color=colours[name], ms=4, mfc="none", clip_on=False, zorder=3)
             shown.add("beside")
     _notes(axes, runs, data.empty)
@@ -156,17 +150,20 @@ def _panel(
     return shown
 
 
+def _groups(data: pd.DataFrame, *names: str) -> Iterable[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Return the parts of a table that have the same words in these columns, with the words."""
+    return [(cast(tuple[str, ...], key), part) for key, part in data.groupby(list(names), sort=False)]
+
+
 def _notes(axes: Axes, runs: Sequence[Stored], empty: bool) -> None:
     """Say in the panel what is missing from it."""
     if empty:
-        words = "no runs" if not runs else "no estimates"
-        axes.text(0.5, 0.06, words, transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
-    trouble = [record for record, _ in runs if record.status not in ("done", "diverged")]
-    lost = [record for record, _ in runs if record.status == "diverged"]
-    words = [f"{len(trouble)} unfinished"] if trouble else []
-    words += [f"{len(lost)} diverged"] if lost else []
-    if words:
-        axes.text(0.02, 0.98, ", ".join(words), transform=axes.transAxes, va="top", color="0.4", fontsize=7)
+        missing = "no runs" if not runs else "no estimates"
+        axes.text(0.5, 0.06, missing, transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
+    unfinished = sum(record.status not in ("done", "diverged") for record, _ in runs)
+    diverged = sum(record.status == "diverged" for record, _ in runs)
+    words = [f"{n} {what}" for n, what in ((unfinished, "unfinished"), (diverged, "diverged")) if n]
+    axes.text(0.02, 0.98, ", ".join(words), transform=axes.transAxes, va="top", color="0.4", fontsize=7)
 
 
 def _in_words(value: float, _: Any = None) -> str:
@@ -193,6 +190,6 @@ def _legend(recipe: FigureRecipe, colours: Mapping[str, Any], shown: set[str], p
     if published:
         for k, name in enumerate(colours):
             if f"published {name}" in shown:
-                label = f"{name}, {curves.REFERENCE_NAME}"
+                label = f"{name} ({curves.REFERENCE_NAME})"
                 lines.append(Line2D([], [], color=GREYS[min(k, 2)], lw=0.8, label=label))
     return lines

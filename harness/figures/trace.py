@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 from harness.errors import BadInput
 from harness.figures import curves
 from harness.figures.curves import Stored
-from harness.figures.output import STYLE
+from harness.figures.output import style
 from harness.ledger import COUNTERS
 from harness.store import Record
 
@@ -92,7 +91,7 @@ def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log", e
         reasons = ", ".join(f"{record.run} ({record.status}, {len(rows)} rows)" for record, rows in runs)
         choices = f": --y can be {' or '.join(there)}" if there else ": see `harness show RUN`"
         raise BadInput(f"there is no {estimator} to draw in {reasons}{choices}")
-    with sns.axes_style("ticks"), mpl.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         axes = figure.subplots()
         order = list(dict.fromkeys(data["label"]))

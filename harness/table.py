@@ -1,0 +1,261 @@
+"""An experiment's numbers: for each algorithm and panel what was reached, how sure, at what cost, and how far from the paper."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from scipy.stats import t as student
+
+from harness.errors import BadInput
+from harness.experiment import Experiment, FigureRecipe, same
+from harness.figures import curves
+from harness.figures.curves import Stored
+
+LEVEL = 0.95
+PANEL = ("dataset", "nz", "n-train")
+
+Row = dict[str, Any]
+
+
+class Spread(NamedTuple):
+    """A mean over seeds, and the standard deviation between them: None for one seed."""
+
+    mean: float
+    sd: float | None
+
+
+def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], targets: Sequence[float]) -> list[Row]:
+    """Return a row for each panel, number of samples and algorithm, as plain data.
+
+    A row has the options of its panel; `algorithm`, `samples`, `seeds`; for every estimator and split the mean over seeds with
+    the standard deviation between them, `<estimator> <split>`; of the recipe's estimator on the test set `difference`, the mean
+    paired difference to the best algorithm over the seeds that both have, with `interval`, half its 95 % confidence interval by
+    Student's t (None for one seed); `paper`, the published value there, and `distance`, ours less the paper's; and for every
+    target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached` seeds.
+    All estimates of a row's panel are over the same points: as many as all its runs were evaluated on.
+
+    Args:
+        experiment: whose recipe says which estimator counts and where the published curves are.
+        runs: the experiment's.
+        at: numbers of samples; if empty the recipe's, else the largest mark that any run has reached.
+        targets: nats; if empty the recipe's.
+
+    Raises:
+        BadInput: runs of one panel differ in more than algorithm and seed, or no run has a mark at `at`.
+    """
+    recipe = experiment.figure or FigureRecipe()
+    at, targets = at or experiment.table.at, targets or experiment.table.targets
+    found = []
+    for panel in _panels(runs):
+        here = curves.select(runs, panel)
+        name = ", ".join(f"{option} {value}" for option, value in panel.items())
+        curves.require_alike(here, f"the table's part for {name}")
+        for samples in at or [max(_marks(rows_) for _, rows_ in here)]:
+            found += _compare(experiment, recipe, panel, here, samples, targets)
+    if not found:
+        asked = ", ".join(f"{samples:,.0f}" for samples in at)
+        have = ", ".join(f"{n:,}" for n in sorted({int(_marks(rows_)) for _, rows_ in runs}))
+        raise BadInput(f"no run of {experiment.name} has a row at {asked} samples: choose marks up to {have} with --at")
+    return found
+
+
+def _panels(runs: Iterable[Stored]) -> list[dict[str, Any]]:
+    """Return the options by which panels differ, each combination that there is once, in order."""
+    panels = [{n: curves.option(record.spec, n) for n in PANEL} for record, _ in runs]
+    distinct = [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
+    distinct.sort(key=lambda p: (str(p["dataset"]), p["nz"] or 0, p["n-train"] or math.inf))
+    return [{name: value for name, value in panel.items() if value is not None} for panel in distinct]
+
+
+def _marks(rows_: Sequence[Mapping[str, Any]]) -> float:
+    """Return the farthest mark of a run, or where it ended before one."""
+    marks = [row["marks"].get("samples", row["ledger"]["samples"]) for row in rows_]
+    return float(max(marks, default=0))
+
+
+def _compare(
+    experiment: Experiment,
+    recipe: FigureRecipe,
+    panel: Mapping[str, Any],
+    runs: Sequence[Stored],
+    samples: float,
+    targets: Sequence[float],
+) -> list[Row]:
+    """Return the rows of one panel at one number of samples."""
+    there: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for record, rows_ in runs:
+        for row in rows_:
+            mark = row["marks"].get("samples", row["ledger"]["samples"] if row["end"] else None)
+            if mark is not None and abs(mark - samples) < 1e-6 * samples + 1:
+                there.setdefault(record.spec["algorithm"]["name"], {})[record.spec["seed"]] = row
+    points = _common_points([row for by_seed in there.values() for row in by_seed.values()])
+    main: dict[str, dict[int, float]] = {name: {} for name in there}
+    for name, by_seed in there.items():
+        for seed, row in by_seed.items():
+            if (value := _value(row, recipe.estimator, "test", points)) is not None:
+                main[name][seed] = value
+    best = max((n for n in main if main[n]), key=lambda n: statistics.fmean(main[n].values()), default=None)
+    out = []
+    for name, by_seed in there.items():
+        line: Row = {**panel, "algorithm": name, "samples": samples, "seeds": sorted(by_seed)}
+        for estimator, split in points:
+            values = [_value(row, estimator, split, points) for row in by_seed.values()]
+            line[f"{estimator} {split}"] = _spread([value for value in values if value is not None])
+        line |= _difference(main[name], main[best]) if best is not None and main[name] else {}
+        line |= _published(experiment, recipe, panel, name, samples, main[name])
+        own = [stored for stored in runs if stored[0].spec["algorithm"]["name"] == name]
+        line["targets"] = [_reaching(own, recipe.estimator, target) for target in targets]
+        out.append(line)
+    return out
+
+
+def _common_points(rows_: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    """Return for each estimator and split the largest number of points over which every row that has any has an estimate."""
+    counts: dict[tuple[str, str], list[set[int]]] = {}
+    for row in rows_:
+        own: dict[tuple[str, str], set[int]] = {}
+        for e in row["estimates"]:
+            own.setdefault((e["estimator"], e["split"]), set()).add(e["points"])
+        for key, points in own.items():
+            counts.setdefault(key, []).append(points)
+    return {key: max(shared) for key, points in counts.items() if (shared := set.intersection(*points))}
+
+
+def _value(row: Mapping[str, Any], estimator: str, split: str, points: Mapping[tuple[str, str], int]) -> float | None:
+    for e in row["estimates"]:
+        if (e["estimator"], e["split"]) == (estimator, split) and e["points"] == points.get((estimator, split)):
+            return float(e["mean"])
+    return None
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    if not values:
+        return None
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _difference(own: Mapping[int, float], best: Mapping[int, float]) -> Row:
+    """Return the mean paired difference to the best, and half its confidence interval."""
+    pairs = [own[seed] - best[seed] for seed in own.keys() & best.keys()]
+    if own == best or not pairs:
+        return {"difference": 0.0 if own == best else None, "interval": None}
+    half = None
+    if len(pairs) > 1:
+        half = float(student.ppf((1 + LEVEL) / 2, len(pairs) - 1)) * statistics.stdev(pairs) / math.sqrt(len(pairs))
+    return {"difference": statistics.fmean(pairs), "interval": half}
+
+
+def _published(
+    experiment: Experiment,
+    recipe: FigureRecipe,
+    panel: Mapping[str, Any],
+    algorithm: str,
+    samples: float,
+    values: Mapping[int, float],
+) -> Row:
+    """Return the published test value at so many samples, and our distance from it; nothing where there is none."""
+    for row in recipe.rows if recipe.reference else ():
+        for where in row.panels():
+            here = all(name not in PANEL or same(panel.get(name), value) for name, value in where.items())
+            if row.reference and here:
+                curve = row.reference.format(**where)
+                value = curves.published_at(str(recipe.reference), curve, algorithm, "test", samples)
+                distance = statistics.fmean(values.values()) - value if value is not None and values else None
+                return {"paper": value, "distance": distance}
+    return {"paper": None, "distance": None}
+
+
+def _reaching(runs: Sequence[Stored], estimator: str, target: float) -> Row:
+    """Return what it cost to reach a target on the test set: at the first mark that does, mean over the seeds that do."""
+    costs = []
+    data = curves.points(runs, estimator)
+    for _, curve in data[data["split"] == "test"].groupby("run"):
+        over = curve[curve["nats"] >= target]
+        if not over.empty:
+            costs.append((over["samples"].iloc[0], over["cpu_seconds"].iloc[0]))
+    samples, seconds = [statistics.fmean(cost) for cost in zip(*costs, strict=True)] if costs else (None, None)
+    return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": len(runs)}
+
+
+def plain(rows_: Sequence[Row]) -> list[Row]:
+    """Return rows as JSON has them."""
+    return [{n: v._asdict() if isinstance(v, Spread) else v for n, v in row.items()} for row in rows_]
+
+
+# -- as text
+
+
+def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and cells for people; columns in which nothing stands are left out."""
+    estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
+    targets = [target["target"] for target in rows_[0]["targets"]] if rows_ else []
+    options = [name for name in PANEL if any(name in row for row in rows_)]
+    heads = [*options, "algorithm", "samples", "seeds", *estimates, "less the best", "paper", "less the paper"]
+    heads += [f"{cost} to {target:g}" for target in targets for cost in ("samples", "CPU s")]
+    lines = []
+    for row in rows_:
+        line = [str(row.get(name, "")) for name in options]
+        line += [row["algorithm"], f"{row['samples']:,.0f}", str(len(row["seeds"]))]
+        line += [_with_error(*(row.get(key) or (None, None))) for key in estimates]
+        line += [
+            "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("interval"), sign=True)
+        ]
+        line += [_with_error(row["paper"], None), _with_error(row["distance"], None, sign=True)]
+        for target in row["targets"]:
+            short = "" if target["reached"] == target["of"] else f" ({target['reached']} of {target['of']})"
+            for cost in ("samples", "cpu_seconds"):
+                line.append("never" if target[cost] is None else f"{target[cost]:,.0f}{short}")
+        lines.append(line)
+    kept = [i for i in range(len(heads)) if any(line[i] for line in lines)]
+    return [heads[i] for i in kept], [[line[i] for i in kept] for line in lines]
+
+
+def _with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    return f"{value:{'+' if sign else ''}.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+
+def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    rule = ["---"] * len(heads)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *lines))
+
+
+def latex(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a LaTeX tabular, with booktabs' rules."""
+
+    def row(cells_: Sequence[str]) -> str:
+        safe = (cell.replace("_", r"\_").replace("%", r"\%").replace(" ± ", r" $\pm$ ") for cell in cells_)
+        return " & ".join(safe) + r" \\"
+
+    body = [rf"\begin{{tabular}}{{{'l' * len(heads)}}}", r"\toprule", row(heads), r"\midrule", *map(row, lines)]
+    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def comma_separated(rows_: Sequence[Row]) -> str:
+    """Return CSV for programs: a number a cell, and full precision."""
+    flat = []
+    for row in rows_:
+        line: Row = {}
+        for name, value in row.items():
+            if isinstance(value, Spread):
+                line |= {name: value.mean, f"{name} sd": value.sd}
+            elif name == "targets":
+                for target in value:
+                    line |= {
+                        f"{cost} to {target['target']:g}": target[cost]
+                        for cost in ("samples", "cpu_seconds", "reached")
+                    }
+            else:
+                line[name] = " ".join(map(str, value)) if isinstance(value, list) else value
+        flat.append(line)
+    names = list(dict.fromkeys(name for line in flat for name in line))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue().rstrip("\n")
