@@ -94,15 +94,15 @@ def _compare(
     points = _common_points([row for by_seed in there.values() for row in by_seed.values()])
     main: dict[str, dict[int, float]] = {name: {} for name in there}
     for name, by_seed in there.items():
-        for seed, row in by_seed.items():
-            if (value := _value(row, recipe.estimator, "test", points)) is not None:
+        for seed, one in by_seed.items():
+            if (value := _value(one, recipe.estimator, "test", points)) is not None:
                 main[name][seed] = value
     best = max((n for n in main if main[n]), key=lambda n: statistics.fmean(main[n].values()), default=None)
     out = []
     for name, by_seed in there.items():
         line: Row = {**panel, "algorithm": name, "samples": samples, "seeds": sorted(by_seed)}
         for estimator, split in points:
-            values = [_value(row, estimator, split, points) for row in by_seed.values()]
+            values = [_value(one, estimator, split, points) for one in by_seed.values()]
             line[f"{estimator} {split}"] = _spread([value for value in values if value is not None])
         line |= _difference(main[name], main[best]) if best is not None and main[name] else {}
         line |= _published(experiment, recipe, panel, name, samples, main[name])

@@ -130,7 +130,8 @@ class Study:
     def spec(self, settings: Settings, seed: int) -> RunSpec:
         """Return the run of a trial: without estimates of log p(x), unless one decides."""
         dropped = ("marginal", "final-marginal") + (("marginal-points",) if self.estimator == "lower-bound" else ())
-        options = {name: value for name, value in self.options.items() if name not in dropped}
+        whose = ("marginal.", "final-marginal.")
+        options = {n: v for n, v in self.options.items() if n not in dropped and not n.startswith(whose)}
         if self.estimator != "lower-bound":
             options["final-marginal"] = self.estimator
         return spec_of({**options, **self.rule.override, **settings, "seed": seed})

@@ -136,7 +136,7 @@ def _panel(
     if recipe.beside:
         ends = curves.points(runs, recipe.beside)
         for (name, _), end in _groups(ends[ends["end"].astype(bool)], "algorithm", "split"):
-            axes.plot(end[counter], end["nats"], "D", color=colours[name], ms=4, mfc="none", clip_on=False, zorder=3)
+            axes.plot(end[counter], end["nats"], "D", color=colours[name], ms=4, mfc="none", zorder=3)
             shown.add("beside")
     _notes(axes, runs, data.empty)
     if counter == "samples" and row.x_limits:
