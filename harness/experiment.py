@@ -224,8 +224,8 @@ class Experiment:
 
     def _task(self, number: int, options: Options, scale: float, tuned: Options | None) -> Task:
         limits = {name: str(options[name] * scale) if name in options else None for name in BUDGETS}
-        if limits["samples"] is not None:
-            limits["samples"] = str(max(1, round(float(limits["samples"]))))
+        if options.get("samples", 0) > 0:
+            limits["samples"] = str(max(1, round(options["samples"] * scale)))
         try:
             budget = parse_budget(limits["samples"], limits["cpu-seconds"], limits["wall-seconds"])
             waits = waiting(options)
@@ -233,7 +233,7 @@ class Experiment:
                 return Task(options, None, budget)
             return Task(options, spec_of(options | (tuned or {})), budget)
         except BadInput as error:
-            raise BadInput(f"{self._place(('grid', number), str(error))}: {error}") from None
+            raise BadInput(f"{self._place_of(number, options, str(error))}: {error}") from None
 
     def _larger(self, number: int, one: Task, other: Task) -> Task:
         limits, others = one.budget.limits(), other.budget.limits()
@@ -281,15 +281,20 @@ class Experiment:
             message = f"{first['input']!r}: {message}"
         return BadInput(f"{self._place(where)}: {name}: {message}")
 
-    def _place(self, where: tuple[Any, ...], naming: str = "") -> str:
-        """Return file and line of a key, or of the key under `where` that a message names; else of the nearest around it."""
-        below = [p for p in self._lines if p[: len(where)] == where and len(p) > len(where) and f"--{p[-1]}" in naming]
-        if naming and not below:
-            below = [p for p in self._lines if p[0] == "base" and len(p) > 1 and f"--{p[-1]}" in naming]
-        spot = below[0] if below else where
-        while spot and spot not in self._lines:
-            spot = spot[:-1]
-        return f"{self.path}:{self._lines.get(spot, 1)}"
+    def _place(self, where: tuple[Any, ...]) -> str:
+        """Return file and line of a key, or of the nearest around it."""
+        while where and where not in self._lines:
+            where = where[:-1]
+        return f"{self.path}:{self._lines.get(where, 1)}"
+
+    def _place_of(self, number: int, options: Options, message: str) -> str:
+        """Return file and line of the option of a grid's run that a message names, by itself or by its value."""
+        said = [name for name in options if re.search(rf"--{re.escape(name)}(?![\w-])", message)]
+        said += [name for name, value in options.items() if isinstance(value, str) and repr(value) in message]
+        if said:
+            own = ("grid", number, said[0])
+            return self._place(own if own in self._lines else ("base", said[0]))
+        return self._place(("grid", number))
 
 
 def spec_of(options: Mapping[str, Any]) -> RunSpec:

@@ -67,11 +67,15 @@ class Cost(NamedTuple):
         samples = limits.get("samples", math.inf) - spent
         times = [limits[name] for name in ("cpu_seconds", "wall_seconds") if name in limits]
         training = min([samples * self.sample, *times])
-        last = spent + training / self.sample
+        last = spent + training / max(self.sample, 1e-12)
         evaluation = job.spec.evaluation
         begun = max(spent, evaluation.first_mark)
         marks = evaluation.marks_per_decade * math.log10(last / begun) if last > begun else 0.0
         return training + math.floor(marks + 1) * self.mark + self.end
+
+
+UNKNOWN = Cost(0.0, 0.0, 0.0)
+"""Of a job whose calibration died, as it may itself."""
 
 
 @dataclass
@@ -157,7 +161,7 @@ def calibrate(specs: Sequence[RunSpec], workers: int, data_dir: str | None = Non
                 process, number = pool.pop(connection)
                 message = _received(connection)
                 process.join()
-                found[number] = message or _death(process)
+                found[number] = message or UNKNOWN
     if caught:
         raise Interrupted("interrupted before anything began", caught[0])
     return [found[number] for number in range(len(specs))]
@@ -273,26 +277,28 @@ def _measure(report: Connection, spec: RunSpec, data_dir: str | None) -> None:
     _own_process()
     try:
         training = Training(spec, data_dir)
+    except BadInput as error:
+        _send(report, _ending(error))
+        return
+    with contextlib.suppress(Exception):  # that it fails or diverges is for the run itself to find and to record
         for _ in training.rows(Budget(wall_seconds=math.inf)):
             if training.clocks.wall() >= CALIBRATION_SECONDS or _orphaned():
                 break
-        sample = training.clocks.cpu() / max(1, training.ledger.samples)
-        mark = end = 0.0
-        for judge, estimator, config in training.judges:
-            for split in ("train", "test"):
-                there = len(getattr(training.dataset, split))
-                n = min(CALIBRATION_POINTS, there)
-                begun = time.process_time()
+    sample = training.clocks.cpu() / max(1, training.ledger.samples)
+    mark = end = 0.0
+    for judge, estimator, config in training.judges:
+        for split in ("train", "test"):
+            there = len(getattr(training.dataset, split))
+            n = min(CALIBRATION_POINTS, there)
+            begun = time.process_time()
+            with contextlib.suppress(Exception):
                 evaluate(
                     judge.name, estimator, config, training.model, training.recognition, training.dataset, split, n, 0
                 )
-                point = (time.process_time() - begun) / n
-                mark += point * min(judge.points, there)
-                end += point * min(judge.final_points, there)
-        report_of: Any = Cost(sample, mark, end)
-    except Exception as error:  # reported, as of a run
-        report_of = _ending(error)
-    _send(report, report_of)
+            point = (time.process_time() - begun) / n
+            mark += point * min(judge.points, there)
+            end += point * min(judge.final_points, there)
+    _send(report, Cost(sample, mark, end))
 
 
 def _own_process() -> None:
