@@ -81,7 +81,7 @@ def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     ):
         monkeypatch.setattr(images, "Trained", lambda *_, model=model, shape=shape: trained(model, shape))
         with pytest.raises(BadInput, match=said):
-            images.manifold(None)  # type: ignore[arg-type]
+            images.manifold(SimpleNamespace(id="plane-1"))  # type: ignore[arg-type]
 
 
 def test_commands(harness: Harness, mnist: api.Dataset, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from support import PLUGINS
 
 from harness.cli import cli
 from harness.doctor import PACKAGES
+from harness.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,6 +32,16 @@ def test_every_command_is_described(command: str) -> None:
 
 def test_the_algorithm_it_shows_is_the_tested_file() -> None:
     assert (PLUGINS / "iwae.py").read_text().strip() in README
+
+
+def test_the_experiment_it_shows_is_sound(tmp_path: Path) -> None:
+    (text,) = [block for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "[[grid]]" in block]
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("./my_algorithm.py", str(PLUGINS / "iwae.py")))
+    experiment = Experiment(str(path))
+    assert len(experiment.tasks()) == 3 * 2 * 2 * 3
+    assert experiment.figure is not None
+    assert experiment.tune.samples == 20_000
 
 
 @pytest.mark.parametrize("requirement", PROJECT["dependencies"])
