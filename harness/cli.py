@@ -343,7 +343,7 @@ def tune_settings(
     All settings of the algorithm that have a search space are tuned, or those alone that are given the value tuned, such as
     --lr tuned; the others are given as to `harness run`. The choice is stored, and `harness run --lr tuned` uses it.
     """
-    from harness import report, tune
+    from harness import registry, report, tune
     from harness.experiment import TuneRule
     from harness.spec import parse_count
 
@@ -351,6 +351,8 @@ def tune_settings(
     options: dict[str, Any] = {"algo": algo, "dataset": dataset, "model": model, **_pairs(settings)}
     if n_train is not None:
         options["n-train"] = parse_count("--n-train", n_train)
+    if estimator is not None:
+        registry.get("estimators", estimator)
     rule = TuneRule(
         samples=parse_count("--samples", samples),
         seeds=tuple(parse_count("--seeds", seed, least=0) for seed in seeds.split(",")),
@@ -359,7 +361,7 @@ def tune_settings(
     )
     study = tune.Study(tune.to_tune(options), rule)
     store.require_writable()
-    tuned = tune.tune(store, study, _crew(store, workers, data_dir).do, workers)
+    tuned = tune.tune(store, study, _crew(store, workers, data_dir).do)
     if as_json:
         _print_json({**tuned._asdict(), "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials]})
     else:
@@ -472,11 +474,11 @@ def show(run: str, as_json: bool, results: str | None) -> None:
 
 @cli.command()
 @click.argument("what", nargs=-1, required=True, metavar="EXPERIMENT | RUN...", shell_complete=_names("figures"))
-@click.option("--y", "estimator", metavar="ESTIMATOR", help="What to draw of runs [lower-bound, else what they have].")
+@click.option("--y", "estimator", metavar="ESTIMATOR", help="What to draw [the experiment's, or lower-bound].")
 @click.option(
     "--x", "counter", help="Counter on the x axis: samples, datapoints, cpu_seconds, wall_seconds, … [samples]."
 )
-@click.option("--scale", default="log", show_default=True, help="Scale of the x axis of runs: log or linear.")
+@click.option("--scale", help="Scale of the x axis: log or linear [the experiment's, or log].")
 @click.option("--out", metavar="FILE", help="Where to; without an ending as PNG, SVG and PDF [<store>/figures/...].")
 @_data_dir
 @_results
@@ -484,7 +486,7 @@ def plot(
     what: tuple[str, ...],
     estimator: str | None,
     counter: str | None,
-    scale: str,
+    scale: str | None,
     out: str | None,
     data_dir: str | None,
     results: str | None,
@@ -515,16 +517,22 @@ def plot(
 
         experiment = Experiment(what[0])
         stored = curves.group(store, experiment.name)
-        figure, records = panels.draw(experiment, stored, counter), [record for record, _ in stored]
+        figure = panels.draw(experiment, stored, counter, estimator, scale)
+        records = [record for record, _ in stored]
         name = experiment.name + ("" if counter is None else f"-{counter}")
     else:
         from harness.figures import trace
 
         runs = {run.id: run for run in map(store.find, what)}
         stored = curves.load(runs.values())
-        figure, records = trace.draw(stored, counter or "samples", scale, estimator), [record for record, _ in stored]
+        figure, records = (
+            trace.draw(stored, counter or "samples", scale or "log", estimator),
+            [record for record, _ in stored],
+        )
         name = next(iter(runs)) + (f"-and-{len(runs) - 1}-more" if len(runs) > 1 else "") + f"-{counter or 'samples'}"
-    for written in output.save(figure, Path(out) if out else store.root / "figures" / name, records):
+    path = Path(out) if out else store.root / "figures" / name
+    formats = () if out and path.suffix else output.FORMATS
+    for written in output.save(figure, path, records, formats):
         print(written)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pydantic
 
+from harness import registry
 from harness.errors import BadInput, suggestion
-from harness.ledger import Budget
+from harness.ledger import COUNTERS, Budget
 from harness.spec import RunSpec, make_spec, parse_budget
 
 BUILT_IN = Path(__file__).parent / "experiments"
@@ -42,6 +43,13 @@ class _Part(pydantic.BaseModel):
     )
 
 
+def _estimator(name: str | None) -> str | None:
+    names = registry.names("estimators")
+    if name is not None and name not in names:
+        raise ValueError(f"choose one of {', '.join(names)}")
+    return name
+
+
 class TuneRule(_Part):
     """How settings that are "tuned" are chosen; see `harness.tune`.
 
@@ -59,6 +67,19 @@ class TuneRule(_Part):
     estimator: str | None = None
     override: dict[str, Value] = {}
 
+    @pydantic.field_validator("estimator")
+    @classmethod
+    def _known(cls, estimator: str | None) -> str | None:
+        return _estimator(estimator)
+
+    @pydantic.field_validator("override")
+    @classmethod
+    def _of_trials(cls, override: dict[str, Value]) -> dict[str, Value]:
+        for name in ("seed", *BUDGETS):
+            if name in override:
+                raise ValueError(f"{name} has a key of its own in [tune]: seeds or samples")
+        return override
+
 
 class PanelRow(_Part):
     """A row of panels, one for each combination of the values in `over`.
@@ -73,19 +94,26 @@ class PanelRow(_Part):
     """
 
     where: dict[str, Value] = {}
-    over: dict[str, list[Value]] = {}
+    over: dict[str, list[Value | None]] = {}
     title: str | None = None
     x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
     reference: str | None = None
 
-    @pydantic.field_validator("over")
-    @classmethod
-    def _not_empty(cls, over: dict[str, list[Value]]) -> dict[str, list[Value]]:
-        for name, values in over.items():
+    @pydantic.model_validator(mode="after")
+    def _sound(self) -> "PanelRow":
+        for name, values in self.over.items():
             if not values:
-                raise ValueError(f"{name} has no values")
-        return over
+                raise ValueError(f"{name} of over has no values")
+        for what, text in (("title", self.title), ("reference", self.reference)):
+            try:
+                (text or "").format(**next(self.panels()))
+            except (LookupError, ValueError) as error:
+                known = ", ".join(f"{{{name}}}" for name in self.where | self.over) or "nothing"
+                raise ValueError(
+                    f"{what} cannot be filled in ({error!r}): it may have {known}, and {{{{ for a brace"
+                ) from None
+        return self
 
     def panels(self) -> Iterator[Where]:
         """Yield the options that the runs of each panel have."""
@@ -111,6 +139,18 @@ class FigureRecipe(_Part):
     scale: str = pydantic.Field("log", pattern="^(log|linear)$")
     rows: tuple[PanelRow, ...] = pydantic.Field((), alias="row")
     reference: str | None = None
+
+    @pydantic.field_validator("estimator", "beside")
+    @classmethod
+    def _known(cls, estimator: str | None) -> str | None:
+        return _estimator(estimator)
+
+    @pydantic.field_validator("x")
+    @classmethod
+    def _counter(cls, x: str) -> str:
+        if x not in COUNTERS:
+            raise ValueError(f"choose one of {', '.join(COUNTERS)}")
+        return x
 
 
 class TableRecipe(_Part):
@@ -162,10 +202,14 @@ class Experiment:
     def __init__(self, name: str):
         self.path = _find(name)
         self.name = self.path.stem
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,100}", self.name) or self.name in ("runs", "figures", "tune"):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,100}", self.name) or self.name.split("-")[0] in (
+            "runs",
+            "figures",
+            "tune",
+        ):
             raise BadInput(
                 f"an experiment's file cannot be called {self.path.name!r}, as its name is a group of the store: letters a-z, "
-                "digits, '.', '_' and '-', and not runs, figures or tune"
+                "digits, '.', '_' and '-', and not runs, figures, tune or tune-…"
             )
         try:
             text = self.path.read_text(encoding="utf-8")
@@ -184,6 +228,18 @@ class Experiment:
             self._file.title, self._file.tune, self._file.figure, self._file.table
         )  # fmt: skip
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
+
+    def asked_for(self, where: Mapping[str, Any]) -> set[tuple[str, int]]:
+        """Return algorithm and seed of every run that it asks for with these options; None is the default of an option."""
+        found = set()
+        for options in itertools.chain.from_iterable(self._grids):
+            given: Options = {"dataset": "mnist", "model": "mlp", "seed": 0} | options
+            if all(same(given.get(name), value) for name, value in where.items()):
+                name = str(given["algo"])
+                found.add(
+                    (Path(name).stem.replace("_", "-").lower() if name.endswith(".py") else name, int(given["seed"]))
+                )
+        return found
 
     @property
     def algorithms(self) -> list[str]:
@@ -264,7 +320,9 @@ class Experiment:
 
     def _refusal(self, error: pydantic.ValidationError) -> BadInput:
         first = error.errors(include_url=False)[0]
-        where = tuple(part for part in first["loc"] if not str(part).startswith(("list[", "function-")))
+        where = first["loc"]
+        while where and (str(where[-1]).startswith("list[") or where[-1] in ("str", "int", "float", "bool")):
+            where = where[:-1]  # which of several types it is not
         name, message = ".".join(map(str, where)), first["msg"][0].lower() + first["msg"][1:]
         if first["type"] == "extra_forbidden":
             models: dict[tuple[Any, ...], type[_Part]] = {
@@ -277,8 +335,10 @@ class Experiment:
             message = f"there is no such key{suggestion(str(where[-1]), known)}: choose one of {', '.join(known)}"
         elif first["type"] == "missing":
             message = "it is needed, and not there"
+        elif where[0] == "base" and isinstance(first["input"], list):
+            message = f"{first['input']!r} is a list, and lists that multiply belong in [[grid]]"
         else:
-            message = f"{first['input']!r}: {message}"
+            message = f"{first['input']!r}: {message.removeprefix('value error, ')}"
         return BadInput(f"{self._place(where)}: {name}: {message}")
 
     def _place(self, where: tuple[Any, ...]) -> str:
@@ -302,9 +362,9 @@ def spec_of(options: Mapping[str, Any]) -> RunSpec:
     frame = {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS}
     marks = {name.replace("-", "_"): options[name] for name in MARKS if name in options}
     settings = {n: v for n, v in options.items() if n not in OPTIONS and n not in BUDGETS and n not in MARKS}
-    for name in ("algorithm", "dataset", "model"):
-        if name in frame:
-            frame[name] = str(frame[name])
+    for name in ("algo", "dataset", "model", "marginal", "final-marginal"):
+        if not isinstance(options.get(name, ""), str):
+            raise BadInput(f"--{name} is {options[name]!r}: give a name")
     return make_spec(**frame, settings=settings, evaluation=marks)
 
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from harness.errors import BadInput, Busy, suggestion
+from harness.errors import BadInput, Busy, StoreTrouble, suggestion
 
 SCHEMA = 1
 STATUSES = ("running", "done", "diverged", "failed", "interrupted")
@@ -268,7 +268,7 @@ class Run:
 
         Raises:
             Busy: another process owns it.
-            BadInput: it cannot be written.
+            StoreTrouble: it cannot be written.
         """
         import filelock
 
@@ -281,10 +281,23 @@ class Run:
                 f"run {self.id} is being written by another process: wait for it; see `harness show {self.id}`"
             ) from None
         except OSError as error:
-            raise BadInput(
-                f"{str(self.path)!r} cannot be written ({error.strerror}): name another folder with --results"
+            raise StoreTrouble(
+                f"{str(self.path)!r} cannot be written ({error.strerror}): make room, or name another folder with --results"
             ) from error
         self._lock = lock
+
+    def owned(self) -> bool:
+        """Say whether some process owns the run at this moment."""
+        import filelock
+
+        if not (self.path / "owner.lock").exists():
+            return False
+        lock = filelock.FileLock(self.path / "owner.lock")
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
 
     def release(self) -> None:
         """Give up ownership."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from harness import tune
+from harness.errors import BadInput
 from harness.experiment import Experiment, Options, key, spec_of
 from harness.runner import finished
 from harness.spec import RunSpec
@@ -110,7 +111,11 @@ class Sweep:
 
     def __init__(self, crew: Crew, experiment: Experiment, only: str | None = None, scale: float = 1.0):
         self.crew, self.experiment, self._only, self._scale = crew, experiment, only, scale
-        self.studies = tune.studies(experiment.tasks(only, scale), experiment.tune)
+        tasks = experiment.tasks(only, scale)
+        try:
+            self.studies = tune.studies(tasks, experiment.tune)
+        except BadInput as error:
+            raise BadInput(f"{experiment.path}: {error}") from None
 
     def plan(self) -> list[Planned]:
         """Return what there is to do, nothing of it done: trials of settings to be tuned first, then runs."""
@@ -118,14 +123,14 @@ class Sweep:
         for study in {study.id: study for study in self.studies.values()}.values():
             settings = tune.chosen(self.crew.store, study)
             if settings is None:
-                trials += study.missing(self.crew.store)
+                trials += study.jobs(study.grid())
             else:
                 chosen[study.id] = settings
         jobs, waiting = self._jobs(chosen)
         stand_ins = [
             p._replace(state=WAITS) if p.state == "new" else p for p in self.crew.plan(job for job, _ in waiting)
         ]
-        return self.crew.plan(trials) + self.crew.plan(jobs) + stand_ins
+        return [p for p in self.crew.plan(trials) if p.state != "done"] + self.crew.plan(jobs) + stand_ins
 
     def run(self) -> list[Outcome]:
         """Tune, run, and return how every run ended.
@@ -134,7 +139,7 @@ class Sweep:
             Interrupted, StoreTrouble: as `Pool.run` raises them; the same sweep goes on from there.
         """
         self.crew.store.require_writable()
-        settled = tune.settle(self.crew.store, self.studies.values(), self.crew.do, self.crew.workers)
+        settled = tune.settle(self.crew.store, self.studies.values(), self.crew.do)
         jobs, without = self._jobs({name: found for name, found in settled.items() if isinstance(found, dict)})
         return self.crew.do(jobs) + [Outcome(job, *settled[name]) for job, name in without]
 

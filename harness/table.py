@@ -30,17 +30,18 @@ class Spread(NamedTuple):
 def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], targets: Sequence[float]) -> list[Row]:
     """Return a row for each panel, number of samples and algorithm, as plain data.
 
-    A row has the options of its panel; `algorithm`, `samples`, `seeds`; for every estimator and split the mean over seeds with
-    the standard deviation between them, `<estimator> <split>`; of the recipe's estimator on the test set `difference`, the mean
-    paired difference to the best algorithm over the seeds that both have, with `interval`, half its 95 % confidence interval by
-    Student's t (None for one seed); `paper`, the published value there, and `distance`, ours less the paper's; and for every
-    target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached` seeds.
+    A row has the options of its panel; `algorithm`, `samples`, `seeds` and the seeds that `diverged` before; for every estimator
+    and split the mean over seeds with the standard deviation between them, `<estimator> <split>`; of the recipe's estimator on
+    the test set `difference`, the mean paired difference to the best algorithm over the seeds that both have, with `interval`,
+    half its 95 % confidence interval by Student's t (None for one seed); `paper`, the published value there, and `distance`, ours
+    less the paper's; and for every target the samples and CPU seconds at the first mark where the test estimate reaches it, means
+    over the `reached` seeds.
     All estimates of a row's panel are over the same points: as many as all its runs were evaluated on.
 
     Args:
         experiment: whose recipe says which estimator counts and where the published curves are.
         runs: the experiment's.
-        at: numbers of samples; if empty the recipe's, else the largest mark that any run has reached.
+        at: numbers of samples; if empty the recipe's, else the largest mark that all algorithms have.
         targets: nats; if empty the recipe's.
 
     Raises:
@@ -51,9 +52,9 @@ def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], ta
     found = []
     for panel in _panels(runs):
         here = curves.select(runs, panel)
-        name = ", ".join(f"{option} {value}" for option, value in panel.items())
+        name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
         curves.require_alike(here, f"the table's part for {name}")
-        for samples in at or [max(_marks(rows_) for _, rows_ in here)]:
+        for samples in at or [_shared(here)]:
             found += _compare(experiment, recipe, panel, here, samples, targets)
     if not found:
         asked = ", ".join(f"{samples:,.0f}" for samples in at)
@@ -67,13 +68,23 @@ def _panels(runs: Iterable[Stored]) -> list[dict[str, Any]]:
     panels = [{n: curves.option(record.spec, n) for n in PANEL} for record, _ in runs]
     distinct = [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
     distinct.sort(key=lambda p: (str(p["dataset"]), p["nz"] or 0, p["n-train"] or math.inf))
-    return [{name: value for name, value in panel.items() if value is not None} for panel in distinct]
+    return distinct
 
 
 def _marks(rows_: Sequence[Mapping[str, Any]]) -> float:
     """Return the farthest mark of a run, or where it ended before one."""
     marks = [row["marks"].get("samples", row["ledger"]["samples"]) for row in rows_]
     return float(max(marks, default=0))
+
+
+def _shared(runs: Sequence[Stored]) -> float:
+    """Return the largest number of samples at which every algorithm has a row; the largest of all where they share none."""
+    marks: dict[str, set[float]] = {}
+    for record, rows_ in runs:
+        own = {float(row["marks"].get("samples", row["ledger"]["samples"])) for row in rows_}
+        marks.setdefault(record.spec["algorithm"]["name"], set()).update(own)
+    shared = set.intersection(*marks.values())
+    return max(shared or set.union(*marks.values()), default=0.0)
 
 
 def _compare(
@@ -85,12 +96,19 @@ def _compare(
     targets: Sequence[float],
 ) -> list[Row]:
     """Return the rows of one panel at one number of samples."""
-    there: dict[str, dict[int, Mapping[str, Any]]] = {}
+    there: dict[str, dict[int, Mapping[str, Any]]] = {record.spec["algorithm"]["name"]: {} for record, _ in runs}
+    lost: dict[str, list[int]] = {name: [] for name in there}
     for record, rows_ in runs:
+        if record.status == "diverged":
+            rows_ = rows_[:-1]  # the last is the one that shows it
+            if _marks(rows_) < samples:
+                lost[record.spec["algorithm"]["name"]].append(record.spec["seed"])
         for row in rows_:
             mark = row["marks"].get("samples", row["ledger"]["samples"] if row["end"] else None)
             if mark is not None and abs(mark - samples) < 1e-6 * samples + 1:
-                there.setdefault(record.spec["algorithm"]["name"], {})[record.spec["seed"]] = row
+                there[record.spec["algorithm"]["name"]][record.spec["seed"]] = row
+    if not any(there.values()):
+        return []
     points = _common_points([row for by_seed in there.values() for row in by_seed.values()])
     main: dict[str, dict[int, float]] = {name: {} for name in there}
     for name, by_seed in there.items():
@@ -100,7 +118,7 @@ def _compare(
     best = max((n for n in main if main[n]), key=lambda n: statistics.fmean(main[n].values()), default=None)
     out = []
     for name, by_seed in there.items():
-        line: Row = {**panel, "algorithm": name, "samples": samples, "seeds": sorted(by_seed)}
+        line: Row = {**panel, "algorithm": name, "samples": samples, "seeds": sorted(by_seed), "diverged": lost[name]}
         for estimator, split in points:
             values = [_value(one, estimator, split, points) for one in by_seed.values()]
             line[f"{estimator} {split}"] = _spread([value for value in values if value is not None])
@@ -126,7 +144,8 @@ def _common_points(rows_: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
 
 def _value(row: Mapping[str, Any], estimator: str, split: str, points: Mapping[tuple[str, str], int]) -> float | None:
     for e in row["estimates"]:
-        if (e["estimator"], e["split"]) == (estimator, split) and e["points"] == points.get((estimator, split)):
+        wanted = (e["estimator"], e["split"]) == (estimator, split) and e["points"] == points.get((estimator, split))
+        if wanted and math.isfinite(e["mean"]):
             return float(e["mean"])
     return None
 
@@ -192,13 +211,14 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return heads and cells for people; columns in which nothing stands are left out."""
     estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
     targets = [target["target"] for target in rows_[0]["targets"]] if rows_ else []
-    options = [name for name in PANEL if any(name in row for row in rows_)]
+    options = [name for name in PANEL if any(row[name] is not None for row in rows_)]
     heads = [*options, "algorithm", "samples", "seeds", *estimates, "less the best", "paper", "less the paper"]
     heads += [f"{cost} to {target:g}" for target in targets for cost in ("samples", "CPU s")]
     lines = []
     for row in rows_:
-        line = [str(row.get(name, "")) for name in options]
-        line += [row["algorithm"], f"{row['samples']:,.0f}", str(len(row["seeds"]))]
+        line = ["all" if row[name] is None else str(row[name]) for name in options]
+        lost = f" ({len(row['diverged'])} diverged)" if row["diverged"] else ""
+        line += [row["algorithm"], f"{row['samples']:,.0f}", f"{len(row['seeds'])}{lost}"]
         line += [_with_error(*(row.get(key) or (None, None))) for key in estimates]
         line += [
             "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("interval"), sign=True)

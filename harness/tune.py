@@ -4,8 +4,8 @@ The rule of Kingma & Welling (2014), arXiv 1312.6114, section 5, is the default:
 training-set estimate after the first samples wins; test data have no say. Search spaces that cannot be tried in whole are
 searched by Optuna's TPE (Akiba et al. 2019, arXiv 1907.10902), which this driver asks and tells.
 
-Trials are runs in the store's group `tune`, and nothing else lasts: a study is rebuilt from them whenever it goes on. What was
-chosen, and at what cost, is written beside them as `tune/<study>.json`, which is enough for `--lr tuned`.
+Trials are runs in the store's group `tune-<samples>`, and there is no other database: a study is rebuilt from them whenever it
+goes on. What was chosen, and at what cost, is written as `tune/<study>.json`, which is enough for `--lr tuned`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from harness import registry
-from harness.errors import BadInput, RunFailed, suggestion
+from harness.errors import BadInput, RunFailed, StoreTrouble, suggestion
 from harness.experiment import BUDGETS, TUNED, Options, Task, TuneRule, key, spec_of, waiting
 from harness.ledger import Budget
 from harness.report import final
@@ -28,6 +28,7 @@ from harness.store import Record, Store, from_json, replace_file, to_json
 from harness.workers import Job, Outcome, Status
 
 GROUP = "tune"
+BATCH = 4  # trials that TPE is asked for at a time, so that workers have something to do
 DEFAULT_TRIALS = 20  # where not all of a few are tried
 SPENT = ("samples", "cpu_seconds", "wall_seconds")
 
@@ -149,35 +150,25 @@ class Study:
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{spec.run_id.rpartition('-s')[0]}-{digest[:8]}"
 
-    def missing(self, store: Store) -> list[Job]:
-        """Return the runs of all trials that the store does not have, where all of a few settings are tried; else nothing."""
-        have = [trial.settings for trial in self.ended(store)[0]]
-        settings = [s for s in self.grid() if s not in have]
-        return [Job(self.spec(s, seed), self.budget, GROUP) for s in settings for seed in self.rule.seeds]
+    @property
+    def group(self) -> str:
+        """The store's group of its trials: one for each budget, as a run goes on and never back."""
+        return f"{GROUP}-{int(self.rule.samples)}"
 
-    def ended(self, store: Store) -> tuple[list[Trial], list[Settings]]:
-        """Return the trials whose runs the store has, and the settings of which it has a part."""
-        like = _rest(self.spec(self.corner(), 0), self.space())
-        found: list[Settings] = []
-        for run in store.runs(GROUP):
-            spec = RunSpec.model_validate(run.read().spec)
-            settings = {name: spec.algorithm.settings[name] for name in self.space() if name in spec.algorithm.settings}
-            if settings not in found and _rest(spec, self.space()) == like:
-                found.append(settings)
-        trials = [self._trial(store, settings) for settings in found]
-        return [t for t in trials if t is not None], [s for s, t in zip(found, trials, strict=True) if t is None]
+    def jobs(self, settings: Iterable[Settings]) -> list[Job]:
+        """Return the runs of the trials of these settings."""
+        return [Job(self.spec(s, seed), self.budget, self.group) for s in settings for seed in self.rule.seeds]
 
-    def _trial(self, store: Store, settings: Settings) -> Trial | None:
-        """Return a trial as the store has it; None if a run is missing, under way or short of its budget."""
+    def trial(self, store: Store, settings: Settings) -> Trial:
+        """Return a trial whose runs have ended, as the store has them; RunFailed if it has not."""
         values, ids = [], []
         spent = dict.fromkeys(SPENT, 0.0)
-        for seed in self.rule.seeds:
-            run = store.run(self.spec(settings, seed).run_id, GROUP)
-            record = run.read() if run.exists() else None
-            if record is None or not (finished(record, self.budget) or record.status == "diverged"):
-                return None
+        for job in self.jobs([settings]):
+            record = job.stored(store).read()
+            if not (finished(record, self.budget) or record.status == "diverged"):
+                raise RunFailed(f"trial {record.run} is {record.status}, and not done: tune again")
             values.append(self._value(record))
-            ids.append(run.id)
+            ids.append(record.run)
             for name in SPENT:
                 spent[name] += record.ledger[name]
         return Trial(settings, tuple(values), tuple(ids), spent)
@@ -190,17 +181,19 @@ class Study:
             raise BadInput(
                 f"{self.estimator} says nothing of run {record.run}, so it cannot be tuned by it: name another with --estimator"
             )
-        return float(found[0])
+        return float(found[0]) if math.isfinite(found[0]) else -math.inf
 
 
-def tune(store: Store, study: Study, work: Work, batch: int = 1) -> Tuned:
-    """Do the trials of a study that the store does not have, choose, and write down what was chosen.
+def tune(store: Store, study: Study, work: Work) -> Tuned:
+    """Do the trials of a study, choose, and write down what was chosen.
+
+    Settings are asked for in the same order each time, whatever was interrupted and however many workers there are, so what the
+    store has of a study is found there, at no cost.
 
     Args:
         store: where trials are kept.
         study: what to tune.
-        work: brings jobs to their budgets, such as `Sweep.run`.
-        batch: how many trials TPE is asked for at a time.
+        work: brings jobs to their budgets, such as `Crew.do`; it does not repeat what is done.
 
     Raises:
         RunFailed: a trial's run failed, or every trial diverged.
@@ -209,27 +202,22 @@ def tune(store: Store, study: Study, work: Work, batch: int = 1) -> Tuned:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    known, begun = study.ended(store)
     distributions = {name: _distribution(space) for name, space in study.space().items()}
-    sampler = optuna.samplers.TPESampler(seed=study.rule.seeds[0] + len(known))
-    driver = optuna.create_study(direction="maximize", sampler=sampler)
-    for trial in known:
-        driver.add_trial(optuna.create_trial(params=trial.settings, distributions=distributions, value=trial.value))
-    grid = study.grid()
-    for settings in [s for s in grid if s not in [t.settings for t in known]] or begun:
+    driver = optuna.create_study(direction="maximize")
+    for settings in study.grid():
         driver.enqueue_trial(settings)
-    trials = [t for t in known if not grid or t.settings in grid]
+    trials: list[Trial] = []
     while len(trials) < study.n_trials:
-        n = study.n_trials - len(trials) if grid else min(batch, study.n_trials - len(trials))
-        asked = [driver.ask(distributions) for _ in range(n)]
-        jobs = [Job(study.spec(a.params, seed), study.budget, GROUP) for a in asked for seed in study.rule.seeds]
-        for outcome in work(jobs):
+        asked = []
+        for index in range(len(trials), study.n_trials if study.grid() else min(len(trials) + BATCH, study.n_trials)):
+            driver.sampler = optuna.samplers.TPESampler(seed=study.rule.seeds[0] + index)
+            asked.append(driver.ask(distributions))
+        for outcome in work(study.jobs(one.params for one in asked)):
             if outcome.status not in ("done", "already", "diverged"):
                 kind = BadInput if outcome.status == "skipped" else RunFailed
                 raise kind(f"trial {outcome.job.spec.run_id} {outcome.status}: {outcome.reason}")
         for one in asked:
-            ended = study._trial(store, one.params)
-            assert ended is not None
+            ended = study.trial(store, one.params)
             driver.tell(one, ended.value)
             trials.append(ended)
     best = max(trials, key=lambda trial: trial.value)
@@ -264,10 +252,12 @@ def settle(
             open_[name] = study
         else:
             found[name] = settings
-    work([job for study in open_.values() for job in study.missing(store)])  # all at once, so that no worker is idle
+    work([job for study in open_.values() for job in study.jobs(study.grid())])  # all at once: no worker is idle
     for name, study in open_.items():
         try:
-            found[name] = tune(store, study, work, batch).chosen
+            found[name] = tune(store, study, work).chosen
+        except StoreTrouble:
+            raise
         except RunFailed as error:
             found[name] = "failed", str(error)
         except BadInput as error:
@@ -371,7 +361,11 @@ def _write(store: Store, study: Study, tuned: Tuned) -> None:
         "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials],
     }
     path = store.root / GROUP / f"{tuned.study}.json"
-    replace_file(path, to_json(content, indent=1).encode())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, to_json(content, indent=1).encode())
+    except OSError as error:
+        raise StoreTrouble(f"{path} cannot be written ({error.strerror}): make room or mend it") from error
 
 
 def _read(path: Any) -> dict[str, Any]:

@@ -64,9 +64,10 @@ class Cost(NamedTuple):
     def seconds(self, job: Job, spent: float = 0.0) -> float:
         """Return the CPU seconds of a job of which so many samples have been spent."""
         limits = job.budget.limits()
-        samples = limits.get("samples", math.inf) - spent
         times = [limits[name] for name in ("cpu_seconds", "wall_seconds") if name in limits]
-        training = min([samples * self.sample, *times])
+        if "samples" in limits:
+            times.append((limits["samples"] - spent) * self.sample)
+        training = max(0.0, min(times))
         last = spent + training / max(self.sample, 1e-12)
         evaluation = job.spec.evaluation
         begun = max(spent, evaluation.first_mark)
@@ -115,11 +116,16 @@ class Pool:
             while waiting or pool:
                 if caught or trouble:
                     waiting.clear()
-                while len(pool) < self.workers and waiting and waiting[0][0] <= time.monotonic():
+                while not caught and len(pool) < self.workers and waiting and waiting[0][0] <= time.monotonic():
                     _, job = waiting.popleft()
+                    if job.stored(self.store).owned():
+                        waiting.append((time.monotonic() + BUSY_SECONDS, job))
+                        continue
                     connection, process = _start(_work, self.store.root, job, self.data_dir)
                     pool[connection] = process, job
                     self.active[job.spec.run_id] = 0.0
+                    if caught:  # while it started
+                        process.terminate()
                 if not pool:
                     time.sleep(LOOK_SECONDS)
                 for connection in _ready(pool):
@@ -153,10 +159,12 @@ def calibrate(specs: Sequence[RunSpec], workers: int, data_dir: str | None = Non
         while waiting or pool:
             if caught:
                 waiting.clear()
-            while len(pool) < workers and waiting:
+            while not caught and len(pool) < workers and waiting:
                 number, spec = waiting.popleft()
                 connection, process = _start(_measure, spec, data_dir)
                 pool[connection] = process, number
+                if caught:
+                    process.terminate()
             for connection in _ready(pool):
                 process, number = pool.pop(connection)
                 message = _received(connection)
@@ -202,7 +210,12 @@ def _start(target: Callable[..., None], *arguments: Any) -> tuple[Connection, An
         context.set_forkserver_preload(["harness.workers", "harness.runner"])
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(there, *arguments))
-    process.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        process.start()  # Ctrl-C would end the fork server while it imports
+    finally:
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
     return here, process
 
@@ -257,13 +270,10 @@ def _work(report: Connection, root: Path, job: Job, data_dir: str | None) -> Non
 
 def _ending(error: Exception) -> Any:
     """Return what a worker reports of an error."""
-    from harness.fetch import MissingData
-
     if isinstance(error, Busy):
         return "busy"
-    kinds: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
-        (Interrupted, "interrupted"), (StoreTrouble, "store"), (Diverged, "diverged"), (MissingData, "failed"),
-        (BadInput, "skipped"),
+    kinds: list[tuple[type[Exception], str]] = [
+        (Interrupted, "interrupted"), (StoreTrouble, "store"), (Diverged, "diverged"),
     ]  # fmt: skip
     status = next((status for kind, status in kinds if isinstance(error, kind)), "failed")
     return status, str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
@@ -272,13 +282,18 @@ def _ending(error: Exception) -> Any:
 def _measure(report: Connection, spec: RunSpec, data_dir: str | None) -> None:
     """Report what a run costs: train for a moment, then evaluate a few points."""
     from harness.evaluate import evaluate
+    from harness.fetch import MissingData
     from harness.loop import Training
 
     _own_process()
     try:
-        training = Training(spec, data_dir)
+        without_marks = spec.evaluation.model_copy(update={"first_mark": 2**62})
+        training = Training(spec.model_copy(update={"evaluation": without_marks}), data_dir)
     except BadInput as error:
-        _send(report, _ending(error))
+        _send(report, ("failed" if isinstance(error, MissingData) else "skipped", str(error)))
+        return
+    except Exception:  # as below
+        _send(report, UNKNOWN)
         return
     with contextlib.suppress(Exception):  # that it fails or diverges is for the run itself to find and to record
         for _ in training.rows(Budget(wall_seconds=math.inf)):
@@ -307,6 +322,8 @@ def _own_process() -> None:
         os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _orphaned() -> bool:

@@ -156,7 +156,7 @@ def test_settings_are_tuned_first(harness: Harness, store: Store, tmp_path: Path
     path = write(tmp_path, text)
     planned = json.loads(harness("sweep", path, "--dry-run", "--json").out)
     assert [row["state"] for row in planned] == ["new"] * 6 + ["waits for tuning"] * 4
-    assert [row["group"] for row in planned] == ["tune"] * 6 + ["mine"] * 4
+    assert [row["group"] for row in planned] == ["tune-5000"] * 6 + ["mine"] * 4
     done = harness("sweep", path)
     assert (done.code, done.out) == (0, "mine: 4 done\n")
     studies = sorted((store.root / "tune").glob("*.json"))

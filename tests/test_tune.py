@@ -12,7 +12,6 @@ from support import PLUGINS, Result
 from harness import tiny
 from harness.errors import BadInput, RunFailed
 from harness.experiment import TuneRule
-from harness.ledger import Budget
 from harness.runner import ensure
 from harness.store import Store
 from harness.tune import GROUP, Study, chosen, tune
@@ -61,7 +60,7 @@ def test_the_papers_rule_tries_every_step_size(store: Store) -> None:
         assert len(trial.values) == 2
         assert trial.spent["samples"] == 6000
         for value, run in zip(trial.values, trial.runs, strict=True):
-            record = store.run(run, GROUP).read()
+            record = store.run(run, study.group).read()
             assert record.spec["algorithm"]["settings"]["lr"] == trial.settings["lr"]
             assert value == next(e["mean"] for e in record.summary if e["split"] == "train" and e["points"] == 60)
     assert found.spent["samples"] == 18_000
@@ -72,7 +71,7 @@ def test_the_papers_rule_tries_every_step_size(store: Store) -> None:
 def test_test_data_have_no_say(store: Store) -> None:
     study = Study({**SMALL, "lr": "tuned"}, TuneRule(samples=1000))
     tune(store, study, Here(store))
-    for run in store.runs(GROUP):  # whatever the test set says, the choice is the same
+    for run in store.runs(study.group):  # whatever the test set says, the choice is the same
         record = run.read()
         for estimate in record.summary:
             if estimate["split"] == "test":
@@ -91,7 +90,6 @@ def test_a_diverged_trial_is_the_worst(store: Store) -> None:
         return real({"lr": 1e7} if settings["lr"] == 0.1 else settings, seed)
 
     object.__setattr__(study, "spec", wild)
-    object.__setattr__(study, "ended", lambda store: ([], []))
     found = tune(store, study, Here(store))
     worst = found.trials[-1]
     assert (worst.settings, worst.value) == ({"lr": 0.1}, -math.inf)
@@ -102,7 +100,7 @@ def test_a_diverged_trial_is_the_worst(store: Store) -> None:
 def test_tpe_goes_on_from_its_runs(store: Store) -> None:
     study = Study({**IWAE, "lr": "tuned"}, TuneRule(samples=500, trials=5))
     work = Here(store)
-    found = tune(store, study, work, batch=2)
+    found = tune(store, study, work)
     assert (work.done, len(found.trials)) == (5, 5)
     assert all(1e-4 <= trial.settings["lr"] <= 1e-2 for trial in found.trials)
     assert len({trial.settings["lr"] for trial in found.trials}) == 5
@@ -110,20 +108,22 @@ def test_tpe_goes_on_from_its_runs(store: Store) -> None:
     again = tune(store, study, work)
     assert work.done == 5  # rebuilt from the run folders, nothing run again
     assert again == found
-    shutil.rmtree(store.run(found.trials[0].runs[0], GROUP).path)
+    shutil.rmtree(store.run(found.trials[0].runs[0], study.group).path)
     (store.root / GROUP / f"{study.id}.json").unlink()
     tune(store, study, work)
     assert work.done == 6  # what is missing is made up for
     more = Study(study.options, TuneRule(samples=500, trials=8))
-    assert len(tune(store, more, work).trials) == 8
+    longer = tune(store, more, work)
+    assert work.done == 6 + 3  # it asks for the same settings first
+    assert {t.settings["lr"] for t in found.trials} < {t.settings["lr"] for t in longer.trials}
 
 
-def test_an_unfinished_trial_is_finished_first(store: Store) -> None:
-    study = Study({**IWAE, "lr": "tuned"}, TuneRule(samples=500, trials=3))
-    begun = study.spec({"lr": 0.00321}, 0)
-    ensure(store, begun, Budget(samples=100), group=GROUP)
-    found = tune(store, study, Here(store))
-    assert {"lr": 0.00321} in [trial.settings for trial in found.trials]
+def test_trials_of_another_budget_are_others(store: Store) -> None:
+    long, short = (Study({**SMALL, "lr": "tuned"}, TuneRule(samples=samples)) for samples in (3000, 1000))
+    tune(store, long, Here(store))
+    found = tune(store, short, Here(store))
+    assert found.spent["samples"] == 3000
+    assert [trial.value for trial in found.trials] != [trial.value for trial in tune(store, long, Here(store)).trials]
 
 
 def test_tpe_finds_the_better_region(store: Store) -> None:

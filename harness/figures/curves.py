@@ -69,7 +69,8 @@ def _on_the_curve(estimates: Sequence[dict[str, Any]], estimator: str) -> list[d
 def over_seeds(curves: pd.DataFrame, counter: str) -> pd.DataFrame:
     """Return the mean over seeds of one algorithm's and split's points, with their range: x, nats, low, high, seeds.
 
-    Only marks that all seeds have reached are means over all; beyond them the seeds that went farthest go on, with their number.
+    Only marks that all seeds have reached are means over all; from the last of them the seeds that went farthest go on, with
+    their number.
     """
     table = curves.pivot_table(index="mark", columns="seed", values=["nats", counter])
     nats, x = cast(pd.DataFrame, table["nats"]), cast(pd.DataFrame, table[counter])
@@ -77,7 +78,9 @@ def over_seeds(curves: pd.DataFrame, counter: str) -> pd.DataFrame:
     whole = reached.all(axis="columns")
     last = float(nats.index[whole.to_numpy()].max()) if whole.any() else -math.inf
     farthest = nats.columns[reached.iloc[-1].to_numpy()]
-    beyond = reached[farthest].all(axis="columns") & (nats.index > last)
+    beyond = reached[farthest].all(axis="columns") & (nats.index >= last)
+    if len(farthest) == len(nats.columns) or beyond.sum() < 2:
+        beyond[:] = False
     parts = []
     for seeds, kept in ((nats.columns, whole), (farthest, beyond)):
         some, at = nats.loc[kept, seeds], x.loc[kept, seeds]

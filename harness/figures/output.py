@@ -13,6 +13,8 @@ from harness import __version__
 from harness.errors import BadInput
 from harness.store import Record
 
+FORMATS = ("png", "svg", "pdf")
+
 
 @contextmanager
 def style(**more: Any) -> Iterator[None]:
@@ -39,21 +41,21 @@ def described(records: Sequence[Record]) -> str:
     return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items() if values)
 
 
-def save(
-    figure: Figure, path: Path, records: Sequence[Record], formats: Sequence[str] = ("png", "svg", "pdf")
-) -> list[Path]:
-    """Write the figure in these formats, unless the path ends in one; what it shows goes into the files' metadata.
+def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequence[str] = ()) -> list[Path]:
+    """Write the figure in these formats, their endings appended; or in the one that the path ends in.
+
+    What it shows goes into the files' metadata.
 
     Raises:
         BadInput: the format is not known, or the place cannot be written.
     """
     known = figure.canvas.get_supported_filetypes()
     suffix = path.suffix.lstrip(".").lower()
-    if suffix and suffix not in known:
+    if not formats and suffix not in known:
         raise BadInput(
             f"--out ends in .{suffix}: choose one of {', '.join(sorted(known))}, or no ending for PNG, SVG and PDF"
         )
-    paths = [path] if suffix else [path.with_name(f"{path.name}.{format}") for format in formats]
+    paths = [path.with_name(f"{path.name}.{format}") for format in formats] or [path]
     text, creator = described(records), f"harness {__version__}"
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Description": text, "Software": creator},
@@ -66,7 +68,7 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         for target in paths:
             with style():
-                figure.savefig(target, dpi=150, metadata=metadata.get(target.suffix[1:]), bbox_inches="tight")
+                figure.savefig(target, dpi=150, metadata=metadata.get(target.suffix[1:]))
     except OSError as error:
         raise BadInput(f"{path.parent} cannot be written ({error.strerror}): name another place with --out") from error
     return paths

@@ -22,7 +22,13 @@ PANEL = 2.6, 2.5  # inches
 GREYS = {0: "0.4", 1: "0.62", 2: "0.78"}  # of published curves, an algorithm each
 
 
-def draw(experiment: Experiment, runs: Sequence[Stored], x: str | None = None) -> Figure:
+def draw(
+    experiment: Experiment,
+    runs: Sequence[Stored],
+    x: str | None = None,
+    estimator: str | None = None,
+    scale: str | None = None,
+) -> Figure:
     """Return the figure of an experiment.
 
     A curve is the mean over seeds within their range; beyond what all seeds have reached, the farthest go on as a thin line.
@@ -30,13 +36,18 @@ def draw(experiment: Experiment, runs: Sequence[Stored], x: str | None = None) -
     Args:
         experiment: with a recipe, or without one: then there is a panel for each combination of options that runs differ in.
         runs: the experiment's, as the store has them.
-        x: counter on the x axis; the recipe's if None.
+        x: counter on the x axis; the recipe's if None, as are the next two.
+        estimator: whose estimates are curves.
+        scale: of the x axis, log or linear.
 
     Raises:
-        BadInput: an unknown counter, or a panel's runs differ in more than algorithm and seed.
+        BadInput: an unknown counter or scale, or a panel's runs differ in more than algorithm and seed.
     """
     recipe = experiment.figure or FigureRecipe()
     counter = x or recipe.x
+    if (scale or recipe.scale) not in ("log", "linear"):
+        raise BadInput(f"--scale is {scale!r}: choose log or linear")
+    recipe = recipe.model_copy(update={"scale": scale or recipe.scale, "estimator": estimator or recipe.estimator})
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
     rows = recipe.rows or _rows(runs)
@@ -52,7 +63,7 @@ def draw(experiment: Experiment, runs: Sequence[Stored], x: str | None = None) -
         for i, row in enumerate(rows):
             for j, where in enumerate(row.panels()):
                 axes = figure.add_subplot(grid[i, j])
-                shown |= _panel(axes, recipe, row, where, curves.select(runs, where), counter, colours)
+                shown |= _panel(axes, experiment, recipe, row, where, curves.select(runs, where), counter, colours)
                 if j == 0:
                     axes.set_ylabel(_quantity(recipe.estimator))
                 axes.set_xlabel(LABELS.get(counter, counter.replace("_", " ")))
@@ -75,10 +86,9 @@ def _rows(runs: Sequence[Stored]) -> list[PanelRow]:
     rows = []
     for dataset in dict.fromkeys(curves.option(record.spec, "dataset") for record, _ in runs):
         own = [record.spec for record, _ in curves.select(runs, {"dataset": dataset})]
-        over = {name: sorted({curves.option(spec, name) for spec in own} - {None}) for name in ("nz", "n-train")}
-        over = {name: values for name, values in over.items() if values}
-        title = ", ".join([str(dataset), *(f"{name} = {{{name}}}" for name in over)])
-        rows.append(PanelRow(where={"dataset": dataset}, over=over, title=title))
+        values = {n: list(dict.fromkeys(curves.option(spec, n) for spec in own)) for n in ("nz", "n-train")}
+        over = {n: sorted(v, key=lambda one: (one is None, one)) for n, v in values.items() if v != [None]}
+        rows.append(PanelRow(where={"dataset": dataset}, over=over))
     return rows
 
 
@@ -91,6 +101,7 @@ def _colours(experiment: Experiment, runs: Sequence[Stored]) -> dict[str, Any]:
 
 def _panel(
     axes: Axes,
+    experiment: Experiment,
     recipe: FigureRecipe,
     row: PanelRow,
     where: Mapping[str, Any],
@@ -99,7 +110,7 @@ def _panel(
     colours: Mapping[str, Any],
 ) -> set[str]:
     """Draw one panel, and return what the legend has to explain."""
-    title = (row.title or ", ".join(f"{name} = {value}" for name, value in where.items())).format(**where)
+    title = row.title.format(**where) if row.title else ", ".join(_named(*item) for item in where.items())
     axes.set_title(title, loc="left")
     axes.set_xscale(recipe.scale)
     shown: set[str] = set()
@@ -135,11 +146,12 @@ def _panel(
         shown.add("diverged")
     if recipe.beside:
         ends = curves.points(runs, recipe.beside)
-        for (name, _), end in _groups(ends[ends["end"].astype(bool)], "algorithm", "split"):
-            axes.plot(end[counter], end["nats"], "D", color=colours[name], ms=4, mfc="none", zorder=3)
+        ends = ends[ends["end"].astype(bool)]
+        for (_, _, name), end in _groups(ends, "run", "split", "algorithm"):
+            axes.plot(end[counter].iloc[-1], end["nats"].iloc[-1], "D", color=colours[name], ms=4, mfc="none", zorder=3)
             shown.add("beside")
-    _notes(axes, runs, data.empty)
-    if counter == "samples" and row.x_limits:
+    _notes(axes, runs, experiment.asked_for(where), data.empty)
+    if counter == (experiment.figure or recipe).x and row.x_limits:
         axes.set_xlim(*row.x_limits)
     if row.y_limits:
         axes.set_ylim(*row.y_limits)
@@ -150,20 +162,27 @@ def _panel(
     return shown
 
 
+def _named(option: str, value: Any) -> str:
+    return str(value) if option == "dataset" else f"{option} = {'all' if value is None else value}"
+
+
 def _groups(data: pd.DataFrame, *names: str) -> Iterable[tuple[tuple[str, ...], pd.DataFrame]]:
     """Return the parts of a table that have the same words in these columns, with the words."""
     return [(cast(tuple[str, ...], key), part) for key, part in data.groupby(list(names), sort=False)]
 
 
-def _notes(axes: Axes, runs: Sequence[Stored], empty: bool) -> None:
+def _notes(axes: Axes, runs: Sequence[Stored], asked_for: set[tuple[str, int]], empty: bool) -> None:
     """Say in the panel what is missing from it."""
     if empty:
-        missing = "no runs" if not runs else "no estimates"
-        axes.text(0.5, 0.06, missing, transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
-    unfinished = sum(record.status not in ("done", "diverged") for record, _ in runs)
-    diverged = sum(record.status == "diverged" for record, _ in runs)
-    words = [f"{n} {what}" for n, what in ((unfinished, "unfinished"), (diverged, "diverged")) if n]
-    axes.text(0.02, 0.98, ", ".join(words), transform=axes.transAxes, va="top", color="0.4", fontsize=7)
+        words = "no runs" if not runs else "no estimates"
+        axes.text(0.5, 0.06, words, transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
+    there = {(curves.option(record.spec, "algo"), record.spec["seed"]) for record, _ in runs}
+    counts = {"missing": len(asked_for - there) if runs else 0, "unfinished": 0, "diverged": 0, "failed": 0}
+    for record, _ in runs:
+        if record.status != "done":
+            counts[record.status if record.status in counts else "unfinished"] += 1
+    notes = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    axes.text(0.02, 0.98, notes, transform=axes.transAxes, va="top", color="0.4", fontsize=7)
 
 
 def _in_words(value: float, _: Any = None) -> str:

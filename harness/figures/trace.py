@@ -126,11 +126,9 @@ def draw(runs: Sequence[Stored], counter: str = "samples", scale: str = "log", e
             if not (data["run"] == record.run).any()
         ]  # fmt: skip
         points = sorted(data.groupby("split")["points"].max().items(), reverse=True)
-        figure.text(
-            1.0, -0.01, "bands: ± one standard error of the mean over " + " and ".join(f"{n:,} {s} points" for s, n in points)
-            + (f"; no {estimator}: {', '.join(without)}" if without else ""),
-            ha="right", va="top", fontsize="x-small", color="0.35",
-        )  # fmt: skip
+        bands = "bands: ± one standard error of the mean over " + " and ".join(f"{n:,} {s} points" for s, n in points)
+        bands += f"; no {estimator}: {', '.join(without)}" if without else ""
+        figure.supxlabel(bands, x=1.0, ha="right", fontsize="x-small", color="0.35")
         sns.despine(figure)
     return figure
 
