@@ -80,7 +80,7 @@ def test_run_show_list_plot(harness: Harness, tiny_run: list[str], store: Store,
     plotted = harness("plot", run_id[1], "--x", "cpu_seconds", "--scale", "linear")
     assert plotted.code == 0, plotted.err
     files = [Path(line) for line in plotted.out.splitlines()]
-    assert [file.suffix for file in files] == [".png", ".svg"]
+    assert [file.suffix for file in files] == [".png", ".svg", ".pdf"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert run_id[1].encode() in files[0].read_bytes()
     assert b"CPU seconds of training" in files[1].read_bytes() or b"<svg" in files[1].read_bytes()
