@@ -612,7 +612,11 @@ def _crew(store: "Store", workers: int, data_dir: str | None) -> "Crew":
     from harness.progress import PoolProgress
     from harness.sweep import Crew
 
-    return Crew(store, workers, data_dir, lambda planned: PoolProgress(planned, workers))
+    def say(words: str) -> None:
+        if sys.stderr.isatty():
+            print(words, file=sys.stderr)
+
+    return Crew(store, workers, data_dir, lambda planned: PoolProgress(planned, workers), say)
 
 
 def _print_json(value: Any) -> None:

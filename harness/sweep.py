@@ -48,10 +48,19 @@ class Crew:
         workers: how many runs at a time.
         data_dir: the user's folder of data files.
         progress: returns a context that watches a pool do planned jobs.
+        say: told what takes a while.
     """
 
-    def __init__(self, store: Store, workers: int, data_dir: str | None, progress: Callable[[list[Planned]], Any]):
+    def __init__(
+        self,
+        store: Store,
+        workers: int,
+        data_dir: str | None,
+        progress: Callable[[list[Planned]], Any],
+        say: Callable[[str], None] = lambda words: None,
+    ):
         self.store, self.workers, self._data_dir, self._progress = store, workers, data_dir, progress
+        self._say = say
         self._costs: dict[str, Cost | tuple[Status, str]] = {}
 
     def do(self, jobs: Iterable[Job]) -> list[Outcome]:
@@ -76,7 +85,11 @@ class Crew:
             if not stored.exists():
                 open_.append((job, "new", 0.0))
                 continue
-            record = stored.read()
+            try:
+                record = stored.read()
+            except BadInput as error:
+                planned.append(Planned(job, "failed", 0.0, None, str(error)))
+                continue
             spent = record.ledger.get("samples", 0)
             if finished(record, job.budget):
                 planned.append(Planned(job, "done", spent, None))
@@ -86,6 +99,8 @@ class Crew:
             else:
                 open_.append((job, "to extend" if record.status == "done" else record.status, spent))
         unknown = {_kind(job.spec): job.spec for job, _, _ in open_ if _kind(job.spec) not in self._costs}
+        if unknown:
+            self._say(f"timing {len(unknown)} kinds of run, a moment each")
         self._costs |= zip(unknown, calibrate(list(unknown.values()), self.workers, self._data_dir), strict=True)
         for job, state, spent in open_:
             cost = self._costs[_kind(job.spec)]

@@ -170,6 +170,17 @@ def test_settings_are_tuned_first(harness: Harness, store: Store, tmp_path: Path
     assert "4 done, 0 to run" in harness("sweep", path, "--dry-run").out
 
 
+def test_a_damaged_run_does_not_stop_the_others(harness: Harness, store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path, GRID)
+    assert harness("sweep", path, "--only", "algo=aevb,seed=0").code == 0
+    (run,) = store.runs("mine")
+    (run.path / "run.json").write_text("{")
+    done = harness("sweep", path, "--only", "algo=aevb")
+    assert done.code == 3
+    assert done.out.startswith("mine: 1 failed, 1 done\n")
+    assert "is torn or no run of ours: restore it from a copy, or delete" in done.out
+
+
 BAD = [
     (["--jobs", "0"], "--jobs is '0': give a whole number from 1"),
     (["--budget-scale", "-1"], "--budget-scale is '-1': give a number above 0"),
