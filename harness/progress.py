@@ -3,10 +3,10 @@
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
 from harness.ledger import Budget
 from harness.loop import Row, Tick, Training
@@ -17,7 +17,25 @@ from harness.workers import Pool
 UNITS = {"samples": "samples", "cpu_seconds": "CPU s", "wall_seconds": "s"}
 
 
-class ProgressBar:
+class _Bars:
+    """Bars on a terminal; nothing where standard error is none."""
+
+    def __init__(self, *columns: ProgressColumn):
+        self._console = Console(file=sys.stderr)
+        # Drawn when called alone: a refreshing thread would be charged to the run's CPU seconds.
+        self._progress = Progress(*columns, console=self._console, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
+
+
+class ProgressBar(_Bars):
     """Shows a run as it trains; draws nothing where standard error is no terminal.
 
     Call it with the training and what it yielded. `time left` counts training alone.
@@ -26,21 +44,9 @@ class ProgressBar:
     def __init__(self, budget: Budget, label: str):
         self._limits = budget.limits()
         self._bound = ""
-        self._console = Console(file=sys.stderr)
         fields: dict[str, Any] = dict.fromkeys(("spent", "bound", "rate", "left"), "")
-        columns = [TextColumn(f"{{task.fields[{name}]}}") for name in fields]
-        # Drawn at ticks alone: a refreshing thread would be charged to the run's CPU seconds.
-        self._progress = Progress(TextColumn(label), BarColumn(), *columns, console=self._console, auto_refresh=False)
+        super().__init__(TextColumn(label), BarColumn(), *(TextColumn(f"{{task.fields[{name}]}}") for name in fields))
         self._task = self._progress.add_task("", total=1.0, **fields)
-
-    def __enter__(self) -> "ProgressBar":
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
 
     def __call__(self, training: Training, event: Row | Tick) -> None:
         """Take in what the training yielded, and draw."""
@@ -63,7 +69,7 @@ class ProgressBar:
         self._progress.refresh()
 
 
-class PoolProgress:
+class PoolProgress(_Bars):
     """Shows a pool at work: on a terminal a bar over all runs and one a run under way, elsewhere a line for each that ends.
 
     Args:
@@ -74,21 +80,10 @@ class PoolProgress:
     def __init__(self, planned: Sequence[Planned], workers: int):
         self._seconds = {p.job.spec.run_id: p.seconds for p in planned if p.seconds is not None}
         self._total, self._before, self._workers = len(planned), len(planned) - len(self._seconds), workers
-        self._console = Console(file=sys.stderr)
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}")]
-        self._progress = Progress(*columns, console=self._console, auto_refresh=False)
+        super().__init__(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
         self._all = self._progress.add_task("all runs", total=max(1e-9, sum(self._seconds.values())), note="")
         self._bars: dict[str, Any] = {}
         self._shown, self._begun = 0, time.monotonic()
-
-    def __enter__(self) -> "PoolProgress":
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
 
     def __call__(self, pool: Pool) -> None:
         """Show where the pool is."""

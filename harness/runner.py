@@ -181,12 +181,19 @@ def _signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(signum)
 
-    if threading.current_thread() is not threading.main_thread():
+    with on_signals(note):
         yield caught
+
+
+@contextmanager
+def on_signals(note: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle SIGINT and SIGTERM by `note`; in another thread than the main one, which cannot, do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
     before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield caught
+        yield
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

@@ -10,7 +10,6 @@ import math
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
 from harness.ledger import Budget
+from harness.runner import ensure, finished, on_signals
 from harness.spec import RunSpec
 from harness.store import Run, Store
 
@@ -185,15 +185,8 @@ def _forwarded_signals(processes: Callable[[], Sequence[Any]]) -> Iterator[list[
             process.kill() if caught else process.terminate()
         caught.append(signum)
 
-    if threading.current_thread() is not threading.main_thread():
+    with on_signals(note):
         yield caught
-        return
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 # -- workers
@@ -242,8 +235,6 @@ def _death(process: Any) -> tuple[Status, str]:
 
 def _work(report: Connection, root: Path, job: Job, data_dir: str | None) -> None:
     """Bring a run to its budget, and report its progress and its end."""
-    from harness.runner import ensure, finished
-
     _own_process()
     last = time.monotonic()
 

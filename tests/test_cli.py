@@ -478,16 +478,15 @@ def test_shell_completion_of_algorithms_and_runs(harness: Harness, tiny_run: lis
     assert f"plain,{run_id}" in complete("harness show ")
 
 
-def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path: Path, tiny_run: list[str]) -> None:
-    """Run under a pseudo-terminal: the bar shows bound, rate and time left, and is cleared by the summary."""
+def on_a_terminal(words: list[str], folder: Path) -> str:
+    """Run the command under a pseudo-terminal, and return what it wrote there."""
     import pty
 
     output = bytearray()
-    words = [sys.executable, "-m", "harness", *tiny_run[:-1], "4e4"]
     pid, terminal = pty.fork()
     if pid == 0:
-        os.environ.update(COLUMNS="160", TERM="xterm", HARNESS_RESULTS=str(tmp_path / "pty"))
-        os.execvp(words[0], words)
+        os.environ.update(COLUMNS="160", TERM="xterm", HARNESS_RESULTS=str(folder / "pty"))
+        os.execvp(sys.executable, [sys.executable, "-m", "harness", *words])
     while True:
         try:
             output += os.read(terminal, 4096)
@@ -495,6 +494,27 @@ def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path: Path, tiny_run: list[st
             break
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    text = output.decode()
+    return output.decode()
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path: Path, tiny_run: list[str]) -> None:
+    """The bar shows bound, rate and time left, and is cleared by the summary."""
+    text = on_a_terminal([*tiny_run[:-1], "4e4"], tmp_path)
     for part in ("samples/s", "left", "bound -", "/40,000 samples", ": done"):
         assert part in text
+
+
+def test_a_sweep_shows_all_runs_and_those_under_way(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[[grid]]\nalgo = "aevb"\ndataset = "{tiny.__file__}"\nnz = 2\nseed = [0, 1]\nsamples = 2e5\n')
+    text = on_a_terminal(["sweep", str(path), "--jobs", "2"], tmp_path)
+    for part in (
+        "timing 1 kinds of run",
+        "all runs",
+        "0/2, ",
+        " left",
+        "aevb-tiny-nz2-s0-",
+        "[2/2] aevb-tiny",
+        "mine: 2 done",
+    ):
+        assert part in text, part
