@@ -157,9 +157,9 @@ def run(
     if "tuned" in given.values():
         from harness import tune
 
-        given = tune.filled(
-            _store(results), {"algo": algo, "dataset": dataset, "model": model, "n-train": n_train}, given
-        )
+        problem = {"algo": algo, "dataset": dataset, "model": model, "n-train": n_train}
+        given, study = tune.filled(_store(results), problem, given)
+        print(f"tuned: {study}", file=sys.stderr)
     if samples is None and cpu_seconds is None and wall_seconds is None:
         samples = "1e6"
     budget = parse_budget(samples, cpu_seconds, wall_seconds)
@@ -299,6 +299,8 @@ def sweep_experiment(
             report.print_plan(chosen.name, planned, workers)
         return
     ended = work.run()
+    for study in work.chosen():
+        print(f"tuned: {study}", file=sys.stderr)
     if as_json:
         _print_json([report.outcome_row(outcome) for outcome in ended])
     else:
@@ -516,7 +518,7 @@ def plot(
         from harness.figures import panels
 
         experiment = Experiment(what[0])
-        stored = curves.group(store, experiment.name)
+        stored = curves.group(store, experiment)
         figure = panels.draw(experiment, stored, counter, estimator, scale)
         records = [record for record, _ in stored]
         name = experiment.name + ("" if counter is None else f"-{counter}")
@@ -556,8 +558,12 @@ def table(experiment: str, at: str | None, targets: str | None, form: str, as_js
 
     if form not in ("text", "markdown", "csv", "latex"):
         raise BadInput(f"--format is {form!r}: choose text, markdown, csv or latex")
-    chosen, marks, nats = Experiment(experiment), parse_numbers("--at", at), parse_numbers("--targets", targets)
-    rows = table.rows(chosen, curves.group(_store(results), chosen.name), marks, nats)
+    chosen, marks, nats = (
+        Experiment(experiment),
+        parse_numbers("--at", at, "1e6,1e7"),
+        parse_numbers("--targets", targets, "-140,-120"),
+    )
+    rows = table.rows(chosen, curves.group(_store(results), chosen), marks, nats)
     if as_json:
         _print_json(table.plain(rows))
     elif form == "csv":
@@ -643,7 +649,10 @@ def main() -> None:
         print(f"harness: {error.format_message().rstrip('.')}: see `{where} --help`", file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, click.Abort):
-        print("harness: stopped at once; `harness resume RUN` goes on from the last checkpoint", file=sys.stderr)
+        print(
+            "harness: stopped at once: a run goes on with `harness resume RUN`, a sweep with the same command",
+            file=sys.stderr,
+        )
         code = 130
     except BrokenPipeError:  # the reader of our output has had enough
         sys.stderr.close()

@@ -5,6 +5,7 @@ a grid multiply; grids are added up, and a run that is asked for twice gets the 
 """
 
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -200,7 +201,7 @@ class Experiment:
     """
 
     def __init__(self, name: str):
-        self.path = _find(name)
+        self.path, self.called = _find(name), name
         self.name = self.path.stem
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,100}", self.name) or self.name.split("-")[0] in (
             "runs",
@@ -213,8 +214,10 @@ class Experiment:
             )
         try:
             text = self.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{self.path} cannot be read ({error})") from None
+        except UnicodeDecodeError:
+            raise BadInput(f"{self.path} is no TOML, which is text: name a .toml file") from None
+        except OSError as error:
+            raise BadInput(f"{self.path} cannot be read ({error.strerror})") from None
         try:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -228,6 +231,14 @@ class Experiment:
             self._file.title, self._file.tune, self._file.figure, self._file.table
         )  # fmt: skip
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
+        known = {"dataset", "model", "n-train", "seed"}.union(*itertools.chain.from_iterable(self._grids))
+        for i, row in enumerate(self.figure.rows if self.figure else ()):
+            for name in (*row.where, *row.over):
+                if name not in known:
+                    raise BadInput(
+                        f"{self._place(('figure', 'row', i))}: a panel's runs cannot be chosen by {name!r}"
+                        f"{suggestion(name, known)}: no grid has it"
+                    )
 
     def asked_for(self, where: Mapping[str, Any]) -> set[tuple[str, int]]:
         """Return algorithm and seed of every run that it asks for with these options; None is the default of an option."""
@@ -275,7 +286,7 @@ class Experiment:
             why = (
                 f"no run has an option {unknown[0]!r}{suggestion(unknown[0], known)}" if unknown else "no run meets it"
             )
-            raise BadInput(f"--only is {only!r}, and {why}: see `harness sweep {self.name} --dry-run`")
+            raise BadInput(f"--only is {only!r}, and {why}: see `harness sweep {self.called} --dry-run`")
         return list(tasks.values())
 
     def _task(self, number: int, options: Options, scale: float, tuned: Options | None) -> Task:
@@ -333,8 +344,12 @@ class Experiment:
             model = PanelRow if where[:2] == ("figure", "row") else models.get(where[:1], _File)
             known = [field.alias or "" for field in model.model_fields.values()]
             message = f"there is no such key{suggestion(str(where[-1]), known)}: choose one of {', '.join(known)}"
+        elif where == ("grid",):
+            message = "an experiment needs one or more [[grid]], with double brackets"
         elif first["type"] == "missing":
             message = "it is needed, and not there"
+        elif isinstance(first["input"], float) and not math.isfinite(first["input"]):
+            message = f"{first['input']}: give a finite number"
         elif where[0] == "base" and isinstance(first["input"], list):
             message = f"{first['input']!r} is a list, and lists that multiply belong in [[grid]]"
         else:
@@ -389,8 +404,10 @@ def is_experiment(name: str) -> bool:
 
 
 def _find(name: str) -> Path:
-    if name.endswith(".toml") or "/" in name:
+    if name.endswith(".toml") or "/" in name or name in (".", ".."):
         path = Path(name)
+        if path.is_dir():
+            raise BadInput(f"{name!r} is a directory: give the path of a .toml file, or one of {', '.join(built_in())}")
         if not path.is_file():
             raise BadInput(
                 f"the experiment file {name!r} does not exist: give the path of a .toml file, or one of {', '.join(built_in())}"

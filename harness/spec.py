@@ -213,11 +213,11 @@ def parse_factor(option: str, text: str) -> float:
     return value
 
 
-def parse_numbers(option: str, text: str | None) -> list[float]:
+def parse_numbers(option: str, text: str | None, such_as: str) -> list[float]:
     """Return the numbers that were given in words, with commas between; BadInput unless all are finite."""
     values = [_number(word) for word in text.split(",")] if text is not None else []
     if not all(map(math.isfinite, values)):
-        raise BadInput(f"{option} is {text!r}: give numbers with commas between, such as 1e6,1e7")
+        raise BadInput(f"{option} is {text!r}: give numbers with commas between, such as {such_as}")
     return values
 
 

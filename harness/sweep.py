@@ -158,6 +158,11 @@ class Sweep:
         jobs, without = self._jobs({name: found for name, found in settled.items() if isinstance(found, dict)})
         return self.crew.do(jobs) + [Outcome(job, *settled[name]) for job, name in without]
 
+    def chosen(self) -> list[str]:
+        """Return in words what was chosen for its runs, and what that cost."""
+        ids = dict.fromkeys(study.id for study in self.studies.values())
+        return [tune.in_words(content) for name in ids if (content := tune.stored(self.crew.store, name))]
+
     def _jobs(self, chosen: Mapping[str, Options]) -> tuple[list[Job], list[tuple[Job, str]]]:
         """Return the runs as far as their settings are chosen, and stand-ins for the others, each with its study's id."""
         settings = {name: chosen[study.id] for name, study in self.studies.items() if study.id in chosen}

@@ -13,6 +13,7 @@ from harness.errors import BadInput
 from harness.experiment import Experiment, FigureRecipe, same
 from harness.figures import curves
 from harness.figures.curves import Stored
+from harness.report import quantity
 
 LEVEL = 0.95
 PANEL = ("dataset", "nz", "n-train")
@@ -47,7 +48,7 @@ def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], ta
     Raises:
         BadInput: runs of one panel differ in more than algorithm and seed, or no run has a mark at `at`.
     """
-    recipe = experiment.figure or FigureRecipe()
+    recipe = experiment.figure or FigureRecipe(estimator=curves.estimator_of(experiment, runs))
     at, targets = at or experiment.table.at, targets or experiment.table.targets
     found = []
     for panel in _panels(runs):
@@ -104,7 +105,9 @@ def _compare(
             if _marks(rows_) < samples:
                 lost[record.spec["algorithm"]["name"]].append(record.spec["seed"])
         for row in rows_:
-            mark = row["marks"].get("samples", row["ledger"]["samples"] if row["end"] else None)
+            mark = row["marks"].get("samples")
+            if mark is None and row["end"]:  # one step may go beyond the budget
+                mark = min(row["ledger"]["samples"], record.budget.get("samples", math.inf))
             if mark is not None and abs(mark - samples) < 1e-6 * samples + 1:
                 there[record.spec["algorithm"]["name"]][record.spec["seed"]] = row
     if not any(there.values()):
@@ -126,6 +129,7 @@ def _compare(
         line |= _published(experiment, recipe, panel, name, samples, main[name])
         own = [stored for stored in runs if stored[0].spec["algorithm"]["name"] == name]
         line["targets"] = [_reaching(own, recipe.estimator, target) for target in targets]
+        line["estimator"] = recipe.estimator
         out.append(line)
     return out
 
@@ -196,7 +200,8 @@ def _reaching(runs: Sequence[Stored], estimator: str, target: float) -> Row:
         if not over.empty:
             costs.append((over["samples"].iloc[0], over["cpu_seconds"].iloc[0]))
     samples, seconds = [statistics.fmean(cost) for cost in zip(*costs, strict=True)] if costs else (None, None)
-    return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": len(runs)}
+    judged = data["run"].nunique()
+    return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": judged}
 
 
 def plain(rows_: Sequence[Row]) -> list[Row]:
@@ -211,8 +216,18 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return heads and cells for people; columns in which nothing stands are left out."""
     estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
     targets = [target["target"] for target in rows_[0]["targets"]] if rows_ else []
+    judge = rows_[0]["estimator"] if rows_ else ""
     options = [name for name in PANEL if any(row[name] is not None for row in rows_)]
-    heads = [*options, "algorithm", "samples", "seeds", *estimates, "less the best", "paper", "less the paper"]
+    heads = [
+        *options,
+        "algorithm",
+        "samples",
+        "seeds",
+        *estimates,
+        f"{judge}: less the best",
+        "paper",
+        "less the paper",
+    ]
     heads += [f"{cost} to {target:g}" for target in targets for cost in ("samples", "CPU s")]
     lines = []
     for row in rows_:
@@ -227,7 +242,8 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         for target in row["targets"]:
             short = "" if target["reached"] == target["of"] else f" ({target['reached']} of {target['of']})"
             for cost in ("samples", "cpu_seconds"):
-                line.append("never" if target[cost] is None else f"{target[cost]:,.0f}{short}")
+                reached = "" if not target["of"] else "never"
+                line.append(reached if target[cost] is None else f"{quantity(target[cost])}{short}")
         lines.append(line)
     kept = [i for i in range(len(heads)) if any(line[i] for line in lines)]
     return [heads[i] for i in kept], [[line[i] for i in kept] for line in lines]

@@ -267,12 +267,18 @@ def settle(
 
 def chosen(store: Store, study: Study) -> Settings | None:
     """Return what a study has chosen; None if it has not been done."""
-    path = store.root / GROUP / f"{study.id}.json"
-    return cast(Settings, _read(path)["chosen"]) if path.is_file() else None
+    content = stored(store, study.id)
+    return None if content is None else cast(Settings, content["chosen"])
 
 
-def look_up(store: Store, options: Options) -> Settings:
-    """Return the settings that were tuned for a run, by whatever rule; of several studies the one with the longest trials.
+def stored(store: Store, name: str) -> dict[str, Any] | None:
+    """Return what was written down of a study; None if it has not been done."""
+    path = store.root / GROUP / f"{name}.json"
+    return _read(path) if path.is_file() else None
+
+
+def look_up(store: Store, options: Options) -> dict[str, Any]:
+    """Return the study in which a run's settings were tuned, by whatever rule; of several the one with the longest trials.
 
     Raises:
         BadInput: there is none.
@@ -283,20 +289,28 @@ def look_up(store: Store, options: Options) -> Settings:
     for path in sorted((store.root / GROUP).glob("*.json")):
         content = _read(path)
         if _same_problem(content, like, names):
-            found.append((content["rule"]["samples"], path.stem, content["chosen"]))
+            found.append((content["rule"]["samples"], path.stem, content))
     if not found:
         words = " ".join(f"--{n} {v}" for n, v in options.items() if n not in ("samples", "seed") and v != TUNED)
         raise BadInput(
             f"{' and '.join(names)} of {options['algo']} {'has' if len(names) == 1 else 'have'} not been tuned for this run: "
             f"do it with `harness tune {words}`"
         )
-    return cast(Settings, max(found)[2])
+    return max(found, key=lambda one: one[:2])[2]
 
 
-def filled(store: Store, options: Options, settings: Options) -> Options:
-    """Return settings of a run with those that are "tuned" replaced by what was chosen; see `look_up`."""
+def filled(store: Store, options: Options, settings: Options) -> tuple[Options, str]:
+    """Return settings of a run with those that are "tuned" replaced by what was chosen, and that in words; see `look_up`."""
     given = {name: value for name, value in options.items() if value is not None}
-    return settings | look_up(store, given | settings)
+    content = look_up(store, given | settings)
+    return settings | content["chosen"], in_words(content)
+
+
+def in_words(content: dict[str, Any]) -> str:
+    """Return what a study chose and spent, as a sentence."""
+    words = " ".join(f"--{name} {value}" for name, value in content["chosen"].items())
+    cost = f"{content['spent']['samples']:,.0f} samples and {content['spent']['cpu_seconds']:.1f} CPU s"
+    return f"{content['study']}: {words}, by {len(content['trials'])} trials of {cost} together"
 
 
 def to_tune(options: Options) -> Options:

@@ -267,6 +267,8 @@ def _ending(error: Exception) -> Any:
         (Interrupted, "interrupted"), (StoreTrouble, "store"), (Diverged, "diverged"),
     ]  # fmt: skip
     status = next((status for kind, status in kinds if isinstance(error, kind)), "failed")
+    if status == "interrupted":
+        return status, None
     return status, str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
 
 

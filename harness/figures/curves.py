@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import BadInput
-from harness.experiment import same
+from harness.experiment import Experiment, same
 from harness.ledger import COUNTERS
 from harness.store import Record, Run, Store
 
@@ -26,12 +26,25 @@ def load(runs: Iterable[Run]) -> list[Stored]:
     return [run.content() for run in runs]
 
 
-def group(store: Store, name: str) -> list[Stored]:
+def group(store: Store, experiment: Experiment) -> list[Stored]:
     """Return an experiment's runs; BadInput if the store has none."""
-    found = load(store.runs(name))
+    found = load(store.runs(experiment.name))
     if not found:
-        raise BadInput(f"there are no runs of {name} in {str(store.root)!r}: make them with `harness sweep {name}`")
+        raise BadInput(
+            f"there are no runs of {experiment.name} in {str(store.root)!r}: make them with `harness sweep {experiment.called}`"
+        )
     return found
+
+
+def estimator_of(experiment: Experiment, runs: Sequence[Stored]) -> str:
+    """Return whose estimates an experiment compares: its recipe's; else the lower bound, unless more runs have another's."""
+    if experiment.figure is not None:
+        return experiment.figure.estimator
+    counts: dict[str, int] = {"lower-bound": 0}
+    for _, rows in runs:
+        for name in {e["estimator"] for row in rows for e in row["estimates"]}:
+            counts[name] = counts.get(name, 0) + 1
+    return max(counts, key=lambda name: counts[name])
 
 
 def points(runs: Iterable[Stored], estimator: str) -> pd.DataFrame:
@@ -125,7 +138,7 @@ def require_alike(runs: Sequence[Stored], where: str) -> None:
                 what, one, two = difference
                 raise BadInput(
                     f"{where} would mix runs that differ in more than algorithm and seed: {other.run} has {what} {one} and "
-                    f"{record.run} has {two}; move one kind away, or name a group with one kind alone"
+                    f"{record.run} has {two}; move the folders of one kind into a group of another name"
                 )
         firsts.setdefault(name, record)
 

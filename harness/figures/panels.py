@@ -47,7 +47,13 @@ def draw(
     counter = x or recipe.x
     if (scale or recipe.scale) not in ("log", "linear"):
         raise BadInput(f"--scale is {scale!r}: choose log or linear")
-    recipe = recipe.model_copy(update={"scale": scale or recipe.scale, "estimator": estimator or recipe.estimator})
+    judge = estimator or curves.estimator_of(experiment, runs)
+    recipe = recipe.model_copy(update={"scale": scale or recipe.scale, "estimator": judge})
+    there = sorted({e["estimator"] for _, rows in runs for row in rows for e in row["estimates"]})
+    if recipe.estimator not in there:
+        raise BadInput(
+            f"no run of {experiment.name} has estimates by {recipe.estimator}: --y can be {' or '.join(there)}"
+        )
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
     rows = recipe.rows or _rows(runs)
@@ -150,7 +156,8 @@ def _panel(
         for (_, _, name), end in _groups(ends, "run", "split", "algorithm"):
             axes.plot(end[counter].iloc[-1], end["nats"].iloc[-1], "D", color=colours[name], ms=4, mfc="none", zorder=3)
             shown.add("beside")
-    _notes(axes, runs, experiment.asked_for(where), data.empty)
+    without = len({record.run for record, _ in runs} - set(data["run"]))
+    _notes(axes, runs, experiment.asked_for(where), f"without {recipe.estimator}", without)
     if counter == (experiment.figure or recipe).x and row.x_limits:
         axes.set_xlim(*row.x_limits)
     if row.y_limits:
@@ -171,16 +178,16 @@ def _groups(data: pd.DataFrame, *names: str) -> Iterable[tuple[tuple[str, ...], 
     return [(cast(tuple[str, ...], key), part) for key, part in data.groupby(list(names), sort=False)]
 
 
-def _notes(axes: Axes, runs: Sequence[Stored], asked_for: set[tuple[str, int]], empty: bool) -> None:
+def _notes(axes: Axes, runs: Sequence[Stored], asked_for: set[tuple[str, int]], lack: str, without: int) -> None:
     """Say in the panel what is missing from it."""
-    if empty:
-        words = "no runs" if not runs else "no estimates"
-        axes.text(0.5, 0.06, words, transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
+    if not runs:
+        axes.text(0.5, 0.06, "no runs", transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
     there = {(curves.option(record.spec, "algo"), record.spec["seed"]) for record, _ in runs}
     counts = {"missing": len(asked_for - there) if runs else 0, "unfinished": 0, "diverged": 0, "failed": 0}
     for record, _ in runs:
         if record.status != "done":
             counts[record.status if record.status in counts else "unfinished"] += 1
+    counts[lack] = without
     notes = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
     axes.text(0.02, 0.98, notes, transform=axes.transAxes, va="top", color="0.4", fontsize=7)
 
