@@ -278,6 +278,38 @@ def test_by_default_the_last_mark_that_all_algorithms_have(tmp_path: Path) -> No
     assert [row["samples"] for row in table.rows(experiment(tmp_path), ends, [], [])] == [1e5, 1e5]
 
 
+def judged_by(name: str, run: Stored) -> Stored:
+    """Return the run with another estimator's estimates beside its own, or instead of them where it has no bound."""
+    for row in run[1]:
+        others = [{**e, "estimator": name, "mean": e["mean"] + 5} for e in row["estimates"]]
+        row["estimates"] = others if run[0].spec["algorithm"]["name"] == "mcem" else row["estimates"] + others
+    return run
+
+
+def test_what_all_runs_have_judges_where_no_recipe_says(tmp_path: Path) -> None:
+    runs = [judged_by("hmc-density", stored(name)) for name in ("aevb", "mcem")]
+    bare = experiment(tmp_path, SPEC)
+    assert curves.estimator_of(bare, runs) == "hmc-density"
+    rows = table.rows(bare, runs, [1e6], [-128.0])
+    assert [row["targets"][0]["reached"] for row in rows] == [1, 1]
+    assert "hmc-density: less the best" in table.cells(rows)[0]
+    figure = panels.draw(bare, runs)
+    assert {"aevb", "mcem"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    by_bound = panels.draw(bare, runs, estimator="lower-bound")
+    assert [text.get_text() for text in by_bound.axes[0].texts] == ["1 missing, 1 without lower-bound"]
+    (_, mcem) = table.rows(experiment(tmp_path), runs, [1e6], [-128.0])  # whose recipe says the lower bound
+    assert (mcem["targets"][0]["of"], mcem.get("difference")) == (0, None)
+    with pytest.raises(BadInput, match="no run of mine has estimates by ais: --y can be hmc-density or lower-bound"):
+        panels.draw(bare, runs, estimator="ais")
+
+
+def test_a_step_beyond_the_budget_is_no_other_number_of_samples(tmp_path: Path) -> None:
+    exact, beyond = stored(), stored("mcem")
+    last = beyond[1][-1]
+    last["ledger"]["samples"], last["marks"] = 1e6 + 15_000, {}
+    assert [row["seeds"] for row in table.rows(experiment(tmp_path), [exact, beyond], [1e6], [])] == [[0], [0]]
+
+
 def test_a_mark_that_nobody_reached_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no run of mine has a row at 7,000,000 samples: choose marks up to 1,000,000"):
         table.rows(experiment(tmp_path), [stored()], [7e6], [])
@@ -346,7 +378,9 @@ def test_a_thousand_runs_are_drawn_in_seconds(tmp_path: Path, record_property: C
         run._enter_trace(one)
         run.write(one)
     begun = time.perf_counter()
-    output.save(panels.draw(experiment(tmp_path), curves.group(store, experiment(tmp_path))), tmp_path / "figure.png", [record])
+    output.save(
+        panels.draw(experiment(tmp_path), curves.group(store, experiment(tmp_path))), tmp_path / "figure.png", [record]
+    )
     seconds = time.perf_counter() - begun
     record_property("1,000 runs loaded and drawn", f"{seconds:.1f} s (goal 5)")
     assert seconds < 15

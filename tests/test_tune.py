@@ -186,6 +186,7 @@ def test_the_choice_is_used_by_runs(harness: Harness, store: Store) -> None:
     assert f"--lr {lr}" in tuned.out
     done = harness("run", *words, "--lr", "tuned", "--samples", "1000", "--seed", "5")
     assert done.code == 0, done.err
+    assert done.err.startswith(f"tuned: {path.stem}: --lr {lr}, by 3 trials of 3,000 samples and ")
     (run,) = store.runs("runs")
     assert run.read().spec["algorithm"]["settings"]["lr"] == lr
     data = json.loads(harness("tune", *words, "--samples", "1000", "--json").out)
