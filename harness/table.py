@@ -125,7 +125,8 @@ def _compare(
         for estimator, split in points:
             values = [_value(one, estimator, split, points) for one in by_seed.values()]
             line[f"{estimator} {split}"] = _spread([value for value in values if value is not None])
-        line |= _difference(main[name], main[best]) if best is not None and main[name] else {}
+        rivals = sum(map(bool, main.values())) > 1
+        line |= _difference(main[name], main[best]) if best is not None and main[name] and rivals else {}
         line |= _published(experiment, recipe, panel, name, samples, main[name])
         own = [stored for stored in runs if stored[0].spec["algorithm"]["name"] == name]
         line["targets"] = [_reaching(own, recipe.estimator, target) for target in targets]
