@@ -558,11 +558,8 @@ def table(experiment: str, at: str | None, targets: str | None, form: str, as_js
 
     if form not in ("text", "markdown", "csv", "latex"):
         raise BadInput(f"--format is {form!r}: choose text, markdown, csv or latex")
-    chosen, marks, nats = (
-        Experiment(experiment),
-        parse_numbers("--at", at, "1e6,1e7"),
-        parse_numbers("--targets", targets, "-140,-120"),
-    )
+    chosen = Experiment(experiment)
+    marks, nats = parse_numbers("--at", at, "1e6,1e7"), parse_numbers("--targets", targets, "-140,-120")
     rows = table.rows(chosen, curves.group(_store(results), chosen), marks, nats)
     if as_json:
         _print_json(table.plain(rows))

@@ -246,10 +246,7 @@ class Experiment:
         for options in itertools.chain.from_iterable(self._grids):
             given: Options = {"dataset": "mnist", "model": "mlp", "seed": 0} | options
             if all(same(given.get(name), value) for name, value in where.items()):
-                name = str(given["algo"])
-                found.add(
-                    (Path(name).stem.replace("_", "-").lower() if name.endswith(".py") else name, int(given["seed"]))
-                )
+                found.add((registry.called(str(given["algo"])), int(given["seed"])))
         return found
 
     @property

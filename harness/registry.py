@@ -86,7 +86,7 @@ def get(kind: Kind, name: str) -> Plugin:
     Raises:
         BadInput: there is none, there are two, or it does not import.
     """
-    if name.endswith(".py") or "/" in name or "\\" in name:
+    if _is_path(name):
         plugin = _load_file(kind, Path(name))
         others = [_load(kind, n, origin).source for n, origin in _found(kind) if n == plugin.name]
         sources = [plugin.source, *others]
@@ -104,6 +104,15 @@ def get(kind: Kind, name: str) -> Plugin:
     if plugin.broken:
         raise BadInput(f"the {kind[:-1]} {plugin.name!r} ({plugin.source}) cannot be used: {plugin.broken}")
     return plugin
+
+
+def called(word: str) -> str:
+    """Return the name of the plugin that a word means: the word itself, or of a path what its file is called."""
+    return Path(word).stem.replace("_", "-").lower() if _is_path(word) else word
+
+
+def _is_path(word: str) -> bool:
+    return word.endswith(".py") or "/" in word or "\\" in word
 
 
 def _found(kind: Kind) -> list[tuple[str, str | EntryPoint]]:
@@ -138,7 +147,7 @@ def _load_file(kind: Kind, path: Path) -> Plugin:
             f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}"
         )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    name = path.stem.replace("_", "-").lower()
+    name = called(str(path))
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
     module_name = f"harness_plugin_{path.stem}_{sha256[:12]}"
     if module_name not in sys.modules:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
 from scipy.stats import t as student
 
 from harness.errors import BadInput
@@ -56,7 +57,7 @@ def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], ta
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
         curves.require_alike(here, f"the table's part for {name}")
         for samples in at or [_shared(here)]:
-            found += _compare(experiment, recipe, panel, here, samples, targets)
+            found += _compare(recipe, panel, here, samples, targets)
     if not found:
         asked = ", ".join(f"{samples:,.0f}" for samples in at)
         have = ", ".join(f"{n:,}" for n in sorted({int(_marks(rows_)) for _, rows_ in runs}))
@@ -89,7 +90,6 @@ def _shared(runs: Sequence[Stored]) -> float:
 
 
 def _compare(
-    experiment: Experiment,
     recipe: FigureRecipe,
     panel: Mapping[str, Any],
     runs: Sequence[Stored],
@@ -127,9 +127,10 @@ def _compare(
             line[f"{estimator} {split}"] = _spread([value for value in values if value is not None])
         rivals = sum(map(bool, main.values())) > 1
         line |= _difference(main[name], main[best]) if best is not None and main[name] and rivals else {}
-        line |= _published(experiment, recipe, panel, name, samples, main[name])
+        line |= _published(recipe, panel, name, samples, main[name])
         own = [stored for stored in runs if stored[0].spec["algorithm"]["name"] == name]
-        line["targets"] = [_reaching(own, recipe.estimator, target) for target in targets]
+        judged = curves.points(own, recipe.estimator)
+        line["targets"] = [_reaching(judged, target) for target in targets]
         line["estimator"] = recipe.estimator
         out.append(line)
     return out
@@ -173,7 +174,6 @@ def _difference(own: Mapping[int, float], best: Mapping[int, float]) -> Row:
 
 
 def _published(
-    experiment: Experiment,
     recipe: FigureRecipe,
     panel: Mapping[str, Any],
     algorithm: str,
@@ -192,10 +192,9 @@ def _published(
     return {"paper": None, "distance": None}
 
 
-def _reaching(runs: Sequence[Stored], estimator: str, target: float) -> Row:
+def _reaching(data: pd.DataFrame, target: float) -> Row:
     """Return what it cost to reach a target on the test set: at the first mark that does, mean over the seeds that do."""
     costs = []
-    data = curves.points(runs, estimator)
     for _, curve in data[data["split"] == "test"].groupby("run"):
         over = curve[curve["nats"] >= target]
         if not over.empty:

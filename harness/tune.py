@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 from harness import registry
@@ -142,7 +143,7 @@ class Study:
         """What a trial may spend with each seed."""
         return Budget(samples=int(self.rule.samples))
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A readable name with eight digits of a hash over everything that the study depends on."""
         spec = self.spec(self.corner(), self.rule.seeds[0])
@@ -231,17 +232,18 @@ def tune(store: Store, study: Study, work: Work) -> Tuned:
 
 def studies(tasks: Sequence[Task], rule: TuneRule) -> dict[str, Study]:
     """Return the studies that these tasks wait for, by `key` of their options; tasks that differ in seed alone share one."""
-    found = {}
+    found: dict[str, Study] = {}
+    distinct: dict[str, Study] = {}
     for task in tasks:
         if task.spec is None:
             options = {n: v for n, v in task.options.items() if n not in (*BUDGETS, "seed")}
-            found[key(task.options)] = Study(options, rule)
+            if key(options) not in distinct:
+                distinct[key(options)] = Study(options, rule)
+            found[key(task.options)] = distinct[key(options)]
     return found
 
 
-def settle(
-    store: Store, wanted: Iterable[Study], work: Work, batch: int = 1
-) -> dict[str, Settings | tuple[Status, str]]:
+def settle(store: Store, wanted: Iterable[Study], work: Work) -> dict[str, Settings | tuple[Status, str]]:
     """Return what studies choose, by id, or why they cannot; trials that the store does not have are run."""
     distinct = {study.id: study for study in wanted}
     found: dict[str, Settings | tuple[Status, str]] = {}

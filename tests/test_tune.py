@@ -157,21 +157,8 @@ def test_trials_of_monte_carlo_em_are_judged_by_likelihood(store: Store) -> None
     assert all(math.isfinite(trial.value) for trial in found.trials)
 
 
-def test_the_choice_is_used_by_runs(harness: Harness, store: Store) -> None:
-    words = [
-        "--algo",
-        "aevb",
-        "--dataset",
-        tiny.__file__,
-        "--nz",
-        "2",
-        "--hidden",
-        "5",
-        "--batch-size",
-        "10",
-        "--warmup",
-        "5",
-    ]
+def test_the_choice_is_used_by_runs(harness: Harness, store: Store, tiny_run: list[str]) -> None:
+    words = tiny_run[1:-2]  # without `run` and the budget
     untuned = harness("run", *words, "--lr", "tuned", "--samples", "1000")
     assert untuned.code == 2
     assert untuned.err.startswith(
