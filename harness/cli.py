@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,10 @@ def _names(kind: str) -> Callable[..., "list[CompletionItem]"]:
             from harness.experiment import built_in
 
             found = built_in()
+        elif kind == "claims":
+            from harness.claims import built_in as built_in_claims
+
+            found = built_in_claims()
         elif kind == "figures":
             from harness.experiment import built_in
 
@@ -443,6 +448,179 @@ def certify(
         raise SystemExit(1)
 
 
+@cli.command("compare")
+@click.argument("first", metavar="A", shell_complete=_names("runs"))
+@click.argument("second", metavar="B", shell_complete=_names("runs"))
+@click.option("--y", "estimator", metavar="ESTIMATOR", help="What to compare [lower-bound if both have it].")
+@click.option("--split", default="test", show_default=True, help="train or test.")
+@click.option("--target", metavar="NATS", help="What is to be reached [the lower of both at the last common mark].")
+@click.option("--out", metavar="FILE", help="Where to draw it [<store>/figures/...; nowhere with --json].")
+@_json
+@_results
+def compare_sides(
+    first: str,
+    second: str,
+    estimator: str | None,
+    split: str,
+    target: str | None,
+    out: str | None,
+    as_json: bool,
+    results: str | None,
+) -> None:
+    """Put two runs, selections or stores side by side: paired differences, a picture, what a target cost each.
+
+    A and B are a run, a group of the store or a folder, each with conditions if need be, such as figure2:algo=aevb,nz=20.
+    """
+    from harness import compare, report
+    from harness.spec import parse_numbers
+
+    if split not in ("train", "test"):
+        raise BadInput(f"--split is {split!r}: choose train or test")
+    nats = parse_numbers("--target", target, "-140")
+    store = _store(results)
+    sides = compare.side(store, first), compare.side(store, second)
+    judge = compare.estimator_of(*sides, estimator)
+    found = compare.compare(*sides, judge, split, nats[0] if nats else None)
+    if as_json:
+        _print_json(compare.plain(found))
+    else:
+        report.print_comparisons(found, judge, split)
+    if out or not as_json:
+        from harness.figures import compare as drawing
+        from harness.figures import output
+
+        name = "-".join(re.sub(r"[^A-Za-z0-9._=-]+", "-", word).strip("-.") for word in (first, "and", second))
+        path = Path(out) if out else store.root / "figures" / f"compare-{name[:150]}.png"
+        records = [record for side in sides for record, _ in side.runs]
+        formats = () if path.suffix else output.FORMATS
+        for written in output.save(drawing.draw(found, (first, second), judge), path, records, formats):
+            print(written, file=sys.stderr if as_json else sys.stdout)
+
+
+_claims = click.argument("claims", shell_complete=_names("claims"))
+_make = click.option("--run", "make", is_flag=True, help="Make the runs that are missing, by the code as it is now.")
+_only = click.option("--only", metavar="OPTION=VALUE,...", help="Runs that have these alone, such as nz=20,algo=aevb.")
+
+
+def _made(
+    claims: Any, store: "Store", jobs: str, only: str | None, data_dir: str | None
+) -> tuple[dict[str, str], bool]:
+    """Make the runs that claims are about; return their groups, and whether any ended without a result."""
+    from harness import check, report
+    from harness.spec import parse_count
+
+    groups, ended = check.make(claims, _crew(store, parse_count("--jobs", jobs), data_dir), only)
+    lost = [outcome for outcome in ended if outcome.status in ("failed", "diverged", "skipped")]
+    for outcome in lost:
+        print(f"{outcome.job.spec.run_id} {outcome.status}: {outcome.reason}", file=sys.stderr)
+    made = sum(outcome.status == "done" for outcome in ended)
+    print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", file=sys.stderr)
+    return groups, any(report.outcome_row(outcome)["status"] != "skipped" for outcome in lost)
+
+
+@cli.command("check")
+@_claims
+@_make
+@_jobs
+@_only
+@click.option("--baseline", metavar="FILE", help="The baseline [the one that the claims name].")
+@click.option("--benchmarks", metavar="FILE", help="What pytest-benchmark saved [the one that the claims name].")
+@click.option("--strict", is_flag=True, help="Fail on what cannot be told, too.")
+@click.option("--junit", metavar="FILE", help="Write a JUnit report, too.")
+@_json
+@_data_dir
+@_results
+def check_claims(
+    claims: str,
+    make: bool,
+    jobs: str,
+    only: str | None,
+    baseline: str | None,
+    benchmarks: str | None,
+    strict: bool,
+    junit: str | None,
+    as_json: bool,
+    data_dir: str | None,
+    results: str | None,
+) -> None:
+    """Hold runs to claims: bounds, orders, a stored baseline, the paper's curves, invariants, cost.
+
+    CLAIMS is the name of a built-in file or a .toml file. Exit code 0 if all hold, 1 if one fails, 2 for bad input, 3 if a run
+    failed or diverged. On GitHub Actions what fails is annotated.
+    """
+    from harness import check, ci, report
+    from harness.claims import Claims
+
+    chosen, store = Claims(claims), _store(results)
+    groups, lost = _made(chosen, store, jobs, only, data_dir) if make else ({}, False)
+    evidence = check.Evidence(
+        chosen, store, groups, only, Path(baseline) if baseline else None, Path(benchmarks) if benchmarks else None,
+        data_dir, trains=make,
+    )  # fmt: skip
+    verdicts = check.check(evidence)
+    if as_json:
+        _print_json([report.verdict_row(verdict) for verdict in verdicts])
+    else:
+        report.print_verdicts(verdicts)
+    ci.publish(chosen, verdicts, Path(junit) if junit else None)
+    if lost:
+        raise SystemExit(3)
+    if check.failed(verdicts, strict=strict):
+        raise SystemExit(1)
+
+
+@cli.group("baseline")
+def baseline_group() -> None:
+    """Store what runs reached, for claims to compare later runs with."""
+
+
+@baseline_group.command("save")
+@_claims
+@_make
+@_jobs
+@click.option("--out", metavar="FILE", help="Where to [the file that the claims name].")
+@_data_dir
+@_results
+def save_baseline(
+    claims: str, make: bool, jobs: str, out: str | None, data_dir: str | None, results: str | None
+) -> None:
+    """Write the reference file of a claims file's baseline claims: text, to be committed."""
+    from harness import baseline, check
+    from harness.claims import Claims
+
+    chosen, store = Claims(claims), _store(results)
+    path = Path(out) if out else chosen.baseline
+    if path is None:
+        raise BadInput(f'{chosen.path} names no baseline: give baseline = "FILE" in it, or --out FILE')
+    groups, lost = _made(chosen, store, jobs, None, data_dir) if make else ({}, False)
+    if lost:
+        raise SystemExit(3)
+    content = check.baseline_content(check.Evidence(chosen, store, groups))
+    baseline.save(path, content)
+    print(f"{path}: {len(content['runs'])} runs, {baseline.origin(content)}")
+
+
+@baseline_group.command("show")
+@click.argument("what", metavar="CLAIMS | FILE", shell_complete=_names("claims"))
+@_json
+def show_baseline(what: str, as_json: bool) -> None:
+    """Show a baseline: where it comes from, and what runs reached."""
+    from harness import baseline, report
+    from harness.claims import Claims
+
+    path: Path | None = Path(what)
+    if what.endswith(".toml") or not Path(what).is_file():
+        path = Claims(what).baseline
+    if path is None:
+        raise BadInput(f"{what} names no baseline: give the file itself")
+    content = baseline.read(path)
+    if as_json:
+        _print_json(content)
+    else:
+        print(f"{path}: {baseline.origin(content)}\n")
+        report.print_table(("run", "samples", "estimator", "split", "points", "nats"), baseline.summary(content))
+
+
 @cli.command("list")
 @_json
 @_results
@@ -501,8 +679,9 @@ def plot(
     harness plot manifold RUN             what a model of two latents has learned, over their plane
     harness plot samples RUN              draws from a model
     """
+    from harness import curves
     from harness.experiment import is_experiment
-    from harness.figures import curves, output
+    from harness.figures import output
 
     store = _store(results)
     if what[0] in ("manifold", "samples") and len(what) > 1:
@@ -551,9 +730,8 @@ def table(experiment: str, at: str | None, targets: str | None, form: str, as_js
     Means over seeds ± the standard deviation between them; differences to the best are paired over seeds, ± half their 95 %
     confidence interval.
     """
-    from harness import report, table
+    from harness import curves, report, table
     from harness.experiment import Experiment
-    from harness.figures import curves
     from harness.spec import parse_numbers
 
     if form not in ("text", "markdown", "csv", "latex"):

@@ -1,7 +1,7 @@
 """Stored runs as tidy tables, for figures and tables alike; and the published curves to lay them beside."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import BadInput
-from harness.experiment import Experiment, same
+from harness.experiment import Experiment, FigureRecipe, same
 from harness.ledger import COUNTERS
 from harness.store import Record, Run, Store
 
-REFERENCE = Path(__file__).parent.parent / "reference" / "aevb_2014.csv"
+REFERENCE = Path(__file__).parent / "reference" / "aevb_2014.csv"
 REFERENCE_NAME = "K&W 2014"
 
 Stored = tuple[Record, Sequence[dict[str, Any]]]
@@ -47,6 +47,52 @@ def estimator_of(experiment: Experiment, runs: Sequence[Stored]) -> str:
     return max(counts, key=lambda name: counts[name])
 
 
+def mark(record: Record, row: Mapping[str, Any]) -> float:
+    """Return the samples of a row's mark, which other runs have too; of an end between marks, those of the budget.
+
+    One step may go beyond the budget.
+    """
+    samples = row.get("marks", {}).get("samples", row["ledger"]["samples"])
+    return float(min(samples, record.budget.get("samples", math.inf)) if row.get("end") else samples)
+
+
+def sound(stored: Stored) -> Sequence[dict[str, Any]]:
+    """Return a run's rows without the one that shows that it diverged."""
+    record, rows = stored
+    return rows[:-1] if record.status == "diverged" else rows
+
+
+def row_at(stored: Stored, samples: float | str) -> dict[str, Any] | None:
+    """Return a run's row at so many samples, or at its "end"; None if it has none."""
+    if isinstance(samples, str):
+        return next((row for row in reversed(sound(stored)) if row["end"] and stored[0].status == "done"), None)
+    for row in sound(stored):
+        if abs(mark(stored[0], row) - samples) < 1e-6 * samples + 1:
+            return row
+    return None
+
+
+def common_points(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    """Return for each estimator and split the largest number of points over which every row that has any has an estimate."""
+    counts: dict[tuple[str, str], list[set[int]]] = {}
+    for row in rows:
+        own: dict[tuple[str, str], set[int]] = {}
+        for e in row["estimates"]:
+            own.setdefault((e["estimator"], e["split"]), set()).add(e["points"])
+        for key, points in own.items():
+            counts.setdefault(key, []).append(points)
+    return {key: max(shared) for key, points in counts.items() if (shared := set.intersection(*points))}
+
+
+def value(row: Mapping[str, Any], estimator: str, split: str, points: Mapping[tuple[str, str], int]) -> float | None:
+    """Return a row's estimate over these points; None if it has none, or none that is finite."""
+    for e in row["estimates"]:
+        wanted = (e["estimator"], e["split"]) == (estimator, split) and e["points"] == points.get((estimator, split))
+        if wanted and math.isfinite(e["mean"]):
+            return float(e["mean"])
+    return None
+
+
 def points(runs: Iterable[Stored], estimator: str) -> pd.DataFrame:
     """Return a line for every row and split that has an estimate by this estimator.
 
@@ -59,8 +105,7 @@ def points(runs: Iterable[Stored], estimator: str) -> pd.DataFrame:
         own = {"run": record.run, "algorithm": record.spec["algorithm"]["name"], "seed": record.spec["seed"]}
         for row in rows:
             spent = {name: row["ledger"][name] for name in COUNTERS}
-            mark = row.get("marks", {}).get("samples", spent["samples"])
-            place = {"mark": mark, "end": row.get("end", False)}
+            place = {"mark": mark(record, row), "end": row.get("end", False)}
             for e in _on_the_curve(row["estimates"], estimator):
                 error = math.hypot(e["se_points"], e["se_estimator"])
                 estimate = {"split": e["split"], "nats": e["mean"], "error": error, "points": e["points"]}
@@ -122,6 +167,15 @@ def select(runs: Iterable[Stored], where: Where) -> list[Stored]:
     return [stored for stored in runs if all(same(option(stored[0].spec, n), v) for n, v in where.items())]
 
 
+PANEL = ("dataset", "nz", "n-train")
+"""Options by which runs that are compared stand in one panel."""
+
+
+def panel(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a run's panel."""
+    return {name: option(spec, name) for name in PANEL}
+
+
 def require_alike(runs: Sequence[Stored], where: str) -> None:
     """Raise BadInput, naming the difference, unless runs differ in algorithm and seed alone, and those of one algorithm in seed.
 
@@ -130,12 +184,10 @@ def require_alike(runs: Sequence[Stored], where: str) -> None:
     firsts: dict[str, Record] = {}
     for record, _ in runs:
         name = record.spec["algorithm"]["name"]
-        for other, parts in (
-            (firsts.get(name), (*_COMMON, "algorithm")),
-            (next(iter(firsts.values()), None), _COMMON),
-        ):
-            if other is not None and (difference := _difference(other, record, parts)):
-                what, one, two = difference
+        first = next(iter(firsts.values()), None)
+        for other in (firsts.get(name), first):
+            if other is not None and (found := difference(other, record)):
+                what, one, two = found
                 raise BadInput(
                     f"{where} would mix runs that differ in more than algorithm and seed: {other.run} has {what} {one} and "
                     f"{record.run} has {two}; move the folders of one kind into a group of another name"
@@ -146,20 +198,31 @@ def require_alike(runs: Sequence[Stored], where: str) -> None:
 _COMMON = ("model", "dataset", "n_train", "threads", "device", "evaluation")
 
 
-def _difference(one: Record, two: Record, parts: Iterable[str]) -> tuple[str, Any, Any] | None:
-    """Return what differs, and the two values."""
-    for part in parts:
-        flat, other = _flat(part, one.spec.get(part)), _flat(part, two.spec.get(part))
-        for name in sorted(flat.keys() | other.keys()):
-            if flat.get(name) != other.get(name) and not name.endswith(".file"):
-                return name, flat.get(name), other.get(name)
+def difference(one: Record, two: Record, except_for: Collection[str] = ()) -> tuple[str, Any, Any] | None:
+    """Return what differs between two runs besides the seed, and the two values; None if nothing does.
+
+    Of runs by different algorithms the algorithms' settings may differ.
+
+    Args:
+        one: a run.
+        two: another.
+        except_for: settings that may differ, as options of `harness run`.
+    """
+    alike = one.spec["algorithm"]["name"] == two.spec["algorithm"]["name"]
+    allowed = {name.replace("-", "_") for name in except_for}
+    for part in (*_COMMON, "algorithm") if alike else _COMMON:
+        own, other = flat(part, one.spec.get(part)), flat(part, two.spec.get(part))
+        for name in sorted(own.keys() | other.keys()):
+            excused = name.endswith(".file") or name.rpartition(".")[2] in allowed
+            if own.get(name) != other.get(name) and not excused:
+                return name, own.get(name), other.get(name)
     hashes = [record.provenance[-1]["dataset"]["sha256"][:12] if record.provenance else None for record in (one, two)]
     if None not in hashes and hashes[0] != hashes[1]:
         return "data with SHA-256", hashes[0], hashes[1]
     return None
 
 
-def _flat(name: str, value: Any) -> dict[str, Any]:
+def flat(name: str, value: Any) -> dict[str, Any]:
     """Return the leaves of nested data, each under a dotted name."""
     if isinstance(value, Mapping):
         items = [(name if key == "settings" else f"{name}.{key}", item) for key, item in value.items()]
@@ -167,7 +230,7 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
         items = [(f"{name}.{i}", item) for i, item in enumerate(value)]
     else:
         return {name: value}
-    return {leaf: content for key, item in items for leaf, content in _flat(key, item).items()}
+    return {leaf: content for key, item in items for leaf, content in flat(key, item).items()}
 
 
 @cache
@@ -180,6 +243,15 @@ def published(figure: str, panel: str) -> pd.DataFrame:
     data = _published()
     here = (data["figure"] == figure) & (data["panel"] == panel)
     return data.loc[here].sort_values("samples")
+
+
+def reference(recipe: FigureRecipe, where: Where) -> str | None:
+    """Return the name of the published panel that is beside the panel with these options; None if there is none."""
+    for row in recipe.rows if recipe.reference else ():
+        for own in row.panels():
+            if row.reference and all(name not in PANEL or same(where.get(name), given) for name, given in own.items()):
+                return row.reference.format(**own)
+    return None
 
 
 def published_at(figure: str, panel: str, algorithm: str, split: str, samples: float) -> float | None:

@@ -5,9 +5,7 @@ a grid multiply; grids are added up, and a run that is asked for twice gets the 
 """
 
 import itertools
-import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,11 @@ from typing import Any
 
 import pydantic
 
-from harness import registry
+from harness import registry, tomlfile
 from harness.errors import BadInput, suggestion
 from harness.ledger import COUNTERS, Budget
 from harness.spec import RunSpec, make_spec, parse_budget
+from harness.tomlfile import Part, TomlFile
 
 BUILT_IN = Path(__file__).parent / "experiments"
 
@@ -30,18 +29,14 @@ OPTIONS = {
 """Options of `harness run` that are no settings of plugins, and what `make_spec` calls them."""
 BUDGETS = ("samples", "cpu-seconds", "wall-seconds")
 MARKS = ("first-mark", "marks-per-decade")
+RESERVED = ("runs", "figures", "tune", "check")
+"""What groups of the store are called that are no experiment's; tune-… and check-… too."""
 TUNED = "tuned"
 """The value of a setting that `harness tune` is to choose."""
 
 Options = dict[str, Any]
 Where = dict[str, Any]
 Value = str | int | float | bool
-
-
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, alias_generator=lambda name: name.replace("_", "-")
-    )
 
 
 def _estimator(name: str | None) -> str | None:
@@ -51,7 +46,7 @@ def _estimator(name: str | None) -> str | None:
     return name
 
 
-class TuneRule(_Part):
+class TuneRule(Part):
     """How settings that are "tuned" are chosen; see `harness.tune`.
 
     Attributes:
@@ -66,7 +61,7 @@ class TuneRule(_Part):
     seeds: tuple[int, ...] = pydantic.Field((0,), min_length=1)
     trials: int | None = pydantic.Field(None, gt=0)
     estimator: str | None = None
-    override: dict[str, Value] = {}
+    override: dict[str, Value] = pydantic.Field({})
 
     @pydantic.field_validator("estimator")
     @classmethod
@@ -82,7 +77,7 @@ class TuneRule(_Part):
         return override
 
 
-class PanelRow(_Part):
+class PanelRow(Part):
     """A row of panels, one for each combination of the values in `over`.
 
     Attributes:
@@ -94,8 +89,8 @@ class PanelRow(_Part):
         reference: the published curves' panel, with {option} for its values.
     """
 
-    where: dict[str, Value] = {}
-    over: dict[str, list[Value | None]] = {}
+    where: dict[str, Value] = pydantic.Field({})
+    over: dict[str, list[Value | None]] = pydantic.Field({})
     title: str | None = None
     x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
@@ -122,7 +117,7 @@ class PanelRow(_Part):
             yield self.where | dict(zip(self.over, values, strict=True))
 
 
-class FigureRecipe(_Part):
+class FigureRecipe(Part):
     """What `harness plot` draws of an experiment.
 
     Attributes:
@@ -154,7 +149,7 @@ class FigureRecipe(_Part):
         return x
 
 
-class TableRecipe(_Part):
+class TableRecipe(Part):
     """What `harness table` shows of an experiment unless told otherwise.
 
     Attributes:
@@ -166,9 +161,9 @@ class TableRecipe(_Part):
     targets: tuple[float, ...] = ()
 
 
-class _File(_Part):
+class _File(Part):
     title: str = ""
-    base: dict[str, Value] = {}
+    base: dict[str, Value] = pydantic.Field({})
     grid: tuple[dict[str, Value | list[Value]], ...] = pydantic.Field(min_length=1)
     tune: TuneRule = TuneRule()
     figure: FigureRecipe | None = None
@@ -201,32 +196,15 @@ class Experiment:
     """
 
     def __init__(self, name: str):
-        self.path, self.called = _find(name), name
+        self.path, self.called = tomlfile.find(name, BUILT_IN, "experiment"), name
         self.name = self.path.stem
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,100}", self.name) or self.name.split("-")[0] in (
-            "runs",
-            "figures",
-            "tune",
-        ):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,100}", self.name) or self.name.split("-")[0] in RESERVED:
             raise BadInput(
                 f"an experiment's file cannot be called {self.path.name!r}, as its name is a group of the store: letters a-z, "
-                "digits, '.', '_' and '-', and not runs, figures, tune or tune-…"
+                f"digits, '.', '_' and '-', and not {', '.join(RESERVED)}, nor one of them with a dash behind"
             )
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise BadInput(f"{self.path} is no TOML, which is text: name a .toml file") from None
-        except OSError as error:
-            raise BadInput(f"{self.path} cannot be read ({error.strerror})") from None
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"{self.path} is no TOML: {error}") from None
-        self._lines = _lines(text)
-        try:
-            self._file = _File.model_validate(content)
-        except pydantic.ValidationError as error:
-            raise self._refusal(error) from None
+        self._toml = TomlFile(self.path)
+        self._file = self._toml.validated(_File, self._toml.content, explain=_explained)
         self.title, self.tune, self.figure, self.table = (
             self._file.title, self._file.tune, self._file.figure, self._file.table
         )  # fmt: skip
@@ -236,7 +214,7 @@ class Experiment:
             for name in (*row.where, *row.over):
                 if name not in known:
                     raise BadInput(
-                        f"{self._place(('figure', 'row', i))}: a panel's runs cannot be chosen by {name!r}"
+                        f"{self._toml.place(('figure', 'row', i))}: a panel's runs cannot be chosen by {name!r}"
                         f"{suggestion(name, known)}: no grid has it"
                     )
 
@@ -267,7 +245,7 @@ class Experiment:
         Raises:
             BadInput: options that make no run, with the line; conditions that no run meets.
         """
-        wanted = _conditions(only)
+        wanted = conditions(only)
         tasks: dict[str, Task] = {}
         known: set[str] = set()
         for number, grid in enumerate(self._grids):
@@ -303,7 +281,7 @@ class Experiment:
         limits, others = one.budget.limits(), other.budget.limits()
         if limits.keys() != others.keys():
             raise BadInput(
-                f"{self._place(('grid', number))}: a run is asked for with budgets of {' and '.join(limits)} and of "
+                f"{self._toml.place(('grid', number))}: a run is asked for with budgets of {' and '.join(limits)} and of "
                 f"{' and '.join(others)}: give both the same kinds"
             )
         largest: Any = {name: max(limits[name], others[name]) for name in limits}
@@ -313,51 +291,20 @@ class Experiment:
         """Return the combinations of a grid's values, over the base's."""
         for name, values in grid.items():
             if values == []:
-                raise BadInput(f"{self._place(('grid', number, name))}: {name} has no values: give one or more")
+                raise BadInput(f"{self._toml.place(('grid', number, name))}: {name} has no values: give one or more")
         options = self._file.base | dict(grid)
         for needed in ("algo", BUDGETS):
             names = (needed,) if isinstance(needed, str) else needed
             if not any(name in options for name in names):
-                raise BadInput(f"{self._place(('grid', number))}: this grid has no {' nor '.join(names)}: give one")
+                raise BadInput(
+                    f"{self._toml.place(('grid', number))}: this grid has no {' nor '.join(names)}: give one"
+                )
         for name in BUDGETS:
             for value in _listed(options.get(name, [])):
                 if isinstance(value, bool) or not isinstance(value, int | float):
-                    raise BadInput(f"{self._place(('grid', number, name))}: {name} is {value!r}: give a number")
+                    raise BadInput(f"{self._toml.place(('grid', number, name))}: {name} is {value!r}: give a number")
         lists = [_listed(values) for values in options.values()]
         return [dict(zip(options, values, strict=True)) for values in itertools.product(*lists)]
-
-    def _refusal(self, error: pydantic.ValidationError) -> BadInput:
-        first = error.errors(include_url=False)[0]
-        where = first["loc"]
-        while where and (str(where[-1]).startswith("list[") or where[-1] in ("str", "int", "float", "bool")):
-            where = where[:-1]  # which of several types it is not
-        name, message = ".".join(map(str, where)), first["msg"][0].lower() + first["msg"][1:]
-        if first["type"] == "extra_forbidden":
-            models: dict[tuple[Any, ...], type[_Part]] = {
-                ("tune",): TuneRule,
-                ("figure",): FigureRecipe,
-                ("table",): TableRecipe,
-            }
-            model = PanelRow if where[:2] == ("figure", "row") else models.get(where[:1], _File)
-            known = [field.alias or "" for field in model.model_fields.values()]
-            message = f"there is no such key{suggestion(str(where[-1]), known)}: choose one of {', '.join(known)}"
-        elif where == ("grid",):
-            message = "an experiment needs one or more [[grid]], with double brackets"
-        elif first["type"] == "missing":
-            message = "it is needed, and not there"
-        elif isinstance(first["input"], float) and not math.isfinite(first["input"]):
-            message = f"{first['input']}: give a finite number"
-        elif where[0] == "base" and isinstance(first["input"], list):
-            message = f"{first['input']!r} is a list, and lists that multiply belong in [[grid]]"
-        else:
-            message = f"{first['input']!r}: {message.removeprefix('value error, ')}"
-        return BadInput(f"{self._place(where)}: {name}: {message}")
-
-    def _place(self, where: tuple[Any, ...]) -> str:
-        """Return file and line of a key, or of the nearest around it."""
-        while where and where not in self._lines:
-            where = where[:-1]
-        return f"{self.path}:{self._lines.get(where, 1)}"
 
     def _place_of(self, number: int, options: Options, message: str) -> str:
         """Return file and line of the option of a grid's run that a message names, by itself or by its value."""
@@ -365,8 +312,8 @@ class Experiment:
         said += [name for name, value in options.items() if isinstance(value, str) and repr(value) in message]
         if said:
             own = ("grid", number, said[0])
-            return self._place(own if own in self._lines else ("base", said[0]))
-        return self._place(("grid", number))
+            return self._toml.place(own if self._toml.has(own) else ("base", said[0]))
+        return self._toml.place(("grid", number))
 
 
 def spec_of(options: Mapping[str, Any]) -> RunSpec:
@@ -392,7 +339,7 @@ def waiting(options: Mapping[str, Any]) -> list[str]:
 
 def built_in() -> list[str]:
     """Return the names of the experiments that come with the harness."""
-    return sorted(path.stem for path in BUILT_IN.glob("*.toml"))
+    return tomlfile.built_in(BUILT_IN)
 
 
 def is_experiment(name: str) -> bool:
@@ -400,29 +347,20 @@ def is_experiment(name: str) -> bool:
     return name in built_in() or name.endswith(".toml")
 
 
-def _find(name: str) -> Path:
-    if name.endswith(".toml") or "/" in name or name in (".", ".."):
-        path = Path(name)
-        if path.is_dir():
-            raise BadInput(f"{name!r} is a directory: give the path of a .toml file, or one of {', '.join(built_in())}")
-        if not path.is_file():
-            raise BadInput(
-                f"the experiment file {name!r} does not exist: give the path of a .toml file, or one of {', '.join(built_in())}"
-            )
-        return path
-    if name not in built_in():
-        raise BadInput(
-            f"there is no experiment {name!r}{suggestion(name, built_in())}: choose one of {', '.join(built_in())}, or the "
-            "path of a .toml file"
-        )
-    return BUILT_IN / f"{name}.toml"
+def _explained(where: tuple[Any, ...], value: Any) -> str | None:
+    """Say what is wrong with a key of an experiment, where that is more than its type."""
+    if where == ("grid",):
+        return "an experiment needs one or more [[grid]], with double brackets"
+    if where[:1] == ("base",) and isinstance(value, list):
+        return f"{value!r} is a list, and lists that multiply belong in [[grid]]"
+    return None
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _conditions(only: str | None) -> dict[str, set[str]]:
+def conditions(only: str | None) -> dict[str, set[str]]:
     """Return the values that are wanted, by option."""
     wanted: dict[str, set[str]] = {}
     for part in (only or "").split(","):
@@ -446,29 +384,3 @@ def same(one: Any, other: Any) -> bool:
         return float(one) == float(other)
     except (TypeError, ValueError):
         return False
-
-
-_TABLE = re.compile(r"\s*(\[\[?)\s*([\w.\"'-]+)\s*\]")
-_KEY = re.compile(r"\s*([\w-]+|\"[^\"]*\"|'[^']*')\s*=")
-
-
-def _lines(text: str) -> dict[tuple[Any, ...], int]:
-    """Return the line at which each table and key of a TOML text begins, by its path; tables of an array are numbered from 0."""
-    lines: dict[tuple[Any, ...], int] = {(): 1}
-    table: tuple[Any, ...] = ()
-    counts: dict[tuple[Any, ...], int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := _TABLE.match(line):
-            path: tuple[Any, ...] = ()
-            names = [name.strip("\"'") for name in found[2].split(".")]
-            for depth, name in enumerate(names, 1):
-                path = (*path, name)
-                if depth == len(names) and found[1] == "[[":
-                    counts[path] = counts.get(path, -1) + 1
-                if path in counts:
-                    path = (*path, counts[path])
-            table = path
-            lines.setdefault(table, number)
-        elif found := _KEY.match(line):
-            lines.setdefault((*table, found[1].strip("\"'")), number)
-    return lines

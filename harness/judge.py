@@ -35,6 +35,7 @@ class Trained:
                 f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
             )
         self.run, self.spec, self.ledger = run, RunSpec.model_validate(record.spec), checkpoint["ledger"]
+        self.checkpoint = checkpoint
         prepare_process(self.spec.threads)
         self.subject = Subject.build(self.spec, data_dir)
         if record.provenance and record.provenance[-1]["dataset"]["sha256"] != self.subject.dataset.sha256:

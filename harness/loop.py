@@ -166,7 +166,7 @@ class Training:
         self.dataset, self.facts = self.subject.dataset, self.subject.facts
         self.model, self.recognition = self.subject.model, self.subject.recognition
         self.updates = UpdateCounter(self.model.params, self.ledger)
-        problem = Problem(
+        self.problem = problem = Problem(
             cast(Any, Metered(self.model, self.ledger, self.updates)),
             cast(Any, Metered(self.recognition, self.ledger)) if self.recognition is not None else None,
             self.facts,

@@ -67,6 +67,12 @@ def code_version() -> dict[str, Any]:
     return found
 
 
+def fingerprint() -> str:
+    """Return eight hexadecimal digits that change with the harness's source and with the versions of what it computes with."""
+    versions = {name: version(name) for name in ("torch", "numpy")}
+    return hashlib.sha256(f"{code_version()['source_sha256']} {versions}".encode()).hexdigest()[:8]
+
+
 def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()

@@ -11,6 +11,8 @@ from harness.errors import BadInput
 from harness.store import Record, Run, Store
 
 if TYPE_CHECKING:
+    from harness.check import Verdict
+    from harness.compare import Comparison
     from harness.judge import Certificate
     from harness.sweep import Planned
     from harness.tune import Tuned
@@ -318,6 +320,86 @@ def print_tuned(estimator: str, tuned: "Tuned") -> None:
     cost = f"{quantity(spent['samples'])} samples and {spent['cpu_seconds']:.1f} CPU s of training"
     print(f"spent {cost} on {len(tuned.trials)} trials")
     print("next: harness run " + " ".join(f"--{name} tuned" for name in names) + ", all else as here")
+
+
+def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split: str) -> None:
+    """Print both sides of every panel at powers of ten and at the last mark, and what a target cost each."""
+    from harness.compare import shown, what_differs
+
+    rows, races = [], []
+    for one in comparisons:
+        for gap in shown(one.gaps):
+            error = "" if gap.half is None else f" ± {gap.half:.2f}"
+            pairs = (
+                ("1 pair" if gap.difference.n == 1 else f"{gap.difference.n} pairs")
+                if gap.difference.paired
+                else "unpaired"
+            )
+            cells = (
+                f"{gap.samples:,.0f}",
+                f"{gap.first:.2f}",
+                f"{gap.second:.2f}",
+                f"{gap.difference.mean:+.2f}{error}",
+            )
+            rows.append((one.about, *cells, pairs))
+        if one.race is not None:
+            costs = [_against(pair) for pair in (one.race.samples, one.race.cpu)]
+            races.append((one.about, f"{one.race.target:.2f}", *costs[0], *costs[1]))
+    print(
+        f"{estimator} on {split}, nats per datapoint; A less B ± half its 95 % confidence interval, paired over seeds"
+    )
+    print_table(("", "samples", "A", "B", "A less B", "over"), rows)
+    for one in comparisons:
+        differs = "; ".join(f"{name} {a} and {b}" for name, a, b in what_differs(one))
+        print(
+            f"\n{one.about}: A and B differ in {differs}"
+            if differs
+            else f"\n{one.about}: A and B have the same settings"
+        )
+    if races:
+        unit = next(one.race.unit for one in comparisons if one.race)
+        print(f"\nto reach a target on {split}, means over seeds")
+        heads = ("", "target", "samples A", "B", "A / B", f"{unit} A", "B", "A / B")
+        print_table(heads, races)
+
+
+def _against(pair: tuple[float | None, float | None]) -> tuple[str, str, str]:
+    """Return two costs and their ratio."""
+    ratio = f"{pair[0] / pair[1]:.2f}" if pair[0] and pair[1] else ""
+    first, second = ("never" if cost is None else quantity(cost) for cost in pair)
+    return first, second, ratio
+
+
+def verdict_row(verdict: "Verdict") -> dict[str, Any]:
+    """Return a verdict as plain data."""
+    fields = verdict._asdict() | {"claim": verdict.claim.title(), "kind": verdict.claim.kind}
+    return {"claim": fields.pop("claim"), "kind": fields.pop("kind"), **fields}
+
+
+def observed(verdict: "Verdict") -> str:
+    """Return what was observed, with its error."""
+    if verdict.observed is None:
+        return ""
+    digits = 2 if abs(verdict.observed) >= 10 else 3
+    return f"{verdict.observed:.{digits}f}" + ("" if verdict.error is None else f" ± {verdict.error:.{digits}f}")
+
+
+def verdict_cells(verdicts: Sequence["Verdict"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return heads and cells of a table of verdicts."""
+    rows: list[tuple[str, ...]] = [(v.claim.title(), v.about, observed(v), v.required, v.says, v.why) for v in verdicts]
+    return ("claim", "about", "observed", "required", "verdict", "why"), rows
+
+
+def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
+    """Print a line a verdict, and how many there are of each."""
+    print_table(*verdict_cells(verdicts))
+    counts = {says: sum(v.says == says for v in verdicts) for says in dict.fromkeys(v.says for v in verdicts)}
+    words = {
+        "holds": "hold",
+        "fails": "fail" if counts.get("fails") != 1 else "fails",
+        "better": "better than required",
+    }
+    print("\n" + ", ".join(f"{n} {words.get(says, says)}" for says, n in counts.items()))
 
 
 def _print_reasons(rows: Iterable[tuple[str, str, str | None]]) -> None:

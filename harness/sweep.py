@@ -1,5 +1,6 @@
 """Sweeps: the runs of an experiment, tuned first where it says so, each made once and the cheapest first (DESIGN §9)."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -38,6 +39,11 @@ class Planned(NamedTuple):
             return None
         status: Any = "already" if self.state == "done" else self.state
         return Outcome(self.job, status, self.reason)
+
+
+def unwatched(planned: list[Planned]) -> Any:
+    """Return a context that watches a pool do planned jobs and shows nothing: a `Crew`'s progress for programs."""
+    return contextlib.nullcontext(lambda pool: None)
 
 
 class Crew:
@@ -119,13 +125,22 @@ class Sweep:
         experiment: what to run.
         only: which of its runs; see `Experiment.tasks`.
         scale: what budgets are multiplied by.
+        group: the group of the store that the runs belong to; by default the experiment's name.
 
     Raises:
         BadInput: options that make no run, or conditions that none meets.
     """
 
-    def __init__(self, crew: Crew, experiment: Experiment, only: str | None = None, scale: float = 1.0):
+    def __init__(
+        self,
+        crew: Crew,
+        experiment: Experiment,
+        only: str | None = None,
+        scale: float = 1.0,
+        group: str | None = None,
+    ):
         self.crew, self.experiment, self._only, self._scale = crew, experiment, only, scale
+        self._group = group or experiment.name
         tasks = experiment.tasks(only, scale)
         try:
             self.studies = tune.studies(tasks, experiment.tune)
@@ -169,11 +184,11 @@ class Sweep:
         jobs, without = [], []
         for task in self.experiment.tasks(self._only, self._scale, settings):
             if task.spec is not None:
-                jobs.append(Job(task.spec, task.budget, self.experiment.name))
+                jobs.append(Job(task.spec, task.budget, self._group))
                 continue
             study = self.studies[key(task.options)]
             stand_in = spec_of(task.options | study.corner())
-            without.append((Job(stand_in, task.budget, self.experiment.name), study.id))
+            without.append((Job(stand_in, task.budget, self._group), study.id))
         return jobs, without
 
 

@@ -8,16 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy.stats import t as student
 
+from harness import curves, differences
+from harness.curves import Stored
 from harness.errors import BadInput
-from harness.experiment import Experiment, FigureRecipe, same
-from harness.figures import curves
-from harness.figures.curves import Stored
+from harness.experiment import Experiment, FigureRecipe
 from harness.report import quantity
 
 LEVEL = 0.95
-PANEL = ("dataset", "nz", "n-train")
 
 Row = dict[str, Any]
 
@@ -60,30 +58,29 @@ def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], ta
             found += _compare(recipe, panel, here, samples, targets)
     if not found:
         asked = ", ".join(f"{samples:,.0f}" for samples in at)
-        have = ", ".join(f"{n:,}" for n in sorted({int(_marks(rows_)) for _, rows_ in runs}))
+        have = ", ".join(f"{n:,}" for n in sorted({int(_farthest(stored)) for stored in runs}))
         raise BadInput(f"no run of {experiment.name} has a row at {asked} samples: choose marks up to {have} with --at")
     return found
 
 
 def _panels(runs: Iterable[Stored]) -> list[dict[str, Any]]:
     """Return the options by which panels differ, each combination that there is once, in order."""
-    panels = [{n: curves.option(record.spec, n) for n in PANEL} for record, _ in runs]
+    panels = [curves.panel(record.spec) for record, _ in runs]
     distinct = [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
     distinct.sort(key=lambda p: (str(p["dataset"]), p["nz"] or 0, p["n-train"] or math.inf))
     return distinct
 
 
-def _marks(rows_: Sequence[Mapping[str, Any]]) -> float:
-    """Return the farthest mark of a run, or where it ended before one."""
-    marks = [row["marks"].get("samples", row["ledger"]["samples"]) for row in rows_]
-    return float(max(marks, default=0))
+def _farthest(stored: Stored) -> float:
+    """Return the farthest mark of a run."""
+    return max((curves.mark(stored[0], row) for row in curves.sound(stored)), default=0.0)
 
 
 def _shared(runs: Sequence[Stored]) -> float:
     """Return the largest number of samples at which every algorithm has a row; the largest of all where they share none."""
     marks: dict[str, set[float]] = {}
     for record, rows_ in runs:
-        own = {float(row["marks"].get("samples", row["ledger"]["samples"])) for row in rows_}
+        own = {curves.mark(record, row) for row in rows_}
         marks.setdefault(record.spec["algorithm"]["name"], set()).update(own)
     shared = set.intersection(*marks.values())
     return max(shared or set.union(*marks.values()), default=0.0)
@@ -99,31 +96,27 @@ def _compare(
     """Return the rows of one panel at one number of samples."""
     there: dict[str, dict[int, Mapping[str, Any]]] = {record.spec["algorithm"]["name"]: {} for record, _ in runs}
     lost: dict[str, list[int]] = {name: [] for name in there}
-    for record, rows_ in runs:
-        if record.status == "diverged":
-            rows_ = rows_[:-1]  # the last is the one that shows it
-            if _marks(rows_) < samples:
-                lost[record.spec["algorithm"]["name"]].append(record.spec["seed"])
-        for row in rows_:
-            mark = row["marks"].get("samples")
-            if mark is None and row["end"]:  # one step may go beyond the budget
-                mark = min(row["ledger"]["samples"], record.budget.get("samples", math.inf))
-            if mark is not None and abs(mark - samples) < 1e-6 * samples + 1:
-                there[record.spec["algorithm"]["name"]][record.spec["seed"]] = row
+    for stored in runs:
+        name, seed = stored[0].spec["algorithm"]["name"], stored[0].spec["seed"]
+        row = curves.row_at(stored, samples)
+        if row is not None:
+            there[name][seed] = row
+        elif stored[0].status == "diverged" and _farthest(stored) < samples:
+            lost[name].append(seed)
     if not any(there.values()):
         return []
-    points = _common_points([row for by_seed in there.values() for row in by_seed.values()])
+    points = curves.common_points([row for by_seed in there.values() for row in by_seed.values()])
     main: dict[str, dict[int, float]] = {name: {} for name in there}
     for name, by_seed in there.items():
         for seed, one in by_seed.items():
-            if (value := _value(one, recipe.estimator, "test", points)) is not None:
+            if (value := curves.value(one, recipe.estimator, "test", points)) is not None:
                 main[name][seed] = value
     best = max((n for n in main if main[n]), key=lambda n: statistics.fmean(main[n].values()), default=None)
     out = []
     for name, by_seed in there.items():
         line: Row = {**panel, "algorithm": name, "samples": samples, "seeds": sorted(by_seed), "diverged": lost[name]}
         for estimator, split in points:
-            values = [_value(one, estimator, split, points) for one in by_seed.values()]
+            values = [curves.value(one, estimator, split, points) for one in by_seed.values()]
             line[f"{estimator} {split}"] = _spread([value for value in values if value is not None])
         rivals = sum(map(bool, main.values())) > 1
         line |= _difference(main[name], main[best]) if best is not None and main[name] and rivals else {}
@@ -136,26 +129,6 @@ def _compare(
     return out
 
 
-def _common_points(rows_: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
-    """Return for each estimator and split the largest number of points over which every row that has any has an estimate."""
-    counts: dict[tuple[str, str], list[set[int]]] = {}
-    for row in rows_:
-        own: dict[tuple[str, str], set[int]] = {}
-        for e in row["estimates"]:
-            own.setdefault((e["estimator"], e["split"]), set()).add(e["points"])
-        for key, points in own.items():
-            counts.setdefault(key, []).append(points)
-    return {key: max(shared) for key, points in counts.items() if (shared := set.intersection(*points))}
-
-
-def _value(row: Mapping[str, Any], estimator: str, split: str, points: Mapping[tuple[str, str], int]) -> float | None:
-    for e in row["estimates"]:
-        wanted = (e["estimator"], e["split"]) == (estimator, split) and e["points"] == points.get((estimator, split))
-        if wanted and math.isfinite(e["mean"]):
-            return float(e["mean"])
-    return None
-
-
 def _spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
@@ -164,13 +137,10 @@ def _spread(values: Sequence[float]) -> Spread | None:
 
 def _difference(own: Mapping[int, float], best: Mapping[int, float]) -> Row:
     """Return the mean paired difference to the best, and half its confidence interval."""
-    pairs = [own[seed] - best[seed] for seed in own.keys() & best.keys()]
-    if own == best or not pairs:
+    if own == best or not own.keys() & best.keys():
         return {"difference": 0.0 if own == best else None, "interval": None}
-    half = None
-    if len(pairs) > 1:
-        half = float(student.ppf((1 + LEVEL) / 2, len(pairs) - 1)) * statistics.stdev(pairs) / math.sqrt(len(pairs))
-    return {"difference": statistics.fmean(pairs), "interval": half}
+    pairs = differences.mean([own[seed] - best[seed] for seed in own.keys() & best.keys()])
+    return {"difference": pairs.mean, "interval": pairs.half((1 + LEVEL) / 2) if pairs.error is not None else None}
 
 
 def _published(
@@ -181,15 +151,10 @@ def _published(
     values: Mapping[int, float],
 ) -> Row:
     """Return the published test value at so many samples, and our distance from it; nothing where there is none."""
-    for row in recipe.rows if recipe.reference else ():
-        for where in row.panels():
-            here = all(name not in PANEL or same(panel.get(name), value) for name, value in where.items())
-            if row.reference and here:
-                curve = row.reference.format(**where)
-                value = curves.published_at(str(recipe.reference), curve, algorithm, "test", samples)
-                distance = statistics.fmean(values.values()) - value if value is not None and values else None
-                return {"paper": value, "distance": distance}
-    return {"paper": None, "distance": None}
+    curve = curves.reference(recipe, panel)
+    value = curve and curves.published_at(str(recipe.reference), curve, algorithm, "test", samples)
+    distance = statistics.fmean(values.values()) - value if value and values else None
+    return {"paper": value or None, "distance": distance}
 
 
 def _reaching(data: pd.DataFrame, target: float) -> Row:
@@ -217,7 +182,7 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
     targets = [target["target"] for target in rows_[0]["targets"]] if rows_ else []
     judge = rows_[0]["estimator"] if rows_ else ""
-    options = [name for name in PANEL if any(row[name] is not None for row in rows_)]
+    options = [name for name in curves.PANEL if any(row[name] is not None for row in rows_)]
     heads = [
         *options,
         "algorithm",

@@ -17,11 +17,11 @@ import pytest
 from matplotlib.colors import to_hex
 from support import Result, environment
 
-from harness import table
+from harness import curves, table
+from harness.curves import Stored
 from harness.errors import BadInput
 from harness.experiment import Experiment
-from harness.figures import curves, output, panels
-from harness.figures.curves import Stored
+from harness.figures import output, panels
 from harness.ledger import COUNTERS
 from harness.store import Record, Store
 

@@ -131,6 +131,11 @@ def finite(part: Any) -> bool:
     return math.isfinite(part.params.flat.detach().sum().item())
 
 
+def chosen_points(dataset: Dataset, split: Split, points: int) -> Tensor:
+    """Return the first evaluation points of a split (points, D)."""
+    return torch.cat([x for x, _ in _chosen(dataset, split, points)])
+
+
 def _chosen(dataset: Dataset, split: Any, points: int) -> Iterator[tuple[Tensor, None]]:
     binarisation = Streams(0)(f"evaluation binarisation {split}")
     choice = Streams(0, "cpu")(f"evaluation points {split}")  # the same points on every device

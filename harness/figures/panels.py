@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from harness import curves
+from harness.curves import Stored
 from harness.errors import BadInput
 from harness.experiment import Experiment, FigureRecipe, PanelRow
-from harness.figures import curves
-from harness.figures.curves import Stored
 from harness.figures.output import style
 from harness.figures.trace import DASHES, LABELS, limits
 from harness.ledger import COUNTERS

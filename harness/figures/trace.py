@@ -8,9 +8,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from harness import curves
+from harness.curves import Stored
 from harness.errors import BadInput
-from harness.figures import curves
-from harness.figures.curves import Stored
 from harness.figures.output import style
 from harness.ledger import COUNTERS
 from harness.store import Record

@@ -1,0 +1,86 @@
+"""Verdicts in the forms that continuous integration reads: JUnit's XML, and annotations of GitHub Actions."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from harness.check import Verdict
+from harness.claims import Claims
+from harness.errors import BadInput
+from harness.report import observed, verdict_cells
+from harness.table import markdown
+
+
+def junit(claims: Claims, verdicts: Sequence[Verdict]) -> str:
+    """Return a JUnit report: a test case a verdict; what cannot be told is skipped."""
+    counts = {"tests": len(verdicts)}
+    counts["failures"] = sum(verdict.says == "fails" for verdict in verdicts)
+    counts["skipped"] = sum(verdict.says == "cannot tell" for verdict in verdicts)
+    suite = ElementTree.Element("testsuite", name=f"harness check {claims.called}", errors="0")
+    for name, n in counts.items():
+        suite.set(name, str(n))
+    for verdict in verdicts:
+        name = f"{verdict.claim.title()}: {verdict.about}" if verdict.about else verdict.claim.title()
+        case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=name)
+        case.set("file", str(claims.path))
+        case.set("line", str(claims.line(verdict.claim)))
+        if verdict.says == "fails":
+            ElementTree.SubElement(case, "failure", message=sentence(verdict))
+        elif verdict.says == "cannot tell":
+            ElementTree.SubElement(case, "skipped", message=sentence(verdict))
+        else:
+            ElementTree.SubElement(case, "system-out").text = sentence(verdict)
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def annotations(claims: Claims, verdicts: Sequence[Verdict]) -> list[str]:
+    """Return workflow commands of GitHub Actions for what fails, cannot be told or is better."""
+    level = {"fails": "error", "cannot tell": "warning", "better": "notice"}
+    lines = []
+    for verdict in verdicts:
+        if verdict.says in level:
+            where = f"file={_property(str(claims.path))},line={claims.line(verdict.claim)}"
+            title = _property(f"{verdict.claim.title()} {verdict.says}")
+            lines.append(f"::{level[verdict.says]} {where},title={title}::{_escaped(sentence(verdict))}")
+    return lines
+
+
+def publish(claims: Claims, verdicts: Sequence[Verdict], report: Path | None) -> None:
+    """Write the JUnit report, and on GitHub Actions annotate what deserves it and add the table to the job's summary.
+
+    Raises:
+        BadInput: the report cannot be written.
+    """
+    if report is not None:
+        try:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(junit(claims, verdicts), encoding="utf-8")
+        except OSError as error:
+            raise BadInput(
+                f"--junit is {str(report)!r}, which cannot be written ({error.strerror}): name another"
+            ) from None
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for line in annotations(claims, verdicts):
+        print(line, file=sys.stderr)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write(f"### harness check {claims.called}\n\n{markdown(*verdict_cells(verdicts))}\n")
+
+
+def sentence(verdict: Verdict) -> str:
+    """Return a verdict as one line."""
+    seen = "" if verdict.observed is None else f", observed {observed(verdict)}"
+    required = f" ({verdict.required} required{seen})" if verdict.required else ""
+    return f"{verdict.about or verdict.claim.title()} {verdict.says}: {verdict.why}{required}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")

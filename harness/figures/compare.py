@@ -1,0 +1,70 @@
+"""Two sides of a comparison: their curves, and below the difference at every mark with its interval."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from harness import curves
+from harness.compare import LEVEL, Comparison
+from harness.figures.output import style
+from harness.figures.trace import DASHES, LABELS, limits
+
+COLUMN = 3.2  # inches
+MOST = 6  # panels side by side
+
+
+def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: str) -> Figure:
+    """Return the figure: a column a panel, curves above (means over seeds within their range) and the difference below.
+
+    Args:
+        comparisons: the panels; of more than fit side by side the first.
+        names: of the two sides.
+        estimator: whose estimates were compared.
+    """
+    shown = [one for one in comparisons if one.gaps][:MOST]
+    colours = sns.color_palette("colorblind", 2)
+    with style(font_size=9, axes_titlesize=9):
+        figure = Figure(figsize=(max(6.0, COLUMN * len(shown)), 5.0), layout="constrained")
+        grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=(2, 1))
+        for column, one in enumerate(shown):
+            above, below = grid[0][column], grid[1][column]
+            nats = []
+            for runs, colour in zip(one.sides, colours, strict=True):
+                data = curves.points(runs, estimator)
+                for split, curve in data.groupby("split"):
+                    mean = curves.over_seeds(curve, "samples")
+                    above.plot(mean["x"], mean["nats"], color=colour, dashes=DASHES.get(str(split)) or (None, None))
+                    above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
+                nats.append(data["nats"])
+            above.set_ylim(*limits(pd.concat(nats)))
+            above.set_title(one.about, loc="left")
+            x, gap = [g.samples for g in one.gaps], [g.difference.mean for g in one.gaps]
+            below.axhline(0.0, color="0.6", lw=0.8)
+            below.plot(x, gap, color="0.2", lw=1.2, marker="o", ms=2.5)
+            if all(g.half is not None for g in one.gaps):
+                low, high = ([g.difference.mean + sign * (g.half or 0.0) for g in one.gaps] for sign in (-1, 1))
+                below.fill_between(x, low, high, color="0.2", alpha=0.15, lw=0)
+            tail = one.gaps[len(one.gaps) // 2 :]  # the first marks would flatten all others
+            ends = [g.difference.mean + sign * (g.half or 0.0) for g in tail for sign in (-1, 1)] + [0.0]
+            margin = 0.1 * max(max(ends) - min(ends), 1e-3)
+            below.set_ylim(min(ends) - margin, max(ends) + margin)
+            below.set_xscale("log")
+            below.set_xlabel(LABELS["samples"])
+        what = "lower bound" if estimator == "lower-bound" else f"log p(x) by {estimator}"
+        grid[0][0].set_ylabel(f"{what}, nats")
+        grid[1][0].set_ylabel("first less second\n(test), nats")
+        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
+        lines += [
+            Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{split} set")
+            for split, dashes in DASHES.items()
+        ]
+        if any(gap.half is not None for one in shown for gap in one.gaps):
+            lines.append(Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} interval, over seeds"))
+        figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
+        if len(comparisons) > len(shown):
+            figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")
+        sns.despine(figure)
+    return figure

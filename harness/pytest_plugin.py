@@ -1,0 +1,99 @@
+"""Claims in a project's own tests: a fixture and a mark, there for every pytest once the harness is installed.
+
+    def test_learning(bounds):
+        bounds.check("claims.toml", run=True)
+
+    @pytest.mark.bounds("claims.toml", run=True)
+    def test_learning(): ...
+
+Arguments are those of `Bounds.check`. A test fails with a line for each claim that fails; what is wrong with the claims
+themselves, or runs that fail, are errors of the test. PyTorch is imported when something is checked, not before.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.check import Verdict
+
+
+class Bounds:
+    """What the fixture `bounds` is."""
+
+    def check(
+        self,
+        claims: str | Path,
+        *,
+        run: bool = False,
+        results: str | Path | None = None,
+        only: str | None = None,
+        jobs: int | None = None,
+        data_dir: str | None = None,
+        strict: bool = False,
+    ) -> "list[Verdict]":
+        """Hold runs to claims, as `harness check` does, and fail the test unless all hold.
+
+        Args:
+            claims: name of a built-in file of claims, or path of a .toml file.
+            run: make the runs that are missing, by the code as it is now.
+            results: the store; by default HARNESS_RESULTS, else results.
+            only: conditions on runs, such as "nz=20".
+            jobs: runs at a time; by default one a core.
+            data_dir: the folder of data files.
+            strict: fail on what cannot be told, too.
+
+        Returns:
+            All verdicts.
+
+        Raises:
+            BadInput: as `harness.check.check`.
+            RunFailed: a run failed or diverged.
+        """
+        __tracebackhide__ = True
+        from harness import check
+        from harness.ci import sentence
+        from harness.claims import Claims
+        from harness.errors import RunFailed
+        from harness.store import Store, default_root
+
+        chosen = Claims(str(claims))
+        store = Store(Path(results) if results else default_root())
+        groups: dict[str, str] = {}
+        if run:
+            from harness.sweep import Crew, unwatched
+
+            groups, ended = check.make(chosen, Crew(store, jobs or os.cpu_count() or 1, data_dir, unwatched), only)
+            lost = [
+                f"{one.job.spec.run_id} {one.status}: {one.reason}"
+                for one in ended
+                if one.status in ("failed", "diverged")
+            ]
+            if lost:
+                raise RunFailed("; ".join(lost))
+        verdicts = check.check(check.Evidence(chosen, store, groups, only, data_dir=data_dir, trains=run))
+        if check.failed(verdicts, strict=strict):
+            bad = [sentence(one) for one in verdicts if one.says not in ("holds", "better")]
+            pytest.fail(f"{chosen.path}:\n" + "\n".join(bad), pytrace=False)
+        return verdicts
+
+
+@pytest.fixture
+def bounds() -> Bounds:
+    """Claims about runs: `bounds.check("claims.toml")`."""
+    return Bounds()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line(
+        "markers", "bounds(claims, **options): fail unless the claims of a file hold; see harness.pytest_plugin"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check the claims that a test is marked with."""
+    for mark in item.iter_markers("bounds"):
+        Bounds().check(*mark.args, **mark.kwargs)
