@@ -509,6 +509,12 @@ def _benchmark(claim: Benchmark, evidence: Evidence) -> Iterator[Verdict]:
 def _invariant(claim: Invariant, evidence: Evidence) -> Iterator[Verdict]:
     from harness import invariants  # PyTorch is imported by claims that need it
 
+    if claim.holds in invariants.TRAIN and not evidence.trains:
+        for about, _ in _parts(evidence.select(claim), KIND):
+            yield Verdict(
+                claim, about, None, None, "", "cannot tell", "needs data, checkpoints and a moment: give --run"
+            )
+        return
     for about, found in invariants.HOLDS[claim.holds](claim, evidence):
         yield Verdict(claim, about, found.observed, found.error, found.required, found.says, found.why)
 

@@ -1,10 +1,12 @@
 """How sure a difference is: Student's t over seeds, paired where the seeds match (DESIGN §5)."""
 
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from scipy.stats import nct
 from scipy.stats import t as student
 
@@ -37,23 +39,25 @@ class Difference(NamedTuple):
         distance = abs(self.mean - border)
         if self.error is None:
             return 1
-        spread = self.error * math.sqrt(self.n)
-        for n in range(self.n + 1, MOST_SEEDS):
-            freedom = self.freedom * (n - 1) / max(1, self.n - 1)
-            if student.ppf(level, freedom) * spread / math.sqrt(n) < distance:
-                return n - self.n
-        return None
+        n = np.arange(self.n + 1, MOST_SEEDS)
+        half = student.ppf(level, self.freedom * (n - 1) / (self.n - 1)) * self.error * np.sqrt(self.n / n)
+        enough = n[half < distance]
+        return int(enough[0]) - self.n if len(enough) else None
 
     def detectable(self, level: float, power: float = 0.95) -> float:
         """Return the true difference that a one-sided test of this level notices with this power, given the spread there is."""
-        if self.error is None:
-            return math.inf
-        border = student.ppf(level, self.freedom)
-        low, high = 0.0, 1e4
-        while high - low > 1e-3 * high:
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if nct.sf(border, self.freedom, middle) < power else (low, middle)
-        return high * self.error
+        return math.inf if self.error is None else _detectable(self.freedom, level, power) * self.error
+
+
+@functools.cache
+def _detectable(freedom: float, level: float, power: float) -> float:
+    """Return the true mean, in standard errors, that Student's test notices with this power: by bisection."""
+    border = student.ppf(level, freedom)
+    low, high = 0.0, 1e4
+    while high - low > 1e-3 * high:
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if nct.sf(border, freedom, middle) < power else (low, middle)
+    return high
 
 
 def mean(values: Sequence[float]) -> Difference:

@@ -8,7 +8,7 @@
 `fresh-dreams`   the recognition model learns from fantasies of the generative model as it is then
 `stationary`     the recognition model is as wide as the bound wants it: see `_stationary`
 
-The last four, and `importance`, load checkpoints or train for a moment, and so need runs made by `harness check --run`.
+Those in `TRAIN` load checkpoints or train for a moment, and so need `harness check --run`.
 """
 
 import itertools
@@ -56,7 +56,7 @@ def _bias_order(claim: Invariant, evidence: check.Evidence) -> Verdicts:
         worst, compared, where = -math.inf, 0, ""
         for number, (run, stored) in enumerate(runs):
             if evidence.trains and number == 0:
-                _add_bounds(claim, evidence, run, stored)
+                _add_bounds(evidence, run, stored)
             for estimates in _of_one_model(run, stored):
                 for low, high in itertools.permutations(estimates, 2):
                     same = all(low[name] == high[name] for name in ("split", "points"))
@@ -74,10 +74,10 @@ def _bias_order(claim: Invariant, evidence: check.Evidence) -> Verdicts:
             yield words, Found(worst, None, required, "holds" if worst <= tolerance else "fails", why)
 
 
-def _add_bounds(claim: Invariant, evidence: check.Evidence, run: Run, stored: Stored) -> None:
+def _add_bounds(evidence: check.Evidence, run: Run, stored: Stored) -> None:
     """Add lower bounds over the points on which a run's last model was judged by something that does not err below."""
     judged = {(e["split"], e["points"]) for e in curves.sound(stored)[-1]["estimates"] if e["direction"] != "lower"}
-    trained = _trained(claim, evidence, run)
+    trained = _trained(evidence, run)
     for split, points in sorted(judged) if trained.subject.recognition is not None else ():
         trained.estimate("lower-bound", split, points)
         trained.estimate("importance", split, points, {"K": SAMPLES[-1]})
@@ -100,7 +100,7 @@ def _importance(claim: Invariant, evidence: check.Evidence) -> Verdicts:
 
     tolerance = 0.05 if claim.tolerance is None else claim.tolerance
     for words, runs in _kinds(claim, evidence):
-        trained = _trained(claim, evidence, runs[0][0])
+        trained = _trained(evidence, runs[0][0])
         model, q = trained.subject.model, trained.subject.recognition
         if q is None:
             yield words, Found(None, None, "", "fails", "its runs have no recognition model to propose with")
@@ -171,7 +171,6 @@ def _resume(claim: Invariant, evidence: check.Evidence) -> Verdicts:
         return digest({name: state[name] for name in ("theta", "phi", "algorithm", "rng", "info")}), rows
 
     for words, runs in _kinds(claim, evidence):
-        _require_training(claim, evidence)
         spec = _short(RunSpec.model_validate(runs[0][1][0].spec))
         with tempfile.TemporaryDirectory() as folder:
             whole, parts = Store(Path(folder) / "whole"), Store(Path(folder) / "parts")
@@ -190,7 +189,6 @@ def _fresh_dreams(claim: Invariant, evidence: check.Evidence) -> Verdicts:
     from harness.loop import Training
 
     for words, runs in _kinds(claim, evidence):
-        _require_training(claim, evidence)
         spec = RunSpec.model_validate(runs[0][1][0].spec)
         algorithm = dict(spec.algorithm.settings)
         if "warmup" in algorithm:
@@ -266,7 +264,7 @@ def _stationary(claim: Invariant, evidence: check.Evidence) -> Verdicts:
     for words, runs in _kinds(claim, evidence):
         found = []
         for run, stored in runs:
-            trained = _trained(claim, evidence, run)
+            trained = _trained(evidence, run)
             if trained.subject.recognition is None:
                 raise evidence.refusal(claim, f"{run.id} has no recognition model to be stationary")
             training = Training(RunSpec.model_validate(stored[0].spec), evidence.data_dir)
@@ -295,22 +293,20 @@ HOLDS: dict[str, Callable[[Invariant, check.Evidence], Verdicts]] = {
 }  # fmt: skip
 
 
+TRAIN = ("importance", "resume", "fresh-dreams", "stationary")
+"""Those that load checkpoints or train for a moment; `bias-order` then has more to compare."""
+
+
 def _kinds(claim: Invariant, evidence: check.Evidence) -> Iterator[tuple[str, list[tuple[Run, Stored]]]]:
     """Yield runs by kind: those that differ in their seed alone."""
     found = [one for one in evidence.found(claim) if one[1][0].status != "running"]
     return check.parts(found, check.KIND, lambda one: one[1])
 
 
-def _require_training(claim: Invariant, evidence: check.Evidence) -> None:
-    if not evidence.trains:
-        raise evidence.refusal(claim, f"{claim.holds} needs data and training for a moment: give --run")
-
-
-def _trained(claim: Invariant, evidence: check.Evidence, run: Run) -> Any:
+def _trained(evidence: check.Evidence, run: Run) -> Any:
     """Return a run's model."""
     from harness.judge import Trained
 
-    _require_training(claim, evidence)
     return Trained(run, evidence.data_dir)
 
 

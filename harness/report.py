@@ -372,8 +372,14 @@ def _against(pair: tuple[float | None, float | None]) -> tuple[str, str, str]:
 
 def verdict_row(verdict: "Verdict") -> dict[str, Any]:
     """Return a verdict as plain data."""
-    fields = verdict._asdict() | {"claim": verdict.claim.title(), "kind": verdict.claim.kind}
-    return {"claim": fields.pop("claim"), "kind": fields.pop("kind"), **fields}
+    claim = verdict.claim
+    facts = {
+        "claim": claim.title(),
+        "kind": claim.kind,
+        "where": dict(claim.where),
+        "holds": getattr(claim, "holds", None),
+    }
+    return facts | {name: value for name, value in verdict._asdict().items() if name != "claim"}
 
 
 def observed(verdict: "Verdict") -> str:

@@ -11,6 +11,8 @@ from support import Result
 from harness import api, cli
 from harness.loop import prepare_process
 
+pytest_plugins = ["pytester"]
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have measured, from whichever process."""

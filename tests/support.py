@@ -1,8 +1,13 @@
 """What several test modules share."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from harness.curves import Stored
+from harness.ledger import COUNTERS
+from harness.store import Record
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -18,3 +23,54 @@ class Result(NamedTuple):
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment for a subprocess."""
     return {**os.environ, **extra}
+
+
+MARKS = (1e4, 1e5, 1e6)
+
+
+def stored(
+    algorithm: str = "aevb",
+    seed: int = 0,
+    test: Sequence[float] = (-200.0, -150.0, -130.0),
+    nz: int = 3,
+    lr: float = 0.02,
+    status: str = "done",
+    sha256: str = "a" * 64,
+) -> Stored:
+    """Return a run with these bounds on the test set at its marks; on the training set they are one nat better."""
+    spec = {
+        "algorithm": {"name": algorithm, "settings": {"lr": lr}, "file": None, "sha256": None},
+        "model": {"name": "mlp", "settings": {"nz": nz}, "file": None, "sha256": None},
+        "dataset": {"name": "mnist", "settings": {}, "file": None, "sha256": None},
+        "n_train": None, "seed": seed, "threads": 1, "device": "cpu", "evaluation": {"first_mark": 10_000, "estimators": []},
+    }  # fmt: skip
+    provenance = {
+        "code": {"version": "0", "commit": "c0ffee", "source_sha256": "s"}, "dataset": {"sha256": sha256},
+        "machine": {"cpu": "a processor"}, "threads": 1, "calibration_seconds": 0.01, "packages": {},
+    }  # fmt: skip
+    record = Record(
+        f"{algorithm}-nz{nz}-s{seed}-{lr}", spec, {"samples": 10**6}, status=status, provenance=[provenance]
+    )
+    rows = []
+    for k, (mark, value) in enumerate(zip(MARKS, test, strict=False)):
+        last = k == len(test) - 1
+        estimates = [
+            {
+                "estimator": "lower-bound",
+                "direction": "lower",
+                "split": split,
+                "points": points,
+                "mean": mean,
+                "se_points": 1.0,
+                "se_estimator": 0.0,
+            }
+            for split, mean in (("train", value + 1), ("test", value))
+            for points in ((2000, 10_000) if last else (2000,))
+        ]
+        ledger = dict.fromkeys(COUNTERS, 0.0) | {
+            "samples": mark,
+            "cpu_seconds": mark / 1e3 * (1 + seed),
+            "wall_seconds": 1.0,
+        }
+        rows.append({"marks": {"samples": mark}, "end": last, "ledger": ledger, "estimates": estimates})
+    return record, rows

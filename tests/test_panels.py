@@ -15,19 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from support import Result, environment
+from support import Result, environment, stored
 
 from harness import curves, table
 from harness.curves import Stored
 from harness.errors import BadInput
 from harness.experiment import Experiment
 from harness.figures import output, panels
-from harness.ledger import COUNTERS
-from harness.store import Record, Store
+from harness.store import Store
 
 Harness = Callable[..., Result]
 
-MARKS = (1e4, 1e5, 1e6)
 SPEC = '[[grid]]\nalgo = ["aevb", "wake-sleep"]\nnz = 3\nsamples = 1e6\n'
 FIGURE2 = """
 [figure]
@@ -47,50 +45,6 @@ def experiment(folder: Path, text: str = SPEC + FIGURE2) -> Experiment:
     path = folder / "mine.toml"
     path.write_text(text)
     return Experiment(str(path))
-
-
-def stored(
-    algorithm: str = "aevb",
-    seed: int = 0,
-    test: Sequence[float] = (-200.0, -150.0, -130.0),
-    nz: int = 3,
-    lr: float = 0.02,
-    status: str = "done",
-    sha256: str = "a" * 64,
-) -> Stored:
-    """Return a run with these bounds on the test set at its marks; on the training set they are one nat better."""
-    spec = {
-        "algorithm": {"name": algorithm, "settings": {"lr": lr}, "file": None, "sha256": None},
-        "model": {"name": "mlp", "settings": {"nz": nz}, "file": None, "sha256": None},
-        "dataset": {"name": "mnist", "settings": {}, "file": None, "sha256": None},
-        "n_train": None, "seed": seed, "threads": 1, "device": "cpu", "evaluation": {"first_mark": 10_000, "estimators": []},
-    }  # fmt: skip
-    provenance = {"code": {"version": "0", "commit": "c0ffee", "source_sha256": "s"}, "dataset": {"sha256": sha256}}
-    record = Record(
-        f"{algorithm}-nz{nz}-s{seed}-{lr}", spec, {"samples": 10**6}, status=status, provenance=[provenance]
-    )
-    rows = []
-    for k, (mark, value) in enumerate(zip(MARKS, test, strict=False)):
-        last = k == len(test) - 1
-        estimates = [
-            {
-                "estimator": "lower-bound",
-                "split": split,
-                "points": points,
-                "mean": mean,
-                "se_points": 1.0,
-                "se_estimator": 0.0,
-            }
-            for split, mean in (("train", value + 1), ("test", value))
-            for points in ((2000, 10_000) if last else (2000,))
-        ]
-        ledger = dict.fromkeys(COUNTERS, 0.0) | {
-            "samples": mark,
-            "cpu_seconds": mark / 1e3 * (1 + seed),
-            "wall_seconds": 1.0,
-        }
-        rows.append({"marks": {"samples": mark}, "end": last, "ledger": ledger, "estimates": estimates})
-    return record, rows
 
 
 def drawn(axes: Any, colour: str, dashed: bool) -> list[tuple[list[float], list[float]]]:

@@ -1,0 +1,109 @@
+"""`harness check quick --run` turns red for regressions planted in the code, and stays green for the code as it is.
+
+Every mutation is a change of text in a copy of the package, from which the command then runs, with as few seeds as show it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support import environment
+
+from harness import api
+
+ROOT = Path(__file__).parent.parent
+Note = Callable[[str, object], None]
+
+
+class Mutation(NamedTuple):
+    """A regression: in which file which text becomes which; runs that show it, and the claims that must fail."""
+
+    what: str
+    file: str
+    text: str
+    becomes: str
+    only: str
+    caught_by: set[str]
+
+
+STALE = "    state.wake.ascend([by_theta / len(z) if len(z) > 1 else by_theta])\n"
+DREAM = "    x, z = p.sample(M, state.rng)  # (M, D), (M, Z)\n"
+RESET = (
+    "        if self.n_calls % 10 == 9:  # an epoch of 1000 points\n            [s.fill_(EPSILON) for s in self.sums]\n"
+)
+LR = "        lr = self.lr if self.n_calls >= self.warmup else 0.0\n"
+MUTATIONS = [
+    Mutation("KL weight 1.1", "algorithms/aevb.py", "pull_back(by_z, -1.0)", "pull_back(by_z, -1.1)",
+             "algo=aevb,seed=0,seed=1,seed=2", {"stationary"}),
+    Mutation("sampling noise times 1.2", "models/mlp.py", "    return torch.randn(n, *mean.shape",
+             "    return 1.2 * torch.randn(n, *mean.shape", "algo=aevb,seed=0,seed=1", {"importance"}),
+    Mutation("noise times 1.2 in training alone", "models/mlp.py", "self._moved = sd * _noise(n, mean, rng)",
+             "self._moved = 1.2 * sd * _noise(n, mean, rng)", "algo=aevb,seed=0,seed=1,seed=2", {"stationary"}),
+    Mutation("Adagrad forgets every epoch", "inference/adagrad.py", LR, LR + RESET,
+             "algo=aevb,seed=0,seed=1,seed=2", {"baseline"}),
+    Mutation("sleep from stale theta", "algorithms/wake_sleep.py", STALE + "\n" + DREAM, DREAM + STALE,
+             "algo=wake-sleep,seed=0,seed=1", {"fresh-dreams"}),
+    Mutation("HMC accepts everything", "inference/hmc.py",
+             "accepted = torch.rand(probability.shape, generator=rng, dtype=probability.dtype) < probability",
+             "accepted = torch.ones_like(probability, dtype=torch.bool)", "algo=mcem,seed=0,seed=1,seed=2", {"baseline"}),
+    Mutation("sign of the lower bound", "evaluate/lower_bound.py", "PerPoint(draws.mean(0),", "PerPoint(-draws.mean(0),",
+             "algo=aevb,seed=0,seed=1", {"bias-order", "importance"}),
+    Mutation("sign of hmc-density", "evaluate/hmc_density.py", "PerPoint(value,", "PerPoint(-value,",
+             "algo=mcem,seed=0,seed=1", {"bound"}),
+    Mutation("sign of importance", "evaluate/importance.py", "PerPoint(log_sum - math.log(config.K),",
+             "PerPoint(math.log(config.K) - log_sum,", "algo=aevb,seed=0,seed=1", {"importance", "bias-order"}),
+    Mutation("the ledger counts half", "ledger.py", "self.__dict__[counter] += n", "self.__dict__[counter] += n // 2",
+             "algo=mcem,seed=0,seed=1", {"ledger"}),
+]  # fmt: skip
+
+
+def copied(folder: Path) -> Path:
+    """Return a copy of the package that can be imported from its folder."""
+    skip = shutil.ignore_patterns("__pycache__")
+    package = folder / "harness"
+    shutil.copytree(ROOT / "harness", package, ignore=skip)
+    for part in ("algorithms", "datasets"):
+        shutil.copytree(ROOT / part, package / part, ignore=skip)
+    return package
+
+
+def checked(folder: Path, only: str) -> tuple[int, set[str], str]:
+    """Return how `harness check quick --run` ends in a copy, which kinds of claim fail, and what it says."""
+    words = ["check", "quick", "--run", "--only", only, "--jobs", "2", "--results", str(folder / "results"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        env=environment(PYTHONPATH=str(folder), GITHUB_ACTIONS=""), cwd=folder, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    failing = set()
+    for verdict in json.loads(done.stdout) if done.stdout else []:
+        if verdict["says"] == "fails":
+            failing.add(verdict["holds"] or verdict["kind"])
+    return done.returncode, failing, done.stdout + done.stderr
+
+
+def test_the_code_as_it_is_passes(mnist: api.Dataset, tmp_path: Path, record_property: Note) -> None:
+    copied(tmp_path)
+    code, failing, said = checked(tmp_path, "seed=0,seed=1")
+    assert (code, failing) == (0, set()), said
+    record_property("harness check quick --run, no mutation", "passes")
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.what.replace(" ", "-"))
+def test_a_planted_regression_is_caught(
+    mutation: Mutation, mnist: api.Dataset, tmp_path: Path, record_property: Note
+) -> None:
+    path = copied(tmp_path) / mutation.file
+    text = path.read_text()
+    assert text.count(mutation.text) == 1, f"{mutation.file} has {mutation.text!r} {text.count(mutation.text)} times"
+    path.write_text(text.replace(mutation.text, mutation.becomes))
+    code, failing, said = checked(tmp_path, mutation.only)
+    record_property(
+        f"mutation: {mutation.what}", f"caught by {', '.join(sorted(failing)) or 'failing runs'}" if code else "MISSED"
+    )
+    assert code in (1, 3), said
+    assert mutation.caught_by <= failing, said
