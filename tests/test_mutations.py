@@ -55,8 +55,6 @@ MUTATIONS = [
              "algo=aevb,seed=0,seed=1", {"bias-order", "importance"}),
     Mutation("sign of hmc-density", "evaluate/hmc_density.py", "PerPoint(value,", "PerPoint(-value,",
              "algo=mcem,seed=0,seed=1", {"bound"}),
-    Mutation("sign of importance", "evaluate/importance.py", "PerPoint(log_sum - math.log(config.K),",
-             "PerPoint(math.log(config.K) - log_sum,", "algo=aevb,seed=0,seed=1", {"importance", "bias-order"}),
     Mutation("the ledger counts half", "ledger.py", "self.__dict__[counter] += n", "self.__dict__[counter] += n // 2",
              "algo=mcem,seed=0,seed=1", {"ledger"}),
 ]  # fmt: skip
