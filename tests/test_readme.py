@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from support import PLUGINS
 
+from harness.claims import KINDS, Claims
 from harness.cli import cli
 from harness.doctor import PACKAGES
 from harness.experiment import Experiment
+from harness.invariants import HOLDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,6 +44,25 @@ def test_the_experiment_it_shows_is_sound(tmp_path: Path) -> None:
     assert len(experiment.tasks()) == 3 * 2 * 2 * 3
     assert experiment.figure is not None
     assert experiment.tune.samples == 20_000
+
+
+def test_the_claims_it_shows_are_sound(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (claims,) = [block for block in blocks if "[[claim]]" in block]
+    (experiment,) = [block for block in blocks if "[[grid]]" in block]
+    (tmp_path / "mine.toml").write_text(experiment.replace("./my_algorithm.py", str(PLUGINS / "iwae.py")))
+    (tmp_path / "claims.toml").write_text(claims)
+    assert [claim.kind for claim in Claims(str(tmp_path / "claims.toml")).claims] == ["baseline", "bound", "order"]
+    for kind in KINDS:
+        assert f"| `{kind}` |" in README
+    for holds in HOLDS:
+        assert f"(`{holds}`" in README or f"`{holds}`)" in README
+
+
+def test_the_workflow_is_the_command_it_shows() -> None:
+    command = "harness check quick --run --junit bounds.xml"
+    assert command in README
+    assert command in (ROOT / ".github" / "workflows" / "bounds.yml").read_text()
 
 
 @pytest.mark.parametrize("requirement", PROJECT["dependencies"])

@@ -18,20 +18,21 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from support import environment
 
 from harness import api
+from harness.claims import Benchmark, Claims
 from harness.loop import Training, prepare_process
 from harness.spec import make_spec
 from harness.store import Record, Store
 
 Note = Callable[[str, object], None]
-LIMITS = {
-    "aevb-mnist": 1.75, "aevb-mnist-2": 2.5, "aevb-frey": 2.25, "aevb-small": 2.7, "wake-sleep": 1.85,
-    "leapfrog": 1.7, "ais": 1.7,
-}  # fmt: skip
+CLAIMS = Claims(str(Path(__file__).parent / "claims.toml"))
+LIMITS = {claim.test: claim.at_most for claim in CLAIMS.claims if isinstance(claim, Benchmark)}
 
 
 @pytest.mark.parametrize("name", workloads.ROWS)
 @pytest.mark.benchmark(min_rounds=5, warmup=False)
-def test_row(name: str, mnist: api.Dataset, benchmark: BenchmarkFixture, record_property: Note) -> None:
+def test_row(
+    name: str, mnist: api.Dataset, benchmark: BenchmarkFixture, record_property: Note, request: pytest.FixtureRequest
+) -> None:
     row = workloads.ROWS[name]
     if row.threads > 1 and "PYTEST_XDIST_WORKER" in os.environ:
         pytest.skip("two threads need both processors to themselves: pytest -n 0 tests/benchmarks")
@@ -45,7 +46,7 @@ def test_row(name: str, mnist: api.Dataset, benchmark: BenchmarkFixture, record_
     ratio = min(floors.in_turn(work, floor, rounds=rounds, per_call=row.per_call) for _ in range(3))
     benchmark.extra_info["ratio"] = ratio
     record_property(row.title, f"{ratio:.2f} × its matrix products (goal {row.goal})")
-    assert ratio <= LIMITS[name]
+    assert ratio <= LIMITS[request.node.name]
 
 
 def test_the_engine_takes_little_beside_the_step(mnist: api.Dataset, record_property: Note) -> None:
