@@ -5,7 +5,6 @@ each run what `baseline` and `cost` claims need: its specification, what it spen
 estimates at marks.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,13 @@ def content(runs: Iterable[Stored], marks: Iterable[float | str]) -> dict[str, A
     Raises:
         BadInput: there is no run, or one that has not ended well.
     """
-    wanted, out = sorted(set(marks), key=str), {}
+    wanted, reached, out = sorted(set(marks), key=str), set[float | str](), {}
     for stored in sorted(runs, key=lambda one: one[0].run):
         record = stored[0]
         if record.status != "done":
             raise BadInput(f"run {record.run} is {record.status}, and a baseline is made of runs that are done")
         rows = {id(row): row for mark in wanted if (row := curves.row_at(stored, mark)) is not None}
+        reached |= {mark for mark in wanted if curves.row_at(stored, mark) is not None}
         kept = sorted(rows.values(), key=lambda row: row["ledger"]["samples"])
         last = record.provenance[-1]
         out[record.run] = {
@@ -64,15 +64,12 @@ def content(runs: Iterable[Stored], marks: Iterable[float | str]) -> dict[str, A
 def text(content: dict[str, Any]) -> str:
     """Return a baseline as text, a line for everything that is compared by itself."""
 
-    def line(value: Any) -> str:
-        return json.dumps(json.loads(to_json(value)), ensure_ascii=False)
-
     runs = []
     for name, run in content["runs"].items():
-        rows = ",\n".join(f"    {line(row)}" for row in run["rows"])
-        parts = [f'   "{part}": {line(run[part])}' for part in run if part != "rows"]
+        rows = ",\n".join(f"    {to_json(row)}" for row in run["rows"])
+        parts = [f'   "{part}": {to_json(run[part])}' for part in run if part != "rows"]
         runs.append(f'  "{name}": {{\n' + ",\n".join([*parts, f'   "rows": [\n{rows}\n   ]']) + "\n  }")
-    head = f' "schema": {content["schema"]},\n "code": {line(content["code"])},\n "runs": {{\n'
+    head = f' "schema": {content["schema"]},\n "code": {to_json(content["code"])},\n "runs": {{\n'
     return "{\n" + head + ",\n".join(runs) + "\n }\n}\n"
 
 
@@ -94,12 +91,14 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         found = from_json(path.read_text(encoding="utf-8"))
-        schema, _ = found["schema"], [runs["rows"] for runs in found["runs"].values()]
+        schema = found["schema"]
+        if schema == SCHEMA:
+            summary(found), origin(found)  # all of it is there
     except OSError as error:
         raise BadInput(
             f"the baseline {str(path)!r} cannot be read ({error.strerror}): make it with `harness baseline save`"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise BadInput(f"{str(path)!r} is no baseline: make one with `harness baseline save`") from None
     if schema != SCHEMA:
         raise BadInput(f"{str(path)!r} has schema {schema!r}, and this version knows {SCHEMA}: save it again")

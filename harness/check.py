@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,8 @@ from harness.claims import Baseline, Benchmark, Bound, Claim, Claims, Cost, Inva
 from harness.curves import Stored
 from harness.differences import Difference
 from harness.errors import BadInput, suggestion
-from harness.experiment import conditions, same
-from harness.store import Run, Store
+from harness.experiment import conditions
+from harness.store import Record, Run, Store
 
 if TYPE_CHECKING:
     from harness.sweep import Crew
@@ -86,6 +86,21 @@ class Evidence:
 
     def found(self, claim: Claim) -> list[tuple[Run, Stored]]:
         """Return the same with their folders."""
+        return [(run, stored) for run, stored in self._all(claim) if self._meets(stored, conditions(self.only))]
+
+    def left_out(self, claim: Claim) -> bool:
+        """Say whether a claim has all the runs that it is about without `only`, and not with it."""
+        if not self.only or isinstance(claim, Benchmark):
+            return False
+        have, left = (
+            {stored[0].spec["algorithm"]["name"] for _, stored in runs}
+            for runs in (self._all(claim), self.found(claim))
+        )
+        needed = {claim.above, claim.below} if isinstance(claim, Order) else set()
+        return (bool(have) and not left) or (needed <= have and not needed <= left)
+
+    def _all(self, claim: Claim) -> list[tuple[Run, Stored]]:
+        """Return the runs that a claim is about, whatever `only` says."""
         experiment = self.claims.experiment(claim)
         own = experiment.name if experiment else str(claim.group)
         group = self.groups.get(own, own)
@@ -95,23 +110,16 @@ class Evidence:
         if not runs:
             hint = f"`harness check {self.claims.called} --run` makes them" if experiment else "see `harness list`"
             raise self.refusal(claim, f"there are no runs of {own} in {str(self.store.root)!r}: {hint}")
-        self._require_options(claim, [stored for _, stored in runs])
-        return [one for one in runs if self._has(one[1], claim.where)]
+        known = curves.options(stored for _, stored in runs)
+        for name in (*claim.where, *getattr(claim, "per", ()), *getattr(claim, "differing", ())):
+            if name not in known:
+                why = f"runs cannot be chosen by {name!r}{suggestion(name, known)}: no run has that option"
+                raise self.refusal(claim, why)
+        return [(run, stored) for run, stored in runs if self._meets(stored, {n: {v} for n, v in claim.where.items()})]
 
-    def left_out(self, claim: Claim) -> bool:
-        """Say whether `only` leaves a claim without a run that it is about."""
-        if not self.only or isinstance(claim, Benchmark):
-            return False
-        wanted = conditions(self.only)
-        names = [claim.above, claim.below] if isinstance(claim, Order) else [None]
-        return any(
-            not any(
-                all(any(same(curves.option(stored[0].spec, n), v) for v in values) for n, values in wanted.items())
-                for stored in self.select(claim)
-                if name in (None, stored[0].spec["algorithm"]["name"])
-            )
-            for name in names
-        )
+    @staticmethod
+    def _meets(stored: Stored, wanted: Mapping[str, Collection[Any]]) -> bool:
+        return bool(curves.wanted([stored], wanted))
 
     @cached_property
     def reference(self) -> list[Stored]:
@@ -128,28 +136,12 @@ class Evidence:
         """Return the error that a claim cannot be judged, with its line."""
         return BadInput(f"{self.claims.place(claim)}: {why}")
 
-    def _has(self, stored: Stored, where: Mapping[str, Any]) -> bool:
-        return all(same(curves.option(stored[0].spec, name), value) for name, value in where.items())
-
-    def _require_options(self, claim: Claim, runs: Sequence[Stored]) -> None:
-        """Raise BadInput for options that no run has."""
-        known = {"algo", "model", "dataset", "n-train", "seed", "threads", "device"}
-        for record, _ in runs:
-            for part in ("algorithm", "model", "dataset"):
-                known |= {name.replace("_", "-") for name in record.spec[part]["settings"]}
-        per = claim.per if isinstance(claim, Judged) else ()
-        for name in (*claim.where, *per):
-            if name not in known:
-                raise self.refusal(
-                    claim, f"runs cannot be chosen by {name!r}{suggestion(name, known)}: no run has that option"
-                )
-
 
 def make(claims: Claims, crew: "Crew", only: str | None = None) -> tuple[dict[str, str], list["Outcome"]]:
     """Make the runs that claims are about, by the code as it is now.
 
-    They belong to groups `check-<experiment>-<fingerprint of the code>`, so that runs of other code are never taken for its own,
-    and those that are there already are not made again.
+    They belong to groups `check-<experiment>-<fingerprint of code and experiment>`, so that runs of other code are never taken
+    for its own, and those that are there already are not made again.
 
     Returns:
         The groups by the names of the experiments, and how every run ended.
@@ -163,13 +155,19 @@ def make(claims: Claims, crew: "Crew", only: str | None = None) -> tuple[dict[st
 
     groups, ended = {}, []
     for experiment in claims.experiments():
-        groups[experiment.name] = f"check-{experiment.name}-{fingerprint()}"
+        groups[experiment.name] = f"check-{experiment.name}-{fingerprint(experiment.path.read_bytes())}"
         ended += Sweep(crew, experiment, only, group=groups[experiment.name]).run()
     if not groups:
         raise BadInput(
             f"{claims.path}: its claims are about no experiment, so --run does not know what to make: leave it out"
         )
     return groups, ended
+
+
+def lost(ended: Sequence["Outcome"]) -> list[str]:
+    """Return in words which runs ended without a result, and why."""
+    bad = ("failed", "diverged", "skipped")
+    return [f"{one.job.spec.run_id} {one.status}: {one.reason}" for one in ended if one.status in bad]
 
 
 def check(evidence: Evidence) -> list[Verdict]:
@@ -194,6 +192,23 @@ def check(evidence: Evidence) -> list[Verdict]:
     return out
 
 
+def failed(verdicts: Sequence[Verdict], *, strict: bool = False) -> bool:
+    """Say whether a claim fails, or with `strict` cannot be told."""
+    return any(verdict.says == "fails" or (strict and verdict.says == "cannot tell") for verdict in verdicts)
+
+
+def baseline_content(evidence: Evidence) -> dict[str, Any]:
+    """Return what a file's claims need of a baseline, from the runs that there are; BadInput as `harness.baseline.content`."""
+    runs: dict[str, Stored] = {}
+    marks: list[float | str] = []
+    for claim in evidence.claims.claims:
+        if isinstance(claim, Baseline):
+            marks += claim.at
+        if isinstance(claim, Baseline) or (isinstance(claim, Cost) and claim.times_baseline is not None):
+            runs |= {stored[0].run: stored for stored in evidence.select(claim)}
+    return baseline.content(runs.values(), marks)
+
+
 # -- what claims have in common
 
 
@@ -214,26 +229,72 @@ def words(options: Sequence[str], values: Sequence[Any]) -> str:
     return " ".join(str(value) if name in ("algo", "dataset") else f"{name}={value}" for name, value in named.items())
 
 
-def _values(
+class _Taken(NamedTuple):
+    """Estimates of a selection of runs at a mark.
+
+    Attributes:
+        values: by what they are paired over.
+        mark: where they are, samples.
+        trouble: why the claim fails before it is judged: a run that has none although it should.
+        note: what else there is to say: runs whose budget ends before.
+    """
+
+    values: Values
+    mark: float = math.nan
+    trouble: str = ""
+    note: str = ""
+
+
+def _take(
     claim: Judged,
+    evidence: Evidence,
     runs: Sequence[Stored],
     mark: float | str,
     key: Callable[[Stored], Any],
     beside: Sequence[Stored] = (),
-) -> tuple[Values, str]:
-    """Return the estimates at a mark, all over the same points as those `beside`, and why there are none."""
-    rows = [(stored, row) for stored in runs if (row := curves.row_at(stored, mark)) is not None]
+) -> _Taken:
+    """Return the estimates at a mark, all over the same points as those `beside`.
+
+    Raises:
+        BadInput: two runs that would count as one, or ends at different marks.
+    """
+    rows = {stored[0].run: row for stored in runs if (row := curves.row_at(stored, mark)) is not None}
+    short = 0
+    for record, own in runs:
+        if record.run not in rows and record.status == "done":
+            short += 1
+        elif record.run not in rows:
+            reason = f": {record.reason}" if record.reason else f" after {len(own)} rows"
+            return _Taken({}, trouble=f"run {record.run} is {record.status}{reason}")
     if not rows:
-        far = sorted({int(curves.mark(stored[0], stored[1][-1])) for stored in runs if stored[1]})
-        ends = " and ".join(f"{n:,}" for n in far[:3])
-        return {}, f"no run has a row at {_mark(mark)}" + (f": they end at {ends} samples" if ends else "")
-    others = [row for stored in beside if (row := curves.row_at(stored, mark)) is not None]
-    points = curves.common_points([row for _, row in rows] + others)
-    out = {}
-    for stored, row in rows:
-        if (value := curves.value(row, claim.estimator, claim.split, points)) is not None:
-            out[key(stored)] = value
-    return out, "" if out else f"no run has an estimate by {claim.estimator} on {claim.split} at {_mark(mark)}"
+        ends = sorted({int(curves.mark(record, own[-1])) for record, own in runs if own})
+        said = " and ".join(f"{n:,}" for n in ends[:3])
+        return _Taken({}, trouble=f"no run has a row at {_mark(mark)}: they end at {said} samples")
+    others = [(stored, row) for stored in beside if (row := curves.row_at(stored, mark)) is not None]
+    chosen = [stored for stored in runs if stored[0].run in rows]
+    marks = {curves.mark(stored[0], rows[stored[0].run]) for stored in chosen}
+    if isinstance(mark, str) and len(ends_ := marks | {curves.mark(stored[0], row) for stored, row in others}) > 1:
+        said = " and ".join(f"{n:,.0f}" for n in sorted(ends_)[:3])
+        raise evidence.refusal(claim, f"runs end at {said} samples, so their ends do not compare: give a mark as at")
+    points = curves.common_points([*rows.values(), *(row for _, row in others)])
+    out: Values = {}
+    whose: dict[Any, Stored] = {}
+    for stored in chosen:
+        record = stored[0]
+        value, place = curves.value(rows[record.run], claim.estimator, claim.split, points), key(stored)
+        if value is None:
+            why = f"run {record.run} has no finite estimate by {claim.estimator} on {claim.split} at {_mark(mark)}"
+            return _Taken({}, trouble=why)
+        if place in whose:
+            found = curves.difference(whose[place][0], record)
+            what = f"{found[0]} {found[1]} and {found[2]}" if found else "nothing"
+            raise evidence.refusal(
+                claim,
+                f"{whose[place][0].run} and {record.run} would count as one, and differ in {what}: say which with where",
+            )
+        out[place], whose[place] = value, stored
+    note = f", {_runs(short)} shorter" if short else ""
+    return _Taken(out, max(marks), note=note)
 
 
 def _mark(mark: float | str) -> str:
@@ -244,24 +305,8 @@ def _about(words: str, mark: float | str) -> str:
     return f"{words} at {_mark(mark)}".strip()
 
 
-def _lost(runs: Sequence[Stored], mark: float | str) -> str | None:
-    """Return in words which run of a selection ended badly before a mark."""
-    for stored in runs:
-        if stored[0].status in ("diverged", "failed") and curves.row_at(stored, mark) is None:
-            return f"run {stored[0].run} {stored[0].status}: {stored[0].reason}"
-    return None
-
-
 def _seed(stored: Stored) -> Any:
     return stored[0].spec["seed"]
-
-
-def _require_seeds(claim: Claim, evidence: Evidence, values: Mapping[Any, float], about: str) -> None:
-    if len(values) == 1 and type(claim).needs > 1:
-        raise evidence.refusal(
-            claim,
-            f"{claim.title()}: there is one seed ({about}), and an interval needs two: add seeds to the experiment",
-        )
 
 
 KIND = ("algo", "dataset", "nz", "n-train")
@@ -280,15 +325,15 @@ def _bound(claim: Bound, evidence: Evidence) -> Iterator[Verdict]:
     for part, runs in _parts(evidence.select(claim), claim.per):
         for mark in claim.at:
             about = _about(part, mark)
-            values, without = _values(claim, runs, mark, lambda stored: stored[0].run)
-            if lost := _lost(runs, mark) or without:
-                yield Verdict(claim, about, None, None, required, "fails", lost)
+            taken = _take(claim, evidence, runs, mark, lambda stored: stored[0].run)
+            if taken.trouble:
+                yield Verdict(claim, about, None, None, required, "fails", taken.trouble)
                 continue
-            found = differences.mean(list(values.values()))
+            found = differences.mean(list(taken.values.values()))
             low, high = claim.least - claim.tolerance - found.mean, found.mean - claim.most - claim.tolerance
             over = max(low, high)
             where = "below" if low > high else "above"
-            why = f"{over:.3g} nats {where} what is allowed" if over > 0 else f"mean of {_runs(found.n)}"
+            why = f"{over:.3g} nats {where} what is allowed" if over > 0 else f"mean of {_runs(found.n)}{taken.note}"
             yield Verdict(claim, about, found.mean, found.error, required, "fails" if over > 0 else "holds", why)
 
 
@@ -298,37 +343,43 @@ def _order(claim: Order, evidence: Evidence) -> Iterator[Verdict]:
     there = {record.spec["algorithm"]["name"] for record, _ in chosen}
     for name in (claim.above, claim.below):
         if chosen and name not in there:
-            raise evidence.refusal(
-                claim, f"no run is by {name!r}{suggestion(name, there)}: choose of {', '.join(sorted(there))}"
-            )
+            choices = ", ".join(sorted(there))
+            raise evidence.refusal(claim, f"no run is by {name!r}{suggestion(name, there)}: choose of {choices}")
     for part, runs in _parts(chosen, claim.per):
+        for panel, own in _parts(runs, curves.PANEL):
+            curves.require_alike(own, f"{evidence.claims.place(claim)}: {panel}")
         for mark in claim.at:
-            about = _about(f"{claim.above} less {claim.below} {part}", mark)
-            sides = []
-            for name in (claim.above, claim.below):
-                own = [stored for stored in runs if stored[0].spec["algorithm"]["name"] == name]
-                without = f"there is no run by {name}" if not own else _lost(own, mark)
-                values: Values = {}
-                if not without:
-                    values, without = _values(claim, own, mark, _place, beside=runs)
-                sides.append((values, without))
-            if lost := next((without for _, without in sides if without), None):
-                yield Verdict(claim, about, None, None, required, "fails", lost)
+            about = _about(" ".join((claim.above, "less", claim.below, part)).strip(), mark)
+            sides = [
+                _take(claim, evidence, [s for s in runs if s[0].spec["algorithm"]["name"] == name], mark, _place, runs)
+                for name in (claim.above, claim.below)
+            ]
+            if trouble := sides[0].trouble or sides[1].trouble:
+                yield Verdict(claim, about, None, None, required, "fails", trouble)
                 continue
-            shared = sides[0][0].keys() & sides[1][0].keys()
-            _require_seeds(claim, evidence, dict.fromkeys(shared, 0.0) or {None: 0.0}, about)
-            found = differences.mean([sides[0][0][key] - sides[1][0][key] for key in shared])
+            shared = sides[0].values.keys() & sides[1].values.keys()
+            _require_pairs(claim, evidence, len(shared), about)
+            found = differences.mean(
+                [sides[0].values[place] - sides[1].values[place] for place in sorted(shared, key=str)]
+            )
             half = found.half(claim.level)
-            interval = f"{_pairs(found)}, interval from {found.mean - half:+.3g}"
+            interval = f"{found.n} pairs of panel and seed, interval from {found.mean - half:+.3g}"
             if found.mean - half > 0:
-                yield Verdict(claim, about, found.mean, found.error, required, "holds", interval)
+                says, why = "holds", interval
+            elif found.mean + half < 0:
+                says, why = "fails", f"it is below: {interval}"
             else:
-                why = (
-                    f"it is below: {interval}"
-                    if found.mean + half < 0
-                    else f"not shown: {interval}{_more(found, 0.0, claim.level)}"
-                )
-                yield Verdict(claim, about, found.mean, found.error, required, "fails", why)
+                says, why = "fails", f"not shown: {interval}{_more(found, 0.0, claim.level)}"
+            yield Verdict(claim, about, found.mean, found.error, required, says, why)  # type: ignore[arg-type]
+
+
+def _require_pairs(claim: Claim, evidence: Evidence, n: int, about: str) -> None:
+    """Raise BadInput where there are not two pairs to tell an interval from."""
+    if n < type(claim).needs:
+        count = "no seed that both sides have" if n == 0 else "one seed alone"
+        raise evidence.refusal(
+            claim, f"{about} there is {count}, and an interval needs two: add seeds to the experiment"
+        )
 
 
 def _place(stored: Stored) -> Any:
@@ -343,21 +394,18 @@ def _baseline(claim: Baseline, evidence: Evidence) -> Iterator[Verdict]:
         _require_comparable(claim, evidence, runs, reference, part)
         for mark in claim.at:
             about = _about(part, mark)
-            old, missing = _values(claim, reference, mark, _seed, beside=runs)
-            if missing:
-                raise evidence.refusal(
-                    claim,
-                    f"the baseline has no estimate by {claim.estimator} on {claim.split} at "
-                    f"{_mark(mark)} of {part}: save it again with `harness baseline save {evidence.claims.called}`",
-                )
-            new, without = _values(claim, runs, mark, _seed, beside=reference)
-            if lost := _lost(runs, mark) or without:
-                yield Verdict(claim, about, None, None, required, "fails", lost)
+            old = _take(claim, evidence, reference, mark, _seed, beside=runs)
+            if old.trouble:
+                again = f"save it again with `harness baseline save {evidence.claims.called}`"
+                raise evidence.refusal(claim, f"in the baseline, {old.trouble}: {again}")
+            new = _take(claim, evidence, runs, mark, _seed, beside=reference)
+            if new.trouble:
+                yield Verdict(claim, about, None, None, required, "fails", new.trouble)
                 continue
-            _require_seeds(claim, evidence, new if len(new) < len(old) else old, about)
-            found = differences.difference(new, old)
+            _require_pairs(claim, evidence, min(len(new.values), len(old.values)), about)
+            found = differences.difference(new.values, old.values)
             says, why = no_worse(found, claim.tolerance, claim.level)
-            yield Verdict(claim, about, found.mean, found.error, required, says, why)
+            yield Verdict(claim, about, found.mean, found.error, required, says, why + new.note)
 
 
 def no_worse(found: Difference, tolerance: float, level: float) -> tuple[Says, str]:
@@ -371,7 +419,8 @@ def no_worse(found: Difference, tolerance: float, level: float) -> tuple[Says, s
     if found.mean - half >= -tolerance:
         least = tolerance + found.detectable(level)
         return "holds", f"{pairs}; a loss of {least:.2g} nats would be noticed 95 times of 100"
-    return "cannot tell", f"the loss may be {half - found.mean:.3g} nats: {pairs}{_more(found, -tolerance, level)}"
+    more = _more(found, -tolerance, level)
+    return "cannot tell", f"the loss may be {half - found.mean:.3g} nats: {pairs}{more}, in the baseline too"
 
 
 def _like(stored: Stored, evidence: Evidence) -> list[Stored]:
@@ -408,74 +457,76 @@ def _paper(claim: Paper, evidence: Evidence) -> Iterator[Verdict]:
     experiment = evidence.claims.experiment(claim)
     recipe = experiment.figure if experiment else None
     for part, runs in _parts(evidence.select(claim), KIND):
-        record = runs[0][0]
-        panel = curves.reference(recipe, curves.panel(record.spec)) if recipe else None
+        curves.require_alike(runs, f"{evidence.claims.place(claim)}: {part}")
+        spec = runs[0][0].spec
+        panel = curves.reference(recipe, curves.panel(spec)) if recipe else None
         for mark in claim.at:
             about = _about(part, mark)
-            values, without = _values(claim, runs, mark, _seed)
-            if lost := _lost(runs, mark) or without:
-                yield Verdict(claim, about, None, None, required, "fails", lost)
+            taken = _take(claim, evidence, runs, mark, _seed)
+            if taken.trouble:
+                yield Verdict(claim, about, None, None, required, "fails", taken.trouble)
                 continue
-            samples = mark if not isinstance(mark, str) else min(curves.mark(record, rows[-1]) for record, rows in runs)
-            name = record.spec["algorithm"]["name"]
-            published = (
-                recipe and panel and curves.published_at(str(recipe.reference), panel, name, claim.split, samples)
-            )
-            if not published:
-                raise evidence.refusal(
-                    claim,
-                    f"there is no published curve of {part} at {samples:,.0f} samples to be near: "
-                    "leave the claim out, or choose another mark",
-                )
-            found = differences.mean([value - published for value in values.values()])
+            published = None
+            if recipe and panel:
+                name = spec["algorithm"]["name"]
+                published = curves.published_at(str(recipe.reference), panel, name, claim.split, taken.mark)
+            if published is None:
+                why = f"there is no published curve of {part} at {taken.mark:,.0f} samples to be near: choose another mark"
+                raise evidence.refusal(claim, why)
+            found = differences.mean([value - published for value in taken.values.values()])
             says: Says = "holds" if abs(found.mean) <= claim.within else "better" if found.mean > 0 else "fails"
-            why = f"{found.mean + published:.2f}, the paper has {published:.2f}: {_runs(found.n)}"
+            why = f"{found.mean + published:.2f}, the paper has {published:.2f}: {_runs(found.n)}{taken.note}"
             yield Verdict(claim, about, found.mean, found.error, required, says, why)
 
 
 def _cost(claim: Cost, evidence: Evidence) -> Iterator[Verdict]:
     for part, runs in _parts(evidence.select(claim), KIND):
-        spent = [
-            (record.ledger["cpu_seconds"] / record.ledger["samples"], record) for record, _ in runs if _spent(record)
-        ]
-        if not spent:
-            yield Verdict(claim, part, None, None, "", "fails", "no run has spent anything")
+        curves.require_alike(runs, f"{evidence.claims.place(claim)}: {part}")
+        ended = [record for record, _ in runs if _spent(record)]
+        if not ended:
+            yield Verdict(claim, part, None, None, "", "fails", "no run is done")
             continue
         if claim.at_most is not None:
-            found = statistics.median(1000 * each / _kernel(record) for each, record in spent)
-            says: Says = "holds" if found <= claim.at_most else "fails"
-            why = f"calibration kernels for a thousand samples, median of {_runs(len(spent))}"
-            yield Verdict(claim, part, found, None, f"≤ {claim.at_most:g}", says, why)
+            kernels = [1000 * _each(record) / kernel for record in ended if (kernel := curves.kernel(record))]
+            required = f"≤ {claim.at_most:g}"
+            if not kernels:
+                yield Verdict(
+                    claim, part, None, None, required, "fails", "no run knows what the calibration kernel took"
+                )
+            else:
+                found = statistics.median(kernels)
+                says: Says = "holds" if found <= claim.at_most else "fails"
+                why = f"calibration kernels for a thousand samples, median of {_runs(len(kernels))}"
+                yield Verdict(claim, part, found, None, required, says, why)
         if claim.times_baseline is not None:
             required = f"≤ {claim.times_baseline:g} × baseline"
             old = [record for record, _ in _like(runs[0], evidence) if _spent(record)]
             if not old:
                 raise evidence.refusal(claim, f"the baseline has no runs of {part}: save it again")
-            machines = [{_machine(record) for record in records} for records in ([r for _, r in spent], old)]
-            if machines[0] != machines[1]:
-                here, there = (" and ".join(sorted(one)) for one in machines)
-                why = f"these runs are from {here}, and the baseline's from {there}"
+            here, there = ({_machine(record) for record in records} for records in (ended, old))
+            if here != there:
+                why = f"these runs are from {' and '.join(sorted(here))}, and the baseline's from {' and '.join(sorted(there))}"
                 yield Verdict(claim, part, None, None, required, "cannot tell", why)
                 continue
-            before = statistics.median(record.ledger["cpu_seconds"] / record.ledger["samples"] for record in old)
-            times = statistics.median(each for each, _ in spent) / before
+            times = statistics.median(map(_each, ended)) / statistics.median(map(_each, old))
             says = "holds" if times <= claim.times_baseline else "fails"
-            yield Verdict(
-                claim, part, times, None, required, says, f"CPU seconds a sample, median of {_runs(len(spent))}"
-            )
+            why = f"CPU seconds a sample, median of {_runs(len(ended))}"
+            yield Verdict(claim, part, times, None, required, says, why)
 
 
-def _spent(record: Any) -> bool:
+def _spent(record: Record) -> bool:
     return bool(record.status == "done" and record.ledger.get("samples"))
 
 
-def _kernel(record: Any) -> float:
-    """Return what the calibration kernel took where a run was made: the median over its sittings."""
-    return float(statistics.median(sitting["calibration_seconds"] for sitting in record.provenance))
+def _each(record: Record) -> float:
+    """Return the CPU seconds of a sample."""
+    return record.ledger["cpu_seconds"] / record.ledger["samples"]
 
 
-def _machine(record: Any) -> str:
-    return f"{record.provenance[-1]['machine']['cpu']} with {record.provenance[-1]['threads']} threads"
+def _machine(record: Record) -> str:
+    """Return what CPU times of two runs must share to compare."""
+    last = record.provenance[-1] if record.provenance else {}
+    return f"{last.get('machine', {}).get('cpu', 'an unknown machine')} with {last.get('threads', 'unknown')} threads"
 
 
 def _benchmark(claim: Benchmark, evidence: Evidence) -> Iterator[Verdict]:
@@ -507,16 +558,31 @@ def _benchmark(claim: Benchmark, evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _invariant(claim: Invariant, evidence: Evidence) -> Iterator[Verdict]:
-    from harness import invariants  # PyTorch is imported by claims that need it
+    from harness import invariants
 
-    if claim.holds in invariants.TRAIN and not evidence.trains:
-        for about, _ in _parts(evidence.select(claim), KIND):
-            yield Verdict(
-                claim, about, None, None, "", "cannot tell", "needs data, checkpoints and a moment: give --run"
+    holds = invariants.HOLDS.get(claim.holds)
+    if holds is None:
+        if not evidence.trains:
+            for about, _ in _parts(evidence.select(claim), KIND):
+                why = "it takes checkpoints and training for a moment: give --run"
+                yield Verdict(claim, about, None, None, "", "cannot tell", why)
+            return
+        from harness import probes  # PyTorch
+
+        holds = probes.HOLDS[claim.holds]
+    sound = []
+    for run, stored in evidence.found(claim):
+        record, rows = stored
+        if record.status in ("diverged", "failed") or not rows:
+            why = f"run {record.run} is {record.status}" + (
+                f": {record.reason}" if record.reason else ", and has no rows"
             )
-        return
-    for about, found in invariants.HOLDS[claim.holds](claim, evidence):
-        yield Verdict(claim, about, found.observed, found.error, found.required, found.says, found.why)
+            yield Verdict(claim, record.run, None, None, "", "fails", why)
+        else:
+            sound.append((run, stored))
+    for about, kind in parts(sound, KIND, lambda one: one[1]):
+        for more, found in holds(claim, evidence, kind):
+            yield Verdict(claim, about + more, found.observed, found.error, found.required, found.says, found.why)
 
 
 # -- words
@@ -535,20 +601,3 @@ def _more(found: Difference, border: float, level: float) -> str:
     return (
         f"; needs about {more} more seeds" if more is not None else f"; needs more than {differences.MOST_SEEDS} seeds"
     )
-
-
-def baseline_content(evidence: Evidence) -> dict[str, Any]:
-    """Return what a file's claims need of a baseline, from the runs that there are; BadInput as `harness.baseline.content`."""
-    runs: dict[str, Stored] = {}
-    marks: list[float | str] = []
-    for claim in evidence.claims.claims:
-        if isinstance(claim, Baseline):
-            marks += claim.at
-        if isinstance(claim, Baseline) or (isinstance(claim, Cost) and claim.times_baseline is not None):
-            runs |= {stored[0].run: stored for stored in evidence.select(claim)}
-    return baseline.content(runs.values(), marks)
-
-
-def failed(verdicts: Sequence[Verdict], *, strict: bool = False) -> bool:
-    """Say whether a claim fails, or with `strict` cannot be told."""
-    return any(verdict.says == "fails" or (strict and verdict.says == "cannot tell") for verdict in verdicts)

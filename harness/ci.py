@@ -13,12 +13,12 @@ from harness.report import observed, verdict_cells
 from harness.table import markdown
 
 
-def junit(claims: Claims, verdicts: Sequence[Verdict]) -> str:
-    """Return a JUnit report: a test case a verdict; what cannot be told is skipped."""
-    counts = {"tests": len(verdicts)}
+def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> str:
+    """Return a JUnit report: a test case a verdict, in which what cannot be told is skipped, and an error a run that was lost."""
+    counts = {"tests": len(verdicts) + len(lost), "errors": len(lost)}
     counts["failures"] = sum(verdict.says == "fails" for verdict in verdicts)
     counts["skipped"] = sum(verdict.says == "cannot tell" for verdict in verdicts)
-    suite = ElementTree.Element("testsuite", name=f"harness check {claims.called}", errors="0")
+    suite = ElementTree.Element("testsuite", name=f"harness check {claims.called}")
     for name, n in counts.items():
         suite.set(name, str(n))
     for verdict in verdicts:
@@ -32,23 +32,32 @@ def junit(claims: Claims, verdicts: Sequence[Verdict]) -> str:
             ElementTree.SubElement(case, "skipped", message=sentence(verdict))
         else:
             ElementTree.SubElement(case, "system-out").text = sentence(verdict)
+    for words in lost:
+        case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=words.partition(" ")[0])
+        ElementTree.SubElement(case, "error", message=words)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def annotations(claims: Claims, verdicts: Sequence[Verdict]) -> list[str]:
-    """Return workflow commands of GitHub Actions for what fails, cannot be told or is better."""
+def annotations(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> list[str]:
+    """Return workflow commands of GitHub Actions for what fails, cannot be told or is better, and for runs that were lost."""
     level = {"fails": "error", "cannot tell": "warning", "better": "notice"}
-    lines = []
+    lines = [f"::error title={_property('a run was lost')}::{_escaped(words)}" for words in lost]
     for verdict in verdicts:
         if verdict.says in level:
-            where = f"file={_property(str(claims.path))},line={claims.line(verdict.claim)}"
+            where = f"file={_property(_from_here(claims.path))},line={claims.line(verdict.claim)}"
             title = _property(f"{verdict.claim.title()} {verdict.says}")
             lines.append(f"::{level[verdict.says]} {where},title={title}::{_escaped(sentence(verdict))}")
     return lines
 
 
-def publish(claims: Claims, verdicts: Sequence[Verdict], report: Path | None) -> None:
+def _from_here(path: Path) -> str:
+    """Return a path as the current folder, which is the checkout, has it."""
+    here = Path.cwd()
+    return str(path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path)
+
+
+def publish(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str], report: Path | None) -> None:
     """Write the JUnit report, and on GitHub Actions annotate what deserves it and add the table to the job's summary.
 
     Raises:
@@ -57,14 +66,14 @@ def publish(claims: Claims, verdicts: Sequence[Verdict], report: Path | None) ->
     if report is not None:
         try:
             report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(junit(claims, verdicts), encoding="utf-8")
+            report.write_text(junit(claims, verdicts, lost), encoding="utf-8")
         except OSError as error:
             raise BadInput(
                 f"--junit is {str(report)!r}, which cannot be written ({error.strerror}): name another"
             ) from None
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    for line in annotations(claims, verdicts):
+    for line in annotations(claims, verdicts, lost):
         print(line, file=sys.stderr)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:

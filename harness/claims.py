@@ -25,6 +25,13 @@ def built_in() -> list[str]:
 
 
 End = Literal["end"]
+GROUP = r"^[a-z0-9][a-z0-9._-]{0,100}$"
+USES = {
+    "tolerance": ("bias-order", "importance", "stationary"),
+    "per-datapoint": ("ledger",),
+    "points": ("importance",),
+}
+"""Which invariants have use for a key."""
 
 
 class Claim(Part):
@@ -42,7 +49,7 @@ class Claim(Part):
     kind: str
     name: str | None = None
     experiment: str | None = None
-    group: str | None = None
+    group: str | None = pydantic.Field(None, pattern=GROUP)
     where: dict[str, Value] = pydantic.Field({})
 
     def title(self) -> str:
@@ -57,13 +64,11 @@ class Judged(Claim):
         at: samples, one mark or several, or "end".
         estimator: whose estimates.
         split: over which points.
-        per: options by whose values it is judged apart.
     """
 
     at: tuple[float | End, ...]
     estimator: str = "lower-bound"
     split: Literal["train", "test"] = "test"
-    per: tuple[str, ...] = ()
 
     @pydantic.field_validator("at", mode="before")
     @classmethod
@@ -89,8 +94,12 @@ class Judged(Claim):
 
 
 class Bound(Judged):
-    """The mean over runs lies at `least`, less a tolerance, or above; and at `most`, plus it, or below. Nats."""
+    """The mean over runs lies at `least`, less a tolerance, or above; and at `most`, plus it, or below. Nats.
 
+    It is judged apart for the values of the options in `per`.
+    """
+
+    per: tuple[str, ...] = ()
     least: float = -math.inf
     most: float = math.inf
     tolerance: float = pydantic.Field(0.0, ge=0)
@@ -103,12 +112,14 @@ class Bound(Judged):
 
 
 class Order(Judged):
-    """Algorithm `above` learns the better model than `below`: shown at a level, one-sided, paired over seeds.
+    """Algorithm `above` learns the better model than `below`: shown at a level, one-sided.
 
-    Without `per` the pairs of all panels (dataset, nz, n-train) count together.
+    Pairs have panel (dataset, nz, n-train) and seed in common. They count together, so that the interval is over panels as well
+    as seeds, unless options in `per` set them apart.
     """
 
     needs: ClassVar[int] = 2
+    per: tuple[str, ...] = ()
     above: str
     below: str
     level: float = pydantic.Field(0.95, gt=0.5, lt=1)
@@ -134,19 +145,26 @@ class Paper(Judged):
 
 
 class Invariant(Claim):
-    """What must hold of any sound run; `holds` says which, see `harness.invariants`.
+    """What must hold of any sound run; `holds` says which, see `harness.invariants` and `harness.probes`.
 
     Attributes:
         holds: which.
         tolerance: how far from it is fine, in the unit of what is observed; None for its own default.
         per_datapoint: of `ledger`: counters, and what each counts for every training point presented.
-        points: of `importance` and `stationary`: on how many test or training points.
+        points: of `importance`: on how many test points.
     """
 
     holds: Literal["bias-order", "importance", "ledger", "resume", "fresh-dreams", "stationary"]
     tolerance: float | None = pydantic.Field(None, ge=0)
     per_datapoint: dict[str, float] = pydantic.Field({})
     points: int = pydantic.Field(500, gt=1)
+
+    @pydantic.model_validator(mode="after")
+    def _of_use(self) -> "Invariant":
+        for name, kinds in USES.items():
+            if name.replace("-", "_") in self.model_fields_set and self.holds not in kinds:
+                raise ValueError(f"{name} means nothing to {self.holds}: it is for {', '.join(kinds)}")
+        return self
 
 
 class Cost(Claim):
@@ -188,7 +206,7 @@ KINDS: dict[str, type[Claim]] = {
 class _File(Part):
     title: str = ""
     experiment: str | None = None
-    group: str | None = None
+    group: str | None = pydantic.Field(None, pattern=GROUP)
     baseline: str | None = None
     benchmarks: str | None = None
     claim: tuple[dict[str, Any], ...] = pydantic.Field(min_length=1)
@@ -248,7 +266,7 @@ class Claims:
     def _claim(self, file: _File, number: int, content: dict[str, Any]) -> Claim:
         where = ("claim", number)
         kind = content.get("kind")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             said = "has no kind" if kind is None else f"is of kind {kind!r}{suggestion(str(kind), KINDS)}"
             raise BadInput(f"{self._toml.place((*where, 'kind'))}: this claim {said}: choose one of {', '.join(KINDS)}")
         claim = self._toml.validated(KINDS[kind], content, where)
@@ -300,14 +318,10 @@ def _contradiction(one: Claim, other: Claim) -> str | None:
 
 def _about_the_same(one: Judged, other: Judged) -> bool:
     """Say whether two claims are about estimates of which some are the same."""
-    source = (one.experiment, one.group, one.estimator, one.split) == (
-        other.experiment, other.group, other.estimator, other.split,
-    )  # fmt: skip
-    shared = one.where.keys() & other.where.keys()
-    subset = one.where.keys() == other.where.keys() or one is other
+    source = (one.experiment, one.group, one.estimator, one.split)
     return (
-        source
-        and subset
+        source == (other.experiment, other.group, other.estimator, other.split)
         and bool(set(one.at) & set(other.at))
-        and all(same(one.where[name], other.where[name]) for name in shared)
+        and one.where.keys() == other.where.keys()
+        and all(same(value, other.where[name]) for name, value in one.where.items())
     )

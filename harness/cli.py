@@ -493,7 +493,7 @@ def compare_sides(
         path = Path(out) if out else store.root / "figures" / f"compare-{name[:150]}.png"
         records = [record for side in sides for record, _ in side.runs]
         formats = () if path.suffix else output.FORMATS
-        for written in output.save(drawing.draw(found, (first, second), judge), path, records, formats):
+        for written in output.save(drawing.draw(found, (first, second), judge, split), path, records, formats):
             print(written, file=sys.stderr if as_json else sys.stdout)
 
 
@@ -504,18 +504,15 @@ _only = click.option("--only", metavar="OPTION=VALUE,...", help="Runs that have 
 
 def _made(
     claims: Any, store: "Store", jobs: str, only: str | None, data_dir: str | None
-) -> tuple[dict[str, str], bool]:
-    """Make the runs that claims are about; return their groups, and whether any ended without a result."""
-    from harness import check, report
+) -> tuple[dict[str, str], list[str]]:
+    """Make the runs that claims are about; return their groups, and in words those that ended without a result."""
+    from harness import check
     from harness.spec import parse_count
 
     groups, ended = check.make(claims, _crew(store, parse_count("--jobs", jobs), data_dir), only)
-    lost = [outcome for outcome in ended if outcome.status in ("failed", "diverged", "skipped")]
-    for outcome in lost:
-        print(f"{outcome.job.spec.run_id} {outcome.status}: {outcome.reason}", file=sys.stderr)
-    made = sum(outcome.status == "done" for outcome in ended)
-    print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", file=sys.stderr)
-    return groups, any(report.outcome_row(outcome)["status"] != "skipped" for outcome in lost)
+    made, lost = sum(outcome.status == "done" for outcome in ended), check.lost(ended)
+    print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *lost, sep="\n", file=sys.stderr)
+    return groups, lost
 
 
 @cli.command("check")
@@ -552,17 +549,23 @@ def check_claims(
     from harness.claims import Claims
 
     chosen, store = Claims(claims), _store(results)
-    groups, lost = _made(chosen, store, jobs, only, data_dir) if make else ({}, False)
+    groups, lost = _made(chosen, store, jobs, only, data_dir) if make else ({}, [])
     evidence = check.Evidence(
         chosen, store, groups, only, Path(baseline) if baseline else None, Path(benchmarks) if benchmarks else None,
         data_dir, trains=make,
     )  # fmt: skip
-    verdicts = check.check(evidence)
+    try:
+        verdicts = check.check(evidence)
+    except BadInput as error:
+        if not lost:
+            raise
+        print(f"harness: {error}", file=sys.stderr)  # which the lost runs explain
+        verdicts = []
     if as_json:
         _print_json([report.verdict_row(verdict) for verdict in verdicts])
-    else:
+    elif verdicts:
         report.print_verdicts(verdicts)
-    ci.publish(chosen, verdicts, Path(junit) if junit else None)
+    ci.publish(chosen, verdicts, lost, Path(junit) if junit else None)
     if lost:
         raise SystemExit(3)
     if check.failed(verdicts, strict=strict):
@@ -592,7 +595,7 @@ def save_baseline(
     path = Path(out) if out else chosen.baseline
     if path is None:
         raise BadInput(f'{chosen.path} names no baseline: give baseline = "FILE" in it, or --out FILE')
-    groups, lost = _made(chosen, store, jobs, None, data_dir) if make else ({}, False)
+    groups, lost = _made(chosen, store, jobs, None, data_dir) if make else ({}, [])
     if lost:
         raise SystemExit(3)
     content = check.baseline_content(check.Evidence(chosen, store, groups))

@@ -13,11 +13,10 @@ from harness import curves, differences
 from harness.curves import Stored
 from harness.differences import Difference
 from harness.errors import BadInput, suggestion
-from harness.experiment import conditions, same
+from harness.experiment import conditions
 from harness.store import Run, Store
 
 LEVEL = 0.95
-SETTINGS = ("algorithm", "model", "dataset")
 
 
 class Side(NamedTuple):
@@ -59,12 +58,14 @@ class Comparison(NamedTuple):
     Attributes:
         about: the panel's options in words.
         sides: its runs of either side.
+        lost: in words, runs that are left out, as they diverged, failed or have no rows.
         gaps: at every mark that both have.
         race: to the mean that both reach; None where they share no mark.
     """
 
     about: str
     sides: tuple[list[Stored], list[Stored]]
+    lost: list[str]
     gaps: list[Gap]
     race: Race | None
 
@@ -76,7 +77,7 @@ def side(store: Store, text: str) -> Side:
         BadInput: there are none.
     """
     name, _, only = text.partition(":")
-    folder, wanted = Path(name), conditions(only)
+    folder, wanted = Path(name), conditions(only, f"{text!r}")
     if folder.is_dir():
         paths = [folder] if (folder / "run.json").is_file() else sorted(p.parent for p in folder.glob("*/run.json"))
         runs = [Run(path.resolve()) for path in paths] or list(Store(folder).runs())
@@ -85,9 +86,12 @@ def side(store: Store, text: str) -> Side:
     if not runs:
         raise BadInput(f"{name!r} has no runs: name a run, a group or a folder with runs; see `harness list`")
     found = curves.load(runs)
+    known = curves.options(found)
     for option, values in wanted.items():
+        if option not in known:
+            raise BadInput(f"{text!r} has option {option!r}{suggestion(option, known)}, which no run of {name!r} has")
         there = {str(curves.option(record.spec, option)) for record, _ in found}
-        found = [one for one in found if any(same(curves.option(one[0].spec, option), value) for value in values)]
+        found = curves.wanted(found, {option: values})
         if not found:
             have = " and ".join(sorted(there)[:5])
             raise BadInput(f"no run of {name!r} has {option} {' or '.join(sorted(values))}: there is {have}")
@@ -118,13 +122,18 @@ def compare(
         )
     options = (*(("algo",) if shared else ()), *curves.PANEL)
     places = [_places(one, options) for one in (first, second)]
+    unit = _unit([*first.runs, *second.runs])
     out = []
     for place in sorted(places[0].keys() & places[1].keys(), key=_in_order):
         sides = places[0][place], places[1][place]
         _require_same_data(sides)
         words = " ".join(f"{name}={value}" for name, value in zip(options, place, strict=True) if value is not None)
-        gaps = _gaps(sides, estimator, split)
-        out.append(Comparison(words, sides, gaps, _race(sides, gaps, target)))
+        whole = [[stored for stored in runs if _whole(stored)] for runs in sides]
+        lost = [
+            f"{record.run} ({record.status})" for runs in sides for record, own in runs if not _whole((record, own))
+        ]
+        gaps = _gaps((whole[0], whole[1]), estimator, split)
+        out.append(Comparison(words, sides, lost, gaps, _race((whole[0], whole[1]), gaps, target, unit)))
     if not any(one.gaps for one in out):
         raise BadInput(
             f"{first.name!r} and {second.name!r} have no estimate by {estimator} on {split} at a mark in common in the same "
@@ -133,12 +142,16 @@ def compare(
     return out
 
 
+def _whole(stored: Stored) -> bool:
+    return stored[0].status not in ("diverged", "failed") and bool(stored[1])
+
+
 def what_differs(comparison: Comparison) -> list[tuple[str, Any, Any]]:
     """Return the settings in which the sides of a panel differ, seeds aside: name and both values."""
     specs = [{**runs[0][0].spec, "seed": None, "evaluation": None} for runs in comparison.sides]
     flat = [curves.flat("", spec) for spec in specs]
     names = sorted(flat[0].keys() | flat[1].keys())
-    unequal = [n for n in names if flat[0].get(n) != flat[1].get(n) and not n.endswith((".file", ".sha256"))]
+    unequal = [n for n in names if flat[0].get(n) != flat[1].get(n) and not n.endswith(".file")]
     if specs[0]["algorithm"]["name"] != specs[1]["algorithm"]["name"]:  # what only one of them has says nothing more
         unequal = [n for n in unequal if n in flat[0] and n in flat[1]]
     return [(name.strip("."), flat[0].get(name), flat[1].get(name)) for name in unequal]
@@ -150,20 +163,23 @@ def _in_order(place: tuple[Any, ...]) -> list[tuple[bool, bool, Any]]:
 
 
 def _places(one: Side, options: Sequence[str]) -> dict[tuple[Any, ...], list[Stored]]:
-    """Return a side's runs by panel; BadInput if two have the same seed in one."""
+    """Return a side's runs by panel; BadInput if two of one differ in more than their seed, or in nothing."""
     out: dict[tuple[Any, ...], list[Stored]] = {}
     for stored in one.runs:
         place = tuple(curves.option(stored[0].spec, name) for name in options)
-        for other, _ in out.setdefault(place, []):
-            if other.spec["seed"] == stored[0].spec["seed"]:
-                found = curves.difference(other, stored[0])
-                what = f"{found[0]} {found[1]} and {found[2]}" if found else "nothing but their place"
-                option = found[0].rpartition(".")[2].replace("_", "-") if found else "seed"
-                raise BadInput(
-                    f"{one.name!r} has two runs with seed {other.spec['seed']} that differ in {what}: say which, as in "
-                    f"{one.name.partition(':')[0]}:{option}=VALUE"
+        others = out.setdefault(place, [])
+        for other, _ in others:
+            found = curves.difference(other, stored[0])
+            if found or other.spec["seed"] == stored[0].spec["seed"]:
+                begin = one.name.partition(":")[0]
+                advice = (
+                    f"say which, as in {begin}:{found[0].rpartition('.')[2].replace('_', '-')}=VALUE"
+                    if found
+                    else ("name the group or the folder of one")
                 )
-        out[place].append(stored)
+                what = f"differ in {found[0]}, {found[1]} and {found[2]}" if found else "are the same, of two groups"
+                raise BadInput(f"in {one.name!r}, {other.run} and {stored[0].run} {what}: {advice}")
+        others.append(stored)
     return out
 
 
@@ -178,49 +194,62 @@ def _require_same_data(sides: tuple[list[Stored], list[Stored]]) -> None:
 
 
 def _gaps(sides: tuple[list[Stored], list[Stored]], estimator: str, split: str) -> list[Gap]:
-    """Return the differences at the marks that every run of both sides has."""
+    """Return the differences at the marks that every run has; if the sides share seeds, over those alone."""
+    shared = set.intersection(*({record.spec["seed"] for record, _ in runs} for runs in sides))
     rows: list[list[tuple[Any, dict[float, Any]]]] = [
-        [(s[0].spec["seed"], {round(curves.mark(s[0], row), 3): row for row in curves.sound(s)}) for s in runs]
+        [
+            (s[0].spec["seed"], {round(curves.mark(s[0], row), 3): row for row in s[1]})
+            for s in runs
+            if not shared or s[0].spec["seed"] in shared
+        ]
         for runs in sides
     ]
-    marks = set.intersection(*({*by_mark} for side_ in rows for _, by_mark in side_))
+    every = [{*by_mark} for side_ in rows for _, by_mark in side_]
     out = []
-    for mark in sorted(marks):
+    for mark in sorted(set.intersection(*every)) if all(rows) else ():
         points = curves.common_points([by_mark[mark] for side_ in rows for _, by_mark in side_])
         values = [
             {seed: v for seed, by in side_ if (v := curves.value(by[mark], estimator, split, points)) is not None}
             for side_ in rows
         ]
-        if all(values):
+        if all(values) and (not shared or values[0].keys() == values[1].keys()):
             means = [differences.mean(list(one.values())).mean for one in values]
             out.append(Gap(mark, means[0], means[1], differences.difference(values[0], values[1])))
     return out
 
 
-def _race(sides: tuple[list[Stored], list[Stored]], gaps: Sequence[Gap], target: float | None) -> Race | None:
+def _unit(runs: Sequence[Stored]) -> str:
+    """Return the unit in which CPU times of these runs compare."""
+    machines = {record.provenance[-1].get("machine", {}).get("cpu") for record, _ in runs if record.provenance}
+    return "CPU seconds" if len(machines) < 2 else "calibration kernels"
+
+
+def _race(
+    sides: tuple[list[Stored], list[Stored]], gaps: Sequence[Gap], target: float | None, unit: str
+) -> Race | None:
     if not gaps:
         return None
     if target is None:
         target = min(gaps[-1].first, gaps[-1].second)
-    machines = {record.provenance[-1]["machine"]["cpu"] for runs in sides for record, _ in runs if record.provenance}
-    marks = [
+    marks = (
         next((gap.samples for gap in gaps if gap.first >= target), None),
         next((gap.samples for gap in gaps if gap.second >= target), None),
-    ]
-    cpu = [_cpu(runs, mark, in_kernels=len(machines) > 1) for runs, mark in zip(sides, marks, strict=True)]
-    unit = "calibration kernels" if len(machines) > 1 else "CPU seconds"
-    return Race(target, (marks[0], marks[1]), (cpu[0], cpu[1]), unit)
+    )
+    shared = set.intersection(*({record.spec["seed"] for record, _ in runs} for runs in sides))
+    raced = [[s for s in runs if not shared or s[0].spec["seed"] in shared] for runs in sides]
+    return Race(target, marks, (_cpu(raced[0], marks[0], unit), _cpu(raced[1], marks[1], unit)), unit)
 
 
-def _cpu(runs: Sequence[Stored], mark: float | None, *, in_kernels: bool) -> float | None:
-    """Return the mean CPU time at a mark."""
+def _cpu(runs: Sequence[Stored], mark: float | None, unit: str) -> float | None:
+    """Return the mean CPU time at a mark; None without one, or where a run does not know its machine's kernel."""
     if mark is None:
         return None
     spent = []
     for stored in runs:
-        row = curves.row_at(stored, mark)
-        unit = stored[0].provenance[-1]["calibration_seconds"] if in_kernels else 1.0
-        spent.append((row or {})["ledger"]["cpu_seconds"] / unit)
+        row, kernel = curves.row_at(stored, mark), curves.kernel(stored[0]) if unit != "CPU seconds" else 1.0
+        if row is None or kernel is None:
+            return None
+        spent.append(row["ledger"]["cpu_seconds"] / kernel)
     return math.fsum(spent) / len(spent)
 
 
@@ -236,9 +265,8 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         ids = [[record.run for record, _ in runs] for runs in one.sides]
         race = one.race._asdict() if one.race else None
         differs = [{"setting": name, "first": a, "second": b} for name, a, b in what_differs(one)]
-        out.append(
-            {"about": one.about, "first": ids[0], "second": ids[1], "differ_in": differs, "marks": gaps, "target": race}
-        )
+        facts = {"about": one.about, "first": ids[0], "second": ids[1], "lost": one.lost, "differ_in": differs}
+        out.append(facts | {"marks": gaps, "target": race})
     return out
 
 

@@ -1,6 +1,7 @@
 """Stored runs as tidy tables, for figures and tables alike; and the published curves to lay them beside."""
 
 import math
+import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -165,6 +166,30 @@ def option(spec: Mapping[str, Any], name: str) -> Any:
 def select(runs: Iterable[Stored], where: Where) -> list[Stored]:
     """Return the runs that have these options."""
     return [stored for stored in runs if all(same(option(stored[0].spec, n), v) for n, v in where.items())]
+
+
+def wanted(runs: Iterable[Stored], conditions: Mapping[str, Collection[str]]) -> list[Stored]:
+    """Return the runs that have one of the wanted values of each option."""
+    return [
+        stored
+        for stored in runs
+        if all(any(same(option(stored[0].spec, n), v) for v in values) for n, values in conditions.items())
+    ]
+
+
+def options(runs: Iterable[Stored]) -> set[str]:
+    """Return the options by which some of these runs can be told apart."""
+    known = {"algo", "model", "dataset", "n-train", "seed", "threads", "device"}
+    for record, _ in runs:
+        for part in ("algorithm", "model", "dataset"):
+            known |= {name.replace("_", "-") for name in record.spec[part]["settings"]}
+    return known
+
+
+def kernel(record: Record) -> float | None:
+    """Return what the calibration kernel took where a run was made, CPU seconds: the median over its sittings."""
+    seconds = [sitting["calibration_seconds"] for sitting in record.provenance if "calibration_seconds" in sitting]
+    return statistics.median(seconds) if seconds else None
 
 
 PANEL = ("dataset", "nz", "n-train")

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import nct
-from scipy.stats import t as student
+from scipy.special import nctdtr, stdtrit  # scipy.stats, which has them under better names, takes a second to import
 
 MOST_SEEDS = 1000  # beyond which more of them are no answer
 
@@ -32,7 +31,7 @@ class Difference(NamedTuple):
 
     def half(self, level: float) -> float:
         """Return how far the one-sided interval of this level reaches from the mean; infinity where no error can be told."""
-        return math.inf if self.error is None else float(student.ppf(level, self.freedom)) * self.error
+        return math.inf if self.error is None else float(stdtrit(self.freedom, level)) * self.error
 
     def more_seeds(self, border: float, level: float) -> int | None:
         """Return how many more seeds would put a border outside the interval, if mean and spread stay; None if too many."""
@@ -40,7 +39,7 @@ class Difference(NamedTuple):
         if self.error is None:
             return 1
         n = np.arange(self.n + 1, MOST_SEEDS)
-        half = student.ppf(level, self.freedom * (n - 1) / (self.n - 1)) * self.error * np.sqrt(self.n / n)
+        half = stdtrit(self.freedom * (n - 1) / (self.n - 1), level) * self.error * np.sqrt(self.n / n)
         enough = n[half < distance]
         return int(enough[0]) - self.n if len(enough) else None
 
@@ -52,11 +51,11 @@ class Difference(NamedTuple):
 @functools.cache
 def _detectable(freedom: float, level: float, power: float) -> float:
     """Return the true mean, in standard errors, that Student's test notices with this power: by bisection."""
-    border = student.ppf(level, freedom)
-    low, high = 0.0, 1e4
+    border = stdtrit(freedom, level)
+    low, high = 0.0, 1e3
     while high - low > 1e-3 * high:
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if nct.sf(border, freedom, middle) < power else (low, middle)
+        low, high = (middle, high) if 1.0 - nctdtr(freedom, middle, border) < power else (low, middle)
     return high
 
 

@@ -360,13 +360,13 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def conditions(only: str | None) -> dict[str, set[str]]:
-    """Return the values that are wanted, by option."""
+def conditions(only: str | None, asked: str = "--only") -> dict[str, set[str]]:
+    """Return the values that are wanted, by option, of conditions such as "nz=20,algo=aevb"; `asked` is where they were given."""
     wanted: dict[str, set[str]] = {}
     for part in (only or "").split(","):
         name, equals, value = (word.strip() for word in part.partition("="))
         if part.strip() and not (name and equals and value):
-            raise BadInput(f"--only has {part!r}: give option=value, several with commas, such as nz=20,algo=aevb")
+            raise BadInput(f"{asked} has {part!r}: give option=value, several with commas, such as nz=20,algo=aevb")
         if part.strip():
             wanted.setdefault(name.replace("_", "-"), set()).add(value)
     return wanted

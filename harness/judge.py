@@ -50,11 +50,17 @@ class Trained:
             )
 
     def estimate(
-        self, name: str, split: Split = "test", points: int = 1000, settings: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        split: Split = "test",
+        points: int = 1000,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        keep: bool = True,
     ) -> tuple[Estimate, Tensor]:
         """Return an estimate over the first `points` evaluation points of a split, and the values (B,) that it is the mean of.
 
-        The estimate is appended to the run's evaluations.
+        The estimate is appended to the run's evaluations, unless it is not to be kept.
 
         Raises:
             BadInput: an unknown estimator, setting or split, or an estimator that cannot judge this model, with its reason.
@@ -74,7 +80,8 @@ class Trained:
         each = evaluate_points(plugin.module, config, model, recognition, dataset, split, points, self.spec.seed)
         found = summarise(plugin.name, plugin.module, config, split, each)
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
-        self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
+        if keep:
+            self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
         return found, each.value.double()
 
 

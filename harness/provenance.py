@@ -67,10 +67,10 @@ def code_version() -> dict[str, Any]:
     return found
 
 
-def fingerprint() -> str:
-    """Return eight hexadecimal digits that change with the harness's source and with the versions of what it computes with."""
+def fingerprint(more: bytes = b"") -> str:
+    """Return eight hexadecimal digits that change with the harness's source, what it computes with, and `more`."""
     versions = {name: version(name) for name in ("torch", "numpy")}
-    return hashlib.sha256(f"{code_version()['source_sha256']} {versions}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{code_version()['source_sha256']} {versions}".encode() + more).hexdigest()[:8]
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -350,6 +350,9 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     )
     print_table(("", "samples", "A", "B", "A less B", "over"), rows)
     for one in comparisons:
+        if one.lost:
+            print(f"{one.about}: left out {', '.join(one.lost)}")
+    for one in comparisons:
         differs = "; ".join(f"{name} {a} and {b}" for name, a, b in what_differs(one))
         print(
             f"\n{one.about}: A and B differ in {differs}"

@@ -51,6 +51,17 @@ def test_other_seeds_are_not_paired_and_one_tells_no_interval(store: Store) -> N
     assert one.gaps[-1].half is None
 
 
+def test_lost_runs_are_left_out_by_name_and_shared_seeds_alone_count(store: Store) -> None:
+    put(store, [stored(seed=3, test=(-200.0, -150.0, -400.0)), stored(seed=4, status="diverged", test=(-200.0,))])
+    (one,) = compare.compare(
+        compare.side(store, "mine:algo=aevb"), compare.side(store, "mine:algo=wake-sleep"), "lower-bound"
+    )
+    assert one.lost == ["aevb-nz3-s4-0.02 (diverged)"]
+    last = one.gaps[-1]
+    assert last.first == pytest.approx(-128.0)  # without seed 3, which only one side has
+    assert last.difference.mean == pytest.approx(last.first - last.second)
+
+
 def test_panels_in_order_and_sides_of_several_algorithms(store: Store) -> None:
     put(store, [*seeds(-130.0, nz=20), *seeds(-133.0, nz=20, algorithm="wake-sleep"), *seeds(-125.0, nz=5)])
     both = compare.side(store, "mine")
@@ -91,7 +102,8 @@ def test_bad_sides(store: Store, tmp_path: Path) -> None:
         ("min", "there is no run 'min'"),
         (str(tmp_path / "empty"), "has no runs: name a run, a group or a folder"),
         ("mine:nz=7", "no run of 'mine' has nz 7: there is 3"),
-        ("mine:nz", "give option=value"),
+        ("mine:nz", "'mine:nz' has 'nz': give option=value"),
+        ("mine:nzz=3", r"has option 'nzz' .did you mean 'nz'[?]., which no run of 'mine' has"),
     ]:
         with pytest.raises(BadInput, match=said):
             compare.side(store, words)
@@ -103,10 +115,11 @@ def test_bad_sides(store: Store, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="have no estimate by lower-bound on test at a mark in common"):
         compare.compare(aevb, compare.side(store, "nine"), "lower-bound")
     put(store, [stored(lr=0.1), stored(lr=0.2)], "twice")
-    with pytest.raises(
-        BadInput, match=r"two runs with seed 0 that differ in algorithm.lr 0.1 and 0.2: say which, as in twice:lr"
-    ):
+    with pytest.raises(BadInput, match=r"differ in algorithm.lr, 0.1 and 0.2: say which, as in twice:lr=VALUE"):
         compare.compare(aevb, compare.side(store, "twice"), "lower-bound")
+    put(store, seeds(-130.0), "again")
+    with pytest.raises(BadInput, match="are the same, of two groups: name the group or the folder of one"):
+        compare.compare(compare.side(store, f"{store.root}:algo=aevb,lr=0.02,seed=0"), aevb, "lower-bound")
     put(store, [stored(sha256="b" * 64)], "elsewhere")
     with pytest.raises(BadInput, match="trained on different data"):
         compare.compare(aevb, compare.side(store, "elsewhere"), "lower-bound")

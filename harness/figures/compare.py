@@ -16,13 +16,14 @@ COLUMN = 3.2  # inches
 MOST = 6  # panels side by side
 
 
-def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: str) -> Figure:
+def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: str, split: str) -> Figure:
     """Return the figure: a column a panel, curves above (means over seeds within their range) and the difference below.
 
     Args:
         comparisons: the panels; of more than fit side by side the first.
         names: of the two sides.
         estimator: whose estimates were compared.
+        split: over which points.
     """
     shown = [one for one in comparisons if one.gaps][:MOST]
     colours = sns.color_palette("colorblind", 2)
@@ -34,9 +35,9 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             nats = []
             for runs, colour in zip(one.sides, colours, strict=True):
                 data = curves.points(runs, estimator)
-                for split, curve in data.groupby("split"):
+                for which, curve in data.groupby("split"):
                     mean = curves.over_seeds(curve, "samples")
-                    above.plot(mean["x"], mean["nats"], color=colour, dashes=DASHES.get(str(split)) or (None, None))
+                    above.plot(mean["x"], mean["nats"], color=colour, dashes=DASHES.get(str(which)) or (None, None))
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
                 nats.append(data["nats"])
             above.set_ylim(*limits(pd.concat(nats)))
@@ -55,11 +56,11 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             below.set_xlabel(LABELS["samples"])
         what = "lower bound" if estimator == "lower-bound" else f"log p(x) by {estimator}"
         grid[0][0].set_ylabel(f"{what}, nats")
-        grid[1][0].set_ylabel("first less second\n(test), nats")
+        grid[1][0].set_ylabel(f"first less second\n({split}), nats")
         lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
         lines += [
-            Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{split} set")
-            for split, dashes in DASHES.items()
+            Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
+            for which, dashes in DASHES.items()
         ]
         if any(gap.half is not None for one in shown for gap in one.gaps):
             lines.append(Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} interval, over seeds"))
