@@ -14,6 +14,7 @@ from harness.figures.trace import DASHES, LABELS, limits
 
 COLUMN = 3.2  # inches
 MOST = 6  # panels side by side
+NAME = 45  # letters of a side's name in the legend
 
 
 def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: str, split: str) -> Figure:
@@ -28,7 +29,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
     shown = [one for one in comparisons if one.gaps][:MOST]
     colours = sns.color_palette("colorblind", 2)
     with style(font_size=9, axes_titlesize=9):
-        figure = Figure(figsize=(max(6.0, COLUMN * len(shown)), 5.0), layout="constrained")
+        figure = Figure(figsize=(max(7.2, COLUMN * len(shown)), 5.0), layout="constrained")
         grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=(2, 1))
         for column, one in enumerate(shown):
             above, below = grid[0][column], grid[1][column]
@@ -57,14 +58,15 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
         what = "lower bound" if estimator == "lower-bound" else f"log p(x) by {estimator}"
         grid[0][0].set_ylabel(f"{what}, nats")
         grid[1][0].set_ylabel(f"first less second\n({split}), nats")
-        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(names, colours, strict=True)]
+        short = [name if len(name) <= NAME else f"…{name[-NAME:]}" for name in names]
+        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(short, colours, strict=True)]
         lines += [
             Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
             for which, dashes in DASHES.items()
         ]
         if any(gap.half is not None for one in shown for gap in one.gaps):
             lines.append(Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} interval, over seeds"))
-        figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False)
         if len(comparisons) > len(shown):
             figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")
         sns.despine(figure)
