@@ -96,6 +96,8 @@ class Evidence:
             {stored[0].spec["algorithm"]["name"] for _, stored in runs}
             for runs in (self._all(claim), self.found(claim))
         )
+        if experiment := self.claims.experiment(claim):  # with --run, those that `only` leaves out are not even made
+            have |= {algorithm for algorithm, _ in experiment.asked_for(claim.where)}
         needed = {claim.above, claim.below} if isinstance(claim, Order) else set()
         return (bool(have) and not left) or (needed <= have and not needed <= left)
 
