@@ -35,9 +35,9 @@ def content(runs: Iterable[Stored], marks: Iterable[float | str]) -> dict[str, A
         record = stored[0]
         if record.status != "done":
             raise BadInput(f"run {record.run} is {record.status}, and a baseline is made of runs that are done")
-        rows = {id(row): row for mark in wanted if (row := curves.row_at(stored, mark)) is not None}
-        reached |= {mark for mark in wanted if curves.row_at(stored, mark) is not None}
-        kept = sorted(rows.values(), key=lambda row: row["ledger"]["samples"])
+        rows = {mark: row for mark in wanted if (row := curves.row_at(stored, mark)) is not None}
+        reached |= rows.keys()
+        kept = sorted({id(row): row for row in rows.values()}.values(), key=lambda row: row["ledger"]["samples"])
         last = record.provenance[-1]
         out[record.run] = {
             "spec": record.spec,

@@ -86,7 +86,8 @@ class Evidence:
 
     def found(self, claim: Claim) -> list[tuple[Run, Stored]]:
         """Return the same with their folders."""
-        return [(run, stored) for run, stored in self._all(claim) if self._meets(stored, conditions(self.only))]
+        wanted = conditions(self.only)
+        return [(run, stored) for run, stored in self._all(claim) if self._meets(stored, wanted)]
 
     def left_out(self, claim: Claim) -> bool:
         """Say whether a claim has all the runs that it is about without `only`, and not with it."""
@@ -117,7 +118,8 @@ class Evidence:
             if name not in known:
                 why = f"runs cannot be chosen by {name!r}{suggestion(name, known)}: no run has that option"
                 raise self.refusal(claim, why)
-        return [(run, stored) for run, stored in runs if self._meets(stored, {n: {v} for n, v in claim.where.items()})]
+        wanted = {name: {value} for name, value in claim.where.items()}
+        return [(run, stored) for run, stored in runs if self._meets(stored, wanted)]
 
     @staticmethod
     def _meets(stored: Stored, wanted: Mapping[str, Collection[Any]]) -> bool:

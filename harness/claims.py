@@ -14,6 +14,7 @@ import pydantic
 from harness import registry, tomlfile
 from harness.errors import BadInput, suggestion
 from harness.experiment import Experiment, Value, same
+from harness.store import NAME
 from harness.tomlfile import Part, TomlFile
 
 BUILT_IN = Path(__file__).parent / "checks"
@@ -25,7 +26,6 @@ def built_in() -> list[str]:
 
 
 End = Literal["end"]
-GROUP = r"^[a-z0-9][a-z0-9._-]{0,100}$"
 USES = {
     "tolerance": ("bias-order", "importance", "stationary"),
     "per-datapoint": ("ledger",),
@@ -49,7 +49,7 @@ class Claim(Part):
     kind: str
     name: str | None = None
     experiment: str | None = None
-    group: str | None = pydantic.Field(None, pattern=GROUP)
+    group: str | None = pydantic.Field(None, pattern=NAME)
     where: dict[str, Value] = pydantic.Field({})
 
     def title(self) -> str:
@@ -206,7 +206,7 @@ KINDS: dict[str, type[Claim]] = {
 class _File(Part):
     title: str = ""
     experiment: str | None = None
-    group: str | None = pydantic.Field(None, pattern=GROUP)
+    group: str | None = pydantic.Field(None, pattern=NAME)
     baseline: str | None = None
     benchmarks: str | None = None
     claim: tuple[dict[str, Any], ...] = pydantic.Field(min_length=1)

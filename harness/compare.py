@@ -16,8 +16,6 @@ from harness.errors import BadInput, suggestion
 from harness.experiment import conditions
 from harness.store import Run, Store
 
-LEVEL = 0.95
-
 
 class Side(NamedTuple):
     """One side: how it was called, and its runs."""
@@ -37,7 +35,7 @@ class Gap(NamedTuple):
     @property
     def half(self) -> float | None:
         """Half the 95 % confidence interval of the difference; None where one seed tells none."""
-        return self.difference.half((1 + LEVEL) / 2) if self.difference.error is not None else None
+        return self.difference.interval
 
 
 class Race(NamedTuple):
@@ -132,8 +130,9 @@ def compare(
         lost = [
             f"{record.run} ({record.status})" for runs in sides for record, own in runs if not _whole((record, own))
         ]
-        gaps = _gaps((whole[0], whole[1]), estimator, split)
-        out.append(Comparison(words, sides, lost, gaps, _race((whole[0], whole[1]), gaps, target, unit)))
+        paired = _paired(whole)
+        gaps = _gaps(paired, estimator, split)
+        out.append(Comparison(words, sides, lost, gaps, _race(paired, gaps, target, unit)))
     if not any(one.gaps for one in out):
         raise BadInput(
             f"{first.name!r} and {second.name!r} have no estimate by {estimator} on {split} at a mark in common in the same "
@@ -193,16 +192,17 @@ def _require_same_data(sides: tuple[list[Stored], list[Stored]]) -> None:
         )
 
 
-def _gaps(sides: tuple[list[Stored], list[Stored]], estimator: str, split: str) -> list[Gap]:
-    """Return the differences at the marks that every run has; if the sides share seeds, over those alone."""
+def _paired(sides: Sequence[list[Stored]]) -> list[list[Stored]]:
+    """Return the runs of the seeds that both sides have; all of them where they share none."""
     shared = set.intersection(*({record.spec["seed"] for record, _ in runs} for runs in sides))
+    return [[stored for stored in runs if not shared or stored[0].spec["seed"] in shared] for runs in sides]
+
+
+def _gaps(sides: Sequence[list[Stored]], estimator: str, split: str) -> list[Gap]:
+    """Return the differences at the marks that every run has, where each has an estimate if they are paired."""
+    paired = {s[0].spec["seed"] for s in sides[0]} == {s[0].spec["seed"] for s in sides[1]}
     rows: list[list[tuple[Any, dict[float, Any]]]] = [
-        [
-            (s[0].spec["seed"], {round(curves.mark(s[0], row), 3): row for row in s[1]})
-            for s in runs
-            if not shared or s[0].spec["seed"] in shared
-        ]
-        for runs in sides
+        [(s[0].spec["seed"], {round(curves.mark(s[0], row), 3): row for row in s[1]}) for s in runs] for runs in sides
     ]
     every = [{*by_mark} for side_ in rows for _, by_mark in side_]
     out = []
@@ -212,7 +212,7 @@ def _gaps(sides: tuple[list[Stored], list[Stored]], estimator: str, split: str) 
             {seed: v for seed, by in side_ if (v := curves.value(by[mark], estimator, split, points)) is not None}
             for side_ in rows
         ]
-        if all(values) and (not shared or values[0].keys() == values[1].keys()):
+        if all(values) and (not paired or values[0].keys() == values[1].keys()):
             means = [differences.mean(list(one.values())).mean for one in values]
             out.append(Gap(mark, means[0], means[1], differences.difference(values[0], values[1])))
     return out
@@ -224,9 +224,7 @@ def _unit(runs: Sequence[Stored]) -> str:
     return "CPU seconds" if len(machines) < 2 else "calibration kernels"
 
 
-def _race(
-    sides: tuple[list[Stored], list[Stored]], gaps: Sequence[Gap], target: float | None, unit: str
-) -> Race | None:
+def _race(sides: Sequence[list[Stored]], gaps: Sequence[Gap], target: float | None, unit: str) -> Race | None:
     if not gaps:
         return None
     if target is None:
@@ -235,9 +233,7 @@ def _race(
         next((gap.samples for gap in gaps if gap.first >= target), None),
         next((gap.samples for gap in gaps if gap.second >= target), None),
     )
-    shared = set.intersection(*({record.spec["seed"] for record, _ in runs} for runs in sides))
-    raced = [[s for s in runs if not shared or s[0].spec["seed"] in shared] for runs in sides]
-    return Race(target, marks, (_cpu(raced[0], marks[0], unit), _cpu(raced[1], marks[1], unit)), unit)
+    return Race(target, marks, (_cpu(sides[0], marks[0], unit), _cpu(sides[1], marks[1], unit)), unit)
 
 
 def _cpu(runs: Sequence[Stored], mark: float | None, unit: str) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import nctdtr, stdtrit  # scipy.stats, which has them under better names, takes a second to import
 
+LEVEL = 0.95  # of intervals that are shown
 MOST_SEEDS = 1000  # beyond which more of them are no answer
 
 
@@ -32,6 +33,11 @@ class Difference(NamedTuple):
     def half(self, level: float) -> float:
         """Return how far the one-sided interval of this level reaches from the mean; infinity where no error can be told."""
         return math.inf if self.error is None else float(stdtrit(self.freedom, level)) * self.error
+
+    @property
+    def interval(self) -> float | None:
+        """Half the two-sided 95 % confidence interval; None where no error can be told."""
+        return None if self.error is None else self.half((1 + LEVEL) / 2)
 
     def more_seeds(self, border: float, level: float) -> int | None:
         """Return how many more seeds would put a border outside the interval, if mean and spread stay; None if too many."""

@@ -17,6 +17,7 @@ from harness import registry, tomlfile
 from harness.errors import BadInput, suggestion
 from harness.ledger import COUNTERS, Budget
 from harness.spec import RunSpec, make_spec, parse_budget
+from harness.store import NAME
 from harness.tomlfile import Part, TomlFile
 
 BUILT_IN = Path(__file__).parent / "experiments"
@@ -198,7 +199,7 @@ class Experiment:
     def __init__(self, name: str):
         self.path, self.called = tomlfile.find(name, BUILT_IN, "experiment"), name
         self.name = self.path.stem
-        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,100}", self.name) or self.name.split("-")[0] in RESERVED:
+        if not re.fullmatch(NAME, self.name) or self.name.split("-")[0] in RESERVED:
             raise BadInput(
                 f"an experiment's file cannot be called {self.path.name!r}, as its name is a group of the store: letters a-z, "
                 f"digits, '.', '_' and '-', and not {', '.join(RESERVED)}, nor one of them with a dash behind"

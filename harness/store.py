@@ -26,7 +26,9 @@ from harness.errors import BadInput, Busy, StoreTrouble, suggestion
 
 SCHEMA = 1
 STATUSES = ("running", "done", "diverged", "failed", "interrupted")
-_RUN_ID = re.compile(r"^[a-z0-9][a-z0-9._-]{0,100}$")
+NAME = r"^[a-z0-9][a-z0-9._-]{0,100}$"
+"""What runs and groups may be called."""
+_RUN_ID = re.compile(NAME)
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 

@@ -15,8 +15,6 @@ from harness.errors import BadInput
 from harness.experiment import Experiment, FigureRecipe
 from harness.report import quantity
 
-LEVEL = 0.95
-
 Row = dict[str, Any]
 
 
@@ -140,7 +138,7 @@ def _difference(own: Mapping[int, float], best: Mapping[int, float]) -> Row:
     if own == best or not own.keys() & best.keys():
         return {"difference": 0.0 if own == best else None, "interval": None}
     pairs = differences.mean([own[seed] - best[seed] for seed in own.keys() & best.keys()])
-    return {"difference": pairs.mean, "interval": pairs.half((1 + LEVEL) / 2) if pairs.error is not None else None}
+    return {"difference": pairs.mean, "interval": pairs.interval}
 
 
 def _published(

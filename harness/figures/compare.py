@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness import curves
-from harness.compare import LEVEL, Comparison
+from harness.compare import Comparison
+from harness.differences import LEVEL
 from harness.figures.output import style
 from harness.figures.trace import DASHES, LABELS, limits
 
