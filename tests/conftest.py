@@ -14,11 +14,25 @@ from harness.loop import prepare_process
 pytest_plugins = ["pytester"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --full, for tests/faults."""
+    parser.addoption("--full", action="store_true", help="Try every fault as often as README says, not a few times.")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured, from whichever process."""
-    for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties:
-            terminalreporter.write_line(f"{name}: {value}")
+    """Print what tests have measured, from whichever process, and the faults tried as a table."""
+    faults = []
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                if name == "fault":
+                    faults.append(tuple(map(str, value)))
+                elif outcome == "passed":
+                    terminalreporter.write_line(f"{name}: {value}")
+    if faults:
+        width = max(len(fault) for fault, _, _ in faults)
+        for fault, tried, survived in [("fault", "tried", "survived"), *sorted(faults)]:
+            terminalreporter.write_line(f"{fault:<{width}} {tried:>7} {survived:>9}")
 
 
 @pytest.fixture(autouse=True)

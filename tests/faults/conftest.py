@@ -1,0 +1,25 @@
+"""What the fault tests share: how much of each is tried, and the table of what was."""
+
+from collections.abc import Callable
+
+import pytest
+
+Survived = Callable[[str, int, int], None]
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether faults are tried as often as the table in README says (`--full`), or a few times each."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def survived(record_property: Callable[[str, object], None]) -> Survived:
+    """Enter a line into the table of faults, and fail unless all of them were survived: `survived(fault, tried, survived)`."""
+
+    def enter(fault: str, tried: int, survived: int) -> None:
+        record_property("fault", (fault, tried, survived))
+        assert tried > 0
+        assert survived == tried, f"{fault}: {survived} of {tried} survived"
+
+    return enter
