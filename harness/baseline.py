@@ -12,8 +12,9 @@ from typing import Any
 from harness import curves
 from harness.curves import Stored
 from harness.errors import BadInput
+from harness.files import from_json, replace_file, to_json
 from harness.provenance import PACKAGES, code_version
-from harness.store import Record, from_json, replace_file, to_json
+from harness.store import Record
 
 SCHEMA = 1
 KEPT = ("estimator", "split", "points", "mean", "se_points", "se_estimator")

@@ -189,7 +189,7 @@ def run(
     def work(watch: Any) -> Any:
         from harness.runner import ensure
 
-        return ensure(store, spec, budget, data_dir=data_dir, watch=watch)
+        return ensure(store, spec, budget, data_dir=data_dir, watch=watch, say=_say)
 
     _train(store.run(spec.run_id), budget, work)
 
@@ -210,6 +210,10 @@ def _pairs(words: tuple[str, ...]) -> dict[str, str | bool]:
             raise BadInput(f"{word} is given twice, as {given[name]!r} and {value!r}: give it once")
         given[name] = value
     return given
+
+
+def _say(words: str) -> None:
+    print(f"harness: {words}", file=sys.stderr)
 
 
 def _train(run: Any, budget: Any, work: Callable[[Any], Any]) -> None:
@@ -241,7 +245,7 @@ def resume(run: str, data_dir: str | None, results: str | None) -> None:
 
     stored = _store(results).find(run)
     budget = Budget(**stored.read().budget)  # type: ignore[arg-type]
-    _train(stored, budget, lambda watch: runner.resume(stored, data_dir=data_dir, watch=watch))
+    _train(stored, budget, lambda watch: runner.resume(stored, data_dir=data_dir, watch=watch, say=_say))
 
 
 @cli.command()
@@ -263,7 +267,7 @@ def extend(
 
     stored = _store(results).find(run)
     budget = parse_budget(samples, cpu_seconds, wall_seconds)
-    _train(stored, budget, lambda watch: runner.extend(stored, budget, data_dir=data_dir, watch=watch))
+    _train(stored, budget, lambda watch: runner.extend(stored, budget, data_dir=data_dir, watch=watch, say=_say))
 
 
 @cli.command("sweep")
@@ -774,15 +778,31 @@ _plugin_command("estimators", "estimators", "estimators")
 
 
 @cli.command()
+@click.option("--store", "deep", is_flag=True, help="Read every byte of every run instead, and list what is damaged.")
+@click.option(
+    "--repair", is_flag=True, help="The same, and move what is damaged to the folder quarantine of the store."
+)
 @_json
 @_data_dir
 @_results
-def doctor(as_json: bool, data_dir: str | None, results: str | None) -> None:
-    """Check versions, threads, plugins, data, the store, and this machine's speed."""
-    from harness import report
-    from harness.doctor import examine
+def doctor(deep: bool, repair: bool, as_json: bool, data_dir: str | None, results: str | None) -> None:
+    """Check versions, threads, plugins, data, the store, and this machine's speed; or all that is stored.
 
-    findings = examine(_store(results), data_dir)
+    Exit code 1 if something is wrong that was not repaired.
+    """
+    from harness import doctor, report
+
+    store = _store(results)
+    if deep or repair:
+        damaged = doctor.examine_store(store, repair=repair)
+        if as_json:
+            _print_json(damaged)
+        else:
+            report.print_damage(store, damaged)
+        if any(one["moved_to"] is None for one in damaged):
+            raise SystemExit(1)
+        return
+    findings = doctor.examine(store, data_dir)
     if as_json:
         _print_json(findings)
     else:
@@ -804,7 +824,7 @@ def _crew(store: "Store", workers: int, data_dir: str | None) -> "Crew":
 
 
 def _print_json(value: Any) -> None:
-    from harness.store import to_json
+    from harness.files import to_json
 
     print(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False))
 
@@ -835,4 +855,26 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has had enough
         sys.stderr.close()
         code = 0
+    except MemoryError:
+        if debug:
+            raise
+        print("harness: there is not enough memory: give smaller numbers, or use a machine with more", file=sys.stderr)
+        code = 3
+    except OSError as error:
+        if debug:
+            raise
+        print(
+            f"harness: {error.filename or 'the output'}: {error.strerror or error}: make room or mend it",
+            file=sys.stderr,
+        )
+        code = 3
+    except Exception as error:  # what nobody thought of
+        if debug:
+            raise
+        print(
+            f"harness: a fault of the harness itself, {type(error).__name__}: {str(error)[:300]!r}: please report what "
+            "`harness --debug` with the same words prints",
+            file=sys.stderr,
+        )
+        code = 70
     sys.exit(code or 0)

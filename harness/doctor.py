@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any, get_args
 
 from harness import provenance, registry
-from harness.errors import BadInput
+from harness.errors import BadInput, HarnessError
 from harness.loop import prepare_process
 from harness.store import Store
 
@@ -64,4 +64,26 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     except BadInput as error:
         note("store", False, str(error))
     note("calibration", True, f"{provenance.calibrate():.4f} CPU seconds for twenty (100, 784) × (784, 500) products")
+    return found
+
+
+def examine_store(store: Store, *, repair: bool = False) -> list[dict[str, Any]]:
+    """Read all runs that no process owns, and return what is damaged: run, file (None: the run), reason, moved_to.
+
+    Args:
+        store: where.
+        repair: move what is damaged into the store's folder `quarantine`; a run that was, can be made again.
+    """
+    if repair:
+        store.require_writable()
+    found = []
+    for damage in list(store.damage()):
+        moved, reason = None, damage.reason
+        if repair:
+            try:
+                moved = str(store.quarantine(damage))
+            except HarnessError as error:
+                reason = f"{reason}; {error}"
+        run = f"{damage.run.path.parent.name}/{damage.run.id}"
+        found.append({"run": run, "file": damage.file, "reason": reason, "moved_to": moved})
     return found

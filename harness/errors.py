@@ -33,6 +33,10 @@ class Diverged(RunFailed):
     """What a step reports, or a bound, left the range of any sane value; the rows up to there are kept."""
 
 
+class OutOfMemory(RunFailed):
+    """An estimator needs more memory than there is; what it was to evaluate is as it was."""
+
+
 class StoreTrouble(RunFailed):
     """The store could not be written in the middle of a run, as where a disk is full; another run would fare no better."""
 

@@ -56,6 +56,9 @@ class Clocks:
     """CPU and wall clocks of a process, split by what it is doing; exactly one phase runs at any time.
 
     CPU seconds are those of the whole process over all its threads. Wall seconds are monotonic.
+
+    Attributes:
+        phase: the one that runs.
     """
 
     PHASES: ClassVar[tuple[Phase, ...]] = ("training", "evaluation", "setup", "output")
@@ -63,21 +66,21 @@ class Clocks:
     def __init__(self, phase: Phase = "setup"):
         self._cpu = dict.fromkeys(self.PHASES, 0.0)
         self._wall = dict.fromkeys(self.PHASES, 0.0)
-        self._phase: Phase = phase
+        self.phase: Phase = phase
         self._since = time.process_time(), time.perf_counter()
 
     def switch(self, phase: Phase) -> None:
         """End the running phase and begin another."""
-        self._cpu[self._phase], self._wall[self._phase] = self.cpu(self._phase), self.wall(self._phase)
-        self._phase, self._since = phase, (time.process_time(), time.perf_counter())
+        self._cpu[self.phase], self._wall[self.phase] = self.cpu(self.phase), self.wall(self.phase)
+        self.phase, self._since = phase, (time.process_time(), time.perf_counter())
 
     def cpu(self, phase: Phase = "training") -> float:
         """Return the CPU seconds spent in a phase so far."""
-        return self._cpu[phase] + (time.process_time() - self._since[0] if phase == self._phase else 0.0)
+        return self._cpu[phase] + (time.process_time() - self._since[0] if phase == self.phase else 0.0)
 
     def wall(self, phase: Phase = "training") -> float:
         """Return the wall seconds spent in a phase so far."""
-        return self._wall[phase] + (time.perf_counter() - self._since[1] if phase == self._phase else 0.0)
+        return self._wall[phase] + (time.perf_counter() - self._since[1] if phase == self.phase else 0.0)
 
     def seconds(self) -> dict[str, float]:
         """Return all of them: `cpu_seconds` and `wall_seconds` of training, and the excluded ones with their phase in front."""

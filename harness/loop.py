@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,20 @@ SANE_NATS = (
 IDLE_STEPS = 1000  # so many steps without a sample cannot be on the way to the end of a budget of samples
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 TICK_SECONDS = 0.1  # how often `rows` lets its caller look, between marks
+
+
+class _Forks:
+    """How often this process has been forked."""
+
+    n = 0
+
+    def count(self) -> None:
+        self.n += 1
+
+
+_forks = _Forks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_forks.count)
 
 Row = dict[str, Any]
 Tick = Literal["tick"]
@@ -151,6 +166,11 @@ class Training:
         spec: what to run.
         data_dir: the user's folder of data files.
 
+    Attributes:
+        due: the mark in samples and in CPU seconds of a row that is still to be evaluated, and what the last step reported.
+        whole: whether the state is that of a whole number of steps.
+        stopping: set by the caller who wants to stop before the next evaluation.
+
     Raises:
         BadInput: missing data, or algorithm, model and dataset that do not go together, with the reason.
     """
@@ -185,35 +205,48 @@ class Training:
         self.info: dict[str, float] = {}  # sums since the last mark
         self.info_steps = 0
         self.idle_steps = 0
+        self.due: tuple[float, float, dict[str, float]] | None = None
+        self.whole, self.stopping = True, False
         self.marks = Marks(spec.evaluation.first_mark, spec.evaluation.marks_per_decade)
         self.cpu_marks = Marks(1.0, spec.evaluation.marks_per_decade)
 
     def rows(self, budget: Budget) -> Iterator[Row | Tick]:
         """Train until the budget is exhausted and yield a row at every mark and at the end, and TICK in between.
 
-        The state is that of a whole number of steps, with the row of every mark up to there yielded, whenever this yields:
-        the caller may then save it, and stop. Clocks count the time that the caller takes as output.
+        The state is that of a whole number of steps, with the row of every mark up to there yielded or `due`, whenever this
+        yields: the caller may then save it, and stop. Clocks count the time that the caller takes as output.
 
         Raises:
             Diverged: after the row that shows it.
-            RunFailed: the algorithm raised, or spends nothing.
+            RunFailed: the algorithm raised, or spends nothing, or an estimator ran out of memory; see `whole`.
         """
         ledger, clocks = self.ledger, self.clocks
-        next_mark = self.marks.after(ledger.samples)
-        next_cpu = self.cpu_marks.after(clocks.cpu()) if budget.cpu_seconds is not None else math.inf
         ended = budget.exhausted(ledger, clocks)
-        while not ended:
-            clocks.switch("training")
-            pause = time.perf_counter() + TICK_SECONDS
-            while True:
-                info = self._step()
-                ended = budget.exhausted(ledger, clocks)
-                sound = all(map(math.isfinite, info.values()))
-                due = ended or not sound or ledger.samples >= next_mark
-                due = due or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
-                if due or time.perf_counter() >= pause:
-                    break
-            if not due:
+        if ended and self.due is None:
+            return
+        next_mark, next_cpu, info = self.due or (
+            self.marks.after(ledger.samples),
+            self.cpu_marks.after(clocks.cpu()),
+            {},
+        )
+        if budget.cpu_seconds is None:
+            next_cpu = math.inf
+
+        def due() -> bool:
+            at_mark = ledger.samples >= next_mark or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
+            return ended or at_mark or not all(map(math.isfinite, info.values()))
+
+        while True:
+            if not due():
+                self.due = None
+                clocks.switch("training")
+                pause = time.perf_counter() + TICK_SECONDS
+                while True:
+                    info = self._step()
+                    ended = budget.exhausted(ledger, clocks)
+                    if due() or time.perf_counter() >= pause:
+                        break
+            if not due():
                 if budget.limits().keys() == {"samples"} and self.idle_steps >= IDLE_STEPS:
                     raise RunFailed(
                         f"algorithm {self.spec.algorithm.name!r} evaluated no sample in {self.idle_steps} steps, so --samples "
@@ -222,22 +255,33 @@ class Training:
                 clocks.switch("output")
                 yield TICK
                 continue
-            clocks.switch("evaluation")
-            row = self._row(next_mark, next_cpu, last=ended or not sound)
-            clocks.switch("output")
-            yield row
+            self.due = next_mark, next_cpu, info
+            if self.stopping:
+                clocks.switch("output")
+                yield TICK
+                continue
             broken = [f"{name} became {value}" for name, value in info.items() if not math.isfinite(value)]
+            clocks.switch("evaluation")
+            row = self._row(next_mark, next_cpu, last=ended or bool(broken))
+            clocks.switch("output")
+            if row["marks"]:  # an end between marks leaves the next mark's row as it would be without it
+                self.info, self.info_steps = {}, 0
+            self.due = None
+            yield row
             trouble = broken[0] if broken else self._insane(row)
             if trouble:
                 raise Diverged(f"{trouble} after {ledger.samples:,} samples with {self._tunables()}")
-            next_mark = self.marks.after(ledger.samples)
+            if ended:
+                return
+            next_mark, info = self.marks.after(ledger.samples), {}
             if next_cpu < math.inf:
                 next_cpu = self.cpu_marks.after(clocks.cpu())
 
     def _step(self) -> dict[str, float]:
         """Present a batch, take one step, and return the numbers that it reports."""
+        self.whole = False
         batch = self._batch()
-        samples = self.ledger.samples
+        samples, forks, process = self.ledger.samples, _forks.n, os.getpid()
         try:
             reported = self.algorithm.step(self.state, batch)
             info = dict(zip(reported._fields, map(float, reported), strict=True))
@@ -245,12 +289,21 @@ class Training:
             if not all(map(finite, self.subject.parts)):
                 return {"parameters": math.nan}
             raise RunFailed(f"algorithm {self.spec.algorithm.name!r} raised {type(error).__name__}: {error}") from error
+        finally:
+            if os.getpid() != process:  # a copy of this process, which must not go on with the run
+                os._exit(0)
+        if _forks.n != forks:
+            raise RunFailed(
+                f"algorithm {self.spec.algorithm.name!r} forked, and what another process computes cannot be metered: compute in "
+                "this one, with --threads if need be"
+            )
         self.updates.look()
         self.idle_steps = 0 if self.ledger.samples > samples else self.idle_steps + 1
         self.ledger.datapoints += len(batch.index)
         self.info_steps += 1
         for name, value in info.items():
             self.info[name] = self.info.get(name, 0.0) + value
+        self.whole = True
         return info
 
     def _batch(self) -> Batch:
@@ -265,8 +318,6 @@ class Training:
         if self.clocks.cpu() >= cpu_mark:
             marks["cpu_seconds"] = cpu_mark
         info = {name: total / self.info_steps for name, total in self.info.items()}
-        if marks:  # an end between marks leaves the next mark's row as it would be without it
-            self.info, self.info_steps = {}, 0
         return {
             "marks": marks,
             "end": last,
@@ -319,6 +370,7 @@ class Training:
             "seconds": self.clocks.seconds(),
             "info": dict(self.info),
             "info_steps": self.info_steps,
+            "due": None if self.due is None else list(self.due),
         }
 
     def load(self, checkpoint: dict[str, Any]) -> None:
@@ -331,4 +383,6 @@ class Training:
             setattr(self.ledger, counter, value)
         self.clocks.resume(checkpoint["seconds"])
         self.info, self.info_steps = dict(checkpoint["info"]), checkpoint["info_steps"]
+        due = checkpoint.get("due")  # those of schema 1 have none
+        self.due = None if due is None else tuple(due)
         self.updates.look(count=False)

@@ -1,5 +1,6 @@
 """Tables and summaries for people, and the same as plain data for programs."""
 
+import itertools
 import math
 import shutil
 import sys
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import BadInput
-from harness.store import Record, Run, Store
+from harness.store import Record, Run, Store, differences
 
 if TYPE_CHECKING:
     from harness.check import Verdict
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from harness.sweep import Planned
     from harness.tune import Tuned
     from harness.workers import Outcome
+
+GROWTH_BYTES = 500e6
+"""How much more memory than at its first row a run may take before its reader is told."""
 
 
 def quantity(value: float) -> str:
@@ -146,6 +150,8 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
     ]
     print(f"run {run.id}: {record.status}" + (f", {record.reason}" if record.reason else ""))
     print(f"{run.path}\n")
+    for line in sittings(record):
+        print(f"note: {line}\n")
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
     print("\n" + "  ".join(f"{name}={value}" for name, value in rest.items()))
@@ -171,6 +177,39 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
             info = (f"{row['info'][name]:.4g}" if name in row["info"] else "" for name in names)
             table.append((*counters, *(curve.get(head, "") for head in heads), *info))
         print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
+
+
+def print_damage(store: Store, damaged: Sequence[dict[str, Any]]) -> None:
+    """Print what `doctor.examine_store` found."""
+    for one in damaged:
+        what = f"its {one['file']} alone" if one["file"] else "the run"
+        moved = f"\n  moved {what} to {one['moved_to']}" if one["moved_to"] else ""
+        print(f"{one['run']}: {one['reason']}{moved}")
+    runs = sum(1 for _ in store.runs())
+    print(
+        f"{store.root}: {len(damaged)} damaged, {runs} runs in all"
+        if damaged
+        else f"{store.root}: {runs} runs, all sound"
+    )
+    if any(one["moved_to"] is None for one in damaged):
+        print("next: harness doctor --repair")
+
+
+def sittings(record: Record) -> list[str]:
+    """Return in words what changed between the sittings of a run, and how its memory grew, where that should be known."""
+    lines = []
+    for before, sitting in itertools.pairwise(record.provenance):
+        if changed := differences(before, sitting):
+            place = "" if sitting["samples"] is None else f" after {sitting['samples']:,} samples"
+            lines.append(f"went on with {changed}{place} ({sitting['time']})")
+    for sitting in record.provenance:
+        memory = sitting.get("memory")
+        if memory and memory["last"] - memory["first"] > GROWTH_BYTES:
+            first, last = (f"{memory[name] / 1e9:.1f} GB" for name in ("first", "last"))
+            lines.append(
+                f"memory grew from {first} at its first row to {last}: does the algorithm keep what it need not?"
+            )
+    return lines
 
 
 def _has_bound(record: Record) -> bool:
@@ -242,6 +281,8 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
         f"  spent {spent['samples']:,} samples, {spent['cpu_seconds']:.1f} CPU s and {spent['wall_seconds']:.1f} s of training; "
         f"evaluation {spent['evaluation_wall_seconds']:.1f} s, set-up and output {excluded:.1f} s"
     )
+    for line in sittings(record):
+        print(f"  note: {line}")
     print(f"  stored in {run.path}")
     print(f"next: harness show {run.id}   or   harness plot {run.id}")
 

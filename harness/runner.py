@@ -1,22 +1,34 @@
 """Runs in the store: starts, resumes and extends them, saves checkpoints, and stops at a signal without losing anything."""
 
+import math
+import os
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from harness.errors import BadInput, Busy, Diverged, Interrupted, RunFailed, StoreTrouble
 from harness.ledger import Budget
 from harness.loop import Row, Tick, Training
 from harness.provenance import provenance
 from harness.spec import RunSpec
-from harness.store import Record, Run, Store
+from harness.store import Record, Run, Store, differences
 
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = 60.0  # between checkpoints; HARNESS_CHECKPOINT_SECONDS
+PATIENCE_SECONDS = 8.0  # with a step, or an evaluation, when a signal has come
+HANGING_SECONDS = 60.0  # a step may take beyond a budget of wall time, or as long again as that budget
 
 Watch = Callable[[Training, Row | Tick], None]
+Say = Callable[[str], None]
+
+
+def _unheard(words: str) -> None:
+    """Say nothing."""
 
 
 def ensure(
@@ -27,6 +39,7 @@ def ensure(
     group: str = "runs",
     data_dir: str | None = None,
     watch: Watch | None = None,
+    say: Say = _unheard,
 ) -> Record:
     """Bring the run of this specification to this budget: start it, resume it, extend it, or find it done.
 
@@ -37,6 +50,7 @@ def ensure(
         group: the group of the store that it belongs to.
         data_dir: the user's folder of data files.
         watch: called with every row and tick.
+        say: told what the user should know, in a sentence.
 
     Returns:
         The run's record.
@@ -52,28 +66,28 @@ def ensure(
         record = run.read()
         if record.status in ("diverged", "failed"):
             kind = Diverged if record.status == "diverged" else RunFailed
-            raise kind(
-                f"run {run.id} {record.status} before: {record.reason}; to run it again, delete {str(run.path)!r}"
-            )
+            raise kind(f"run {run.id} {record.status} before: {record.reason}; {again(run, record)}")
         if finished(record, budget):
             return record
     else:
         store.require_writable()
         record = Record(run.id, spec.model_dump(mode="json"), budget.limits())
-    return _train(run, record, spec, budget, data_dir, watch)
+    return _train(run, record, spec, budget, data_dir, watch, say)
 
 
-def resume(run: Run, *, data_dir: str | None = None, watch: Watch | None = None) -> Record:
+def resume(run: Run, *, data_dir: str | None = None, watch: Watch | None = None, say: Say = _unheard) -> Record:
     """Continue a run that was interrupted, killed or failed, to its own budget; see `ensure`."""
     record = run.read()
     if record.status == "done":
         raise BadInput(f"run {run.id} is done, there is nothing to resume: see `harness extend {run.id} --samples N`")
     if record.status == "diverged":
         raise BadInput(f"run {run.id} diverged ({record.reason}) and would again: start a run with other settings")
-    return _train(run, record, RunSpec.model_validate(record.spec), _budget(record), data_dir, watch)
+    return _train(run, record, RunSpec.model_validate(record.spec), _budget(record), data_dir, watch, say)
 
 
-def extend(run: Run, budget: Budget, *, data_dir: str | None = None, watch: Watch | None = None) -> Record:
+def extend(
+    run: Run, budget: Budget, *, data_dir: str | None = None, watch: Watch | None = None, say: Say = _unheard
+) -> Record:
     """Continue a run to a larger budget; see `ensure`."""
     record = run.read()
     if record.status == "diverged":
@@ -81,11 +95,17 @@ def extend(run: Run, budget: Budget, *, data_dir: str | None = None, watch: Watc
     if _met(record, budget):
         spent = ", ".join(f"{record.ledger[name]:,.0f} {name.replace('_', ' ')}" for name in budget.limits())
         raise BadInput(f"run {run.id} has spent {spent} already: give a larger budget in all than that")
-    return _train(run, record, RunSpec.model_validate(record.spec), budget, data_dir, watch)
+    return _train(run, record, RunSpec.model_validate(record.spec), budget, data_dir, watch, say)
 
 
 def _budget(record: Record) -> Budget:
     return Budget(**record.budget)  # type: ignore[arg-type]  # limits by name, as it was written
+
+
+def again(run: Run, record: Record) -> str:
+    """Return in words how a run that ended without a result is run again."""
+    on = f"go on with `harness resume {run.id}`, or " if record.status == "failed" else ""
+    return f"{on}delete {str(run.path)!r} to run it again"
 
 
 def finished(record: Record, budget: Budget) -> bool:
@@ -99,9 +119,9 @@ def _met(record: Record, budget: Budget) -> bool:
 
 
 def _train(
-    run: Run, record: Record, spec: RunSpec, budget: Budget, data_dir: str | None, watch: Watch | None
+    run: Run, record: Record, spec: RunSpec, budget: Budget, data_dir: str | None, watch: Watch | None, say: Say
 ) -> Record:
-    fresh = not run.exists()
+    fresh, pause = not run.exists(), _checkpoint_seconds()
     checkpoint = None if fresh else run.checkpoint()
     if record.status == "done" and checkpoint is None:
         raise BadInput(
@@ -113,53 +133,81 @@ def _train(
         raise BadInput(
             f"run {run.id} began on other data than those in {training.dataset.source}: name the first with --data-dir"
         )
-    run.claim()
+    run.claim(say)
     try:
         if run.exists() == fresh or (not fresh and run.read() != record):
             raise Busy(f"run {run.id} has just been changed by another process: see `harness show {run.id}`")
-        if checkpoint is not None:
-            training.load(checkpoint)
-            run.cut_trace(record, checkpoint["trace"])
+        if checkpoint is None:
+            record.provenance = []  # from the beginning again
         else:
-            run.restart_trace(record)
+            training.load(checkpoint)
+        here["samples"] = training.ledger.samples
+        if record.provenance and (changed := differences(record.provenance[-1], here)):
+            say(
+                f"run {run.id} goes on with {changed}, so it is no longer the uninterrupted run bit for bit; recorded in the run"
+            )
         record.status, record.reason, record.budget, record.overshoot = "running", None, budget.limits(), {}
         record.provenance.append(here)
-        run.write(record)
-        _follow(run, record, training, budget, watch)
+        run.begin(record, None if checkpoint is None else checkpoint["trace"])
+        _follow(run, record, training, budget, watch, pause)
     except OSError as error:
         raise StoreTrouble(
-            f"{error.filename or run.path} cannot be written ({error.strerror}): make room or mend it, "
-            f"then `harness resume {run.id}`"
+            f"{error.filename or run.path} cannot be written ({error.strerror}): make room or mend it, and give the same "
+            "command again"
         ) from error
     finally:
         run.release()
     return record
 
 
-def _follow(run: Run, record: Record, training: Training, budget: Budget, watch: Watch | None) -> None:
+def _checkpoint_seconds() -> float:
+    """Return how often to save; BadInput if the environment says nonsense."""
+    given = os.environ.get("HARNESS_CHECKPOINT_SECONDS") or str(CHECKPOINT_SECONDS)
+    with suppress(ValueError):
+        if 0 <= float(given) < math.inf:
+            return float(given)
+    raise BadInput(f"HARNESS_CHECKPOINT_SECONDS is {given!r}: give a number of seconds, such as 60")
+
+
+def _follow(run: Run, record: Record, training: Training, budget: Budget, watch: Watch | None, pause: float) -> None:
     """Write down what training yields, until it ends, fails or is stopped."""
 
     def save(status: str, reason: str | None = None) -> None:
         record.status, record.reason = status, reason
-        record.ledger = {**training.ledger.__dict__, **training.clocks.seconds()}
-        run.save(record, training.checkpoint())
+        if training.whole or status == "diverged":
+            record.ledger = {**training.ledger.__dict__, **training.clocks.seconds()}
+            run.save(record, training.checkpoint())
+        else:  # in the middle of a step, which nothing could go on from: the last checkpoint stands
+            run.write(record)
 
     saved = time.monotonic()
-    with _signals() as caught:
+    with _signals(training, budget) as caught:
         try:
             for event in training.rows(budget):
                 if not isinstance(event, str):
                     run.append(record, event)
                     record.summary = event["estimates"]
                     record.ledger = event["ledger"]
+                    _note_memory(record.provenance[-1])
                 if watch is not None:
                     watch(training, event)
                 if caught:
-                    save("interrupted")
-                    raise Interrupted(f"interrupted, nothing is lost: go on with `harness resume {run.id}`", caught[0])
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    raise _Stopped
+                if time.monotonic() - saved > pause:
                     save("running")
                     saved = time.monotonic()
+        except _Stopped:
+            if caught:
+                save("interrupted")
+                raise Interrupted(
+                    f"interrupted, nothing is lost: go on with `harness resume {run.id}`", caught[0]
+                ) from None
+            seconds = training.clocks.wall() - (budget.wall_seconds or 0.0)
+            save(
+                "failed",
+                f"a step of algorithm {training.spec.algorithm.name!r} hangs, {seconds:.0f} s beyond the budget",
+            )
+            raise RunFailed(f"run {run.id} failed: {record.reason}; its rows: `harness show {run.id}`") from None
         except RunFailed as error:
             save("diverged" if isinstance(error, Diverged) else "failed", str(error))
             hint = ": try a smaller step size" if isinstance(error, Diverged) else ""
@@ -171,27 +219,77 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
     save("done")
 
 
+def _note_memory(sitting: dict[str, Any]) -> None:
+    """Enter the memory of this process in bytes: at the first row of a sitting, now, and at most."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return  # a system without it
+    now = pages * resource.getpagesize()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sitting["memory"] = {"first": now, **sitting.get("memory", {}), "last": now, "most": most}
+
+
+class _Stopped(BaseException):
+    """Ends a step or an evaluation where it is."""
+
+
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of the first; a second one ends the process at once."""
+def _signals(training: Training, budget: Budget) -> Iterator[list[int]]:
+    """Collect signals instead of dying of the first, and end what takes too long by `_Stopped`; a second one ends the process.
+
+    An evaluation, which can be done again, is ended by the first signal. A step is waited for, so that the state is whole; one
+    that takes longer than is allowed, after a signal or after the budget of wall time, is given up.
+    """
     caught: list[int] = []
+    limit = math.inf if budget.wall_seconds is None else budget.wall_seconds + max(HANGING_SECONDS, budget.wall_seconds)
+    alarm = getattr(signal, "setitimer", None)
+
+    def stop() -> None:
+        if alarm is not None:
+            alarm(signal.ITIMER_REAL, 0.0)
+        raise _Stopped
 
     def note(signum: int, frame: FrameType | None) -> None:
         if caught:
             raise KeyboardInterrupt
         caught.append(signum)
+        training.stopping = True
+        if training.clocks.phase == "evaluation":
+            stop()
+        elif alarm is not None:
+            alarm(signal.ITIMER_REAL, PATIENCE_SECONDS, 1.0)
+
+    def look(signum: int, frame: FrameType | None) -> None:
+        phase = training.clocks.phase
+        if (caught and phase in ("training", "evaluation")) or (phase == "training" and training.clocks.wall() > limit):
+            stop()
 
     with on_signals(note):
-        yield caught
+        watched = alarm is not None and threading.current_thread() is threading.main_thread()
+        if watched:
+            before = signal.signal(signal.SIGALRM, look)
+            if limit < math.inf:
+                alarm(signal.ITIMER_REAL, HANGING_SECONDS, 1.0)
+        try:
+            yield caught
+        finally:
+            if watched:
+                alarm(signal.ITIMER_REAL, 0.0)
+                signal.signal(signal.SIGALRM, before)
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+"""What stops a run: Ctrl-C, the end of a session, and what batch systems send before they take a machine away."""
 
 
 @contextmanager
 def on_signals(note: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle SIGINT and SIGTERM by `note`; in another thread than the main one, which cannot, do nothing."""
+    """Handle `SIGNALS` by `note`; in another thread than the main one, which cannot, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, note) for signum in SIGNALS}
     try:
         yield
     finally:

@@ -3,60 +3,42 @@
     <root>/<group>/<run id>/run.json        specification, status, ledger, provenance, summary
                             trace.jsonl     a row a mark, append-only
                             checkpoint.pt   all that the next step depends on (local only)
-                            evaluations.jsonl   a row an estimate made after training
-                            owner.lock      held by the process that is writing; the lock dies with it
+                            evaluations.json    estimates made after training
+                            owner.lock, owner.json  whose it is at this moment (see `harness.owner`)
+    <root>/quarantine/<group>/<run id>/     what was damaged and moved out of the way
 
-run.json and the checkpoint are replaced whole. A checkpoint knows how long the trace was when it was taken, so resuming cuts off
-rows that were written after it. run.json carries a checksum of itself and of the trace of an ended run.
+All but the trace are replaced whole, and sealed with a checksum of every byte. A checkpoint knows how long the trace was when it
+was taken, so resuming cuts off rows that were written after it; run.json knows it, too.
 """
 
-import contextlib
 import hashlib
 import io
 import json
-import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from harness.errors import BadInput, Busy, StoreTrouble, suggestion
+from harness.errors import BadInput, StoreTrouble, suggestion
+from harness.files import from_json, read_file, replace_file, seal, to_json, unseal
+from harness.owner import Ownership
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: run.json's checksum was over its canonical form, a sitting did not say where it began, evaluations had a line each."""
 STATUSES = ("running", "done", "diverged", "failed", "interrupted")
-NAME = r"^[a-z0-9][a-z0-9._-]{0,100}$"
+NAME = r"^[a-z0-9][a-z0-9._-]{0,100}\Z"
 """What runs and groups may be called."""
 _RUN_ID = re.compile(NAME)
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+QUARANTINE = "quarantine"
+MAX_CHECKPOINT = 1 << 36
+_SHA_LENGTH = hashlib.sha256().digest_size
 
 
 def default_root() -> Path:
     """Return HARNESS_RESULTS, or `results` in the current folder."""
     return Path(os.environ.get("HARNESS_RESULTS") or "results")
-
-
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Return strict JSON; a NaN or infinity becomes {"$float": "nan"}."""
-    return json.dumps(_encode(value), allow_nan=False, indent=indent, ensure_ascii=False)
-
-
-def from_json(text: str) -> Any:
-    """Return the value that `to_json` wrote."""
-    if '"$float"' not in text:  # a hook makes reading three times as slow
-        return json.loads(text)
-    return json.loads(text, object_hook=lambda o: _NON_FINITE[o["$float"]] if o.keys() == {"$float"} else o)
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": str(value)}
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    return value
 
 
 @dataclass
@@ -73,7 +55,7 @@ class Record:
         overshoot: by how much each limit that ended the run was passed.
         summary: the estimates of the last row.
         trace: rows, bytes and SHA-256 of the trace at the last save.
-        provenance: for every sitting, what it ran on.
+        provenance: for every sitting, what it ran on, from how many `samples` on, and the `memory` that it took.
     """
 
     run: str
@@ -84,11 +66,21 @@ class Record:
     ledger: dict[str, float] = field(default_factory=dict)
     overshoot: dict[str, float] = field(default_factory=dict)
     summary: list[dict[str, Any]] = field(default_factory=list)
-    trace: dict[str, Any] = field(
-        default_factory=lambda: {"rows": 0, "bytes": 0, "sha256": hashlib.sha256().hexdigest()}
-    )
+    trace: dict[str, Any] = field(default_factory=lambda: empty_trace())
     provenance: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return in words what may make one sitting of a run compute other numbers than another; empty if nothing does."""
+
+    def facts(one: dict[str, Any]) -> dict[str, Any]:
+        packages = {name: one["packages"].get(name) for name in ("torch", "numpy")}
+        rest = {"threads": one["threads"], "processor": one["machine"]["cpu"], "GPU": one["machine"].get("gpu")}
+        return packages | rest | {"flushing denormals": one["flush_denormal"], "source": one["code"]["source_sha256"]}
+
+    was, is_ = facts(before), facts(now)
+    return ", ".join(f"{name} {is_[name]} instead of {was[name]}" for name in is_ if is_[name] != was[name])
 
 
 class Store:
@@ -127,6 +119,40 @@ class Store:
             for path in sorted(self.root.glob(f"{group}/*/run.json")):
                 yield Run(path.parent)
 
+    def damage(self) -> Iterator["Damage"]:
+        """Yield what is damaged in the runs that no process owns."""
+        if self.root.is_dir():
+            for folder in sorted({path.parent for path in self.root.glob("*/*/*") if path.name in FILES}):
+                run = Run(folder)
+                if folder.parent.name != QUARANTINE and not run.owned():
+                    yield from run.damage()
+
+    def quarantine(self, damage: "Damage") -> Path:
+        """Move what is damaged out of the way, into the folder `quarantine`, and return where to.
+
+        Raises:
+            BadInput: the run leads out of the store.
+            Busy: a process has come to own it.
+        """
+        run = damage.run
+        run.claim()
+        try:
+            there = self.root / QUARANTINE / run.path.parent.name
+            number = 1
+            while (moved := there / (run.id if number == 1 else f"{run.id}.{number}")).exists():
+                number += 1
+            if damage.file is None:
+                there.mkdir(parents=True, exist_ok=True)
+                os.rename(run.path, moved)
+                return moved
+            moved.mkdir(parents=True)
+            os.rename(run.path / damage.file, moved / damage.file)
+            return moved / damage.file
+        except OSError as error:
+            raise StoreTrouble(f"{run.path} cannot be moved ({error.strerror}): make the store writable") from error
+        finally:
+            run.release()
+
     def run(self, run_id: str, group: str = "runs") -> "Run":
         """Return where a run of this id is or would be."""
         if not _RUN_ID.match(run_id):
@@ -159,12 +185,16 @@ class Store:
         return near[0]
 
 
+FILES = ("run.json", "trace.jsonl", "checkpoint.pt", "evaluations.json", "evaluations.jsonl")
+"""What a run consists of."""
+
+
 class Run:
     """One run's folder."""
 
     def __init__(self, path: Path):
         self.path, self.id = path, path.name
-        self._lock: Any = None
+        self._owner = Ownership(path)
 
     def exists(self) -> bool:
         """Say whether the run has a run.json."""
@@ -180,20 +210,24 @@ class Run:
         """
         path = self.path / "run.json"
         try:
-            content = from_json(path.read_text(encoding="utf-8"))
-            checksum = content.pop("checksum")
-            schema = content["schema"]
+            content = read_file(path)
+            found = from_json(content.decode())
+            schema = found["schema"]
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror}): see `harness list`") from error
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path} is torn or no run of ours: {self._way_out}") from error
-        if schema != SCHEMA:
+        if schema not in (1, SCHEMA):
             raise BadInput(
-                f"{path} has schema {schema!r}, and this version knows {SCHEMA}: use a newer version of the harness"
+                f"{path} has schema {schema!r}, and this version knows 1 to {SCHEMA}: use a newer version of the harness"
             )
-        if checksum != _checksum(content) or content["run"] != self.id:
-            raise BadInput(f"{path} was edited or damaged, its checksum does not fit: {self._way_out}")
-        return Record(**content)
+        try:
+            found = unseal(content) if schema == SCHEMA else _migrated(found)
+            if found["run"] != self.id:
+                raise ValueError("it is another run's")
+            return Record(**found)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} was edited or damaged, its checksum does not fit: {self._way_out}") from error
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the trace; raises as `content`."""
@@ -203,27 +237,48 @@ class Run:
         """Return the record and the trace.
 
         Raises:
-            BadInput: as `read`; or the run has ended and its trace is not the one that it ended with.
+            BadInput: as `read`; or the trace is not the one that the record was saved with, or does not begin so while the run
+                goes on.
         """
         record = self.read()
-        try:
-            content = (self.path / "trace.jsonl").read_bytes()
-        except FileNotFoundError:
-            content = b""
+        while True:
+            try:
+                content = read_file(self.path / "trace.jsonl")
+            except FileNotFoundError:
+                content = b""
+            except OSError as error:
+                raise BadInput(
+                    f"{self.path / 'trace.jsonl'} cannot be read ({error.strerror}): {self._way_out}"
+                ) from error
+            saved = content[: record.trace["bytes"]] if record.status == "running" else content
+            if hashlib.sha256(saved).hexdigest() == record.trace["sha256"]:
+                break
+            before, record = record, self.read()
+            if record == before:  # else its owner has just gone on
+                raise self._damaged("trace.jsonl")
         if record.status == "running":
             content = content[: content.rfind(b"\n") + 1]  # a row may be half written at this moment
-        elif record.trace["sha256"] != hashlib.sha256(content).hexdigest():
-            raise BadInput(
-                f"{self.path / 'trace.jsonl'} was edited or damaged, its checksum does not fit: {self._way_out}"
-            )
-        return record, [from_json(line) for line in content.decode().splitlines()]
+        try:
+            return record, [from_json(line) for line in content.decode().splitlines()]
+        except ValueError as error:
+            raise self._damaged("trace.jsonl") from error
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what was estimated after training, in order of time: each with `ledger`, the training it had, and `estimate`.
 
         Raises:
-            BadInput: a row was edited or damaged.
+            BadInput: they were edited or damaged.
         """
+        path = self.path / "evaluations.json"
+        rows = self._evaluations_of_schema_1()
+        try:
+            if path.exists():
+                rows += unseal(read_file(path))["evaluations"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
+        return rows
+
+    def _evaluations_of_schema_1(self) -> list[dict[str, Any]]:
         path = self.path / "evaluations.jsonl"
         rows = []
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else [], 1):
@@ -245,158 +300,196 @@ class Run:
         """
         import torch
 
-        from harness.state import digest
-
         path = self.path / "checkpoint.pt"
         if not path.is_file():
             return None
         try:
-            content = torch.load(path, weights_only=True, map_location="cpu")
-            found = content.pop("digest")
+            content = read_file(path, MAX_CHECKPOINT)
+            archive, sha256 = content[:-_SHA_LENGTH], content[-_SHA_LENGTH:]
+            if hashlib.sha256(archive).digest() == sha256:
+                found = torch.load(io.BytesIO(archive), weights_only=True, map_location="cpu")
+            else:
+                found = _checkpoint_of_schema_1(content)
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror}): {self._way_out}") from error
         except Exception as error:  # a damaged archive can raise nearly anything
-            raise BadInput(f"{path} cannot be read ({type(error).__name__}): {self._way_out}") from error
-        if found != digest(content) or content["run"] != self.id:
-            raise BadInput(f"{path} was edited or damaged, its checksum does not fit: {self._way_out}")
-        return cast(dict[str, Any], content)
+            raise self._damaged("checkpoint.pt") from error
+        if found["run"] != self.id:
+            raise self._damaged("checkpoint.pt")
+        return cast(dict[str, Any], found)
+
+    def damage(self) -> list["Damage"]:
+        """Return what is damaged, by reading all of it: the run as a whole, or a file that what the run found does not need."""
+        try:
+            if not self.exists() and any((self.path / name).exists() for name in FILES):
+                raise BadInput(f"{self.path / 'run.json'} is gone: {self._way_out}")
+            record, _ = self.content()
+        except BadInput as error:
+            return [Damage(self, None, str(error))]
+        found = []
+        for file, reading in (("checkpoint.pt", self.checkpoint), ("evaluations.json", self.evaluations)):
+            try:
+                reading()
+            except BadInput as error:
+                needed = file == "checkpoint.pt" and record.status != "done"
+                found.append(Damage(self, None if needed else file, str(error)))
+        return found[:1] if any(one.file is None for one in found) else found
+
+    def _damaged(self, file: str) -> BadInput:
+        return BadInput(f"{self.path / file} was edited or damaged, its checksum does not fit: {self._way_out}")
 
     @property
     def _way_out(self) -> str:
-        return f"restore it from a copy, or delete {str(self.path)!r} and run it again"
+        return f"restore it from a copy, or move it away by `harness doctor --repair` and run {self.id} again"
 
     # -- writing; all of it by the owner
 
-    def claim(self) -> None:
-        """Become the owner: make the folder if need be, and lock it until `release` or the end of this process.
+    def claim(self, say: Callable[[str], None] = lambda words: None) -> None:
+        """Become the owner: make the folder if need be, and own it until `release` or the end of this process.
+
+        Args:
+            say: told what is waited for; see `Ownership.acquire`.
 
         Raises:
             Busy: another process owns it.
+            BadInput: it leads out of the store.
             StoreTrouble: it cannot be written.
         """
-        import filelock
-
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.path / "owner.lock")
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise Busy(
-                f"run {self.id} is being written by another process: wait for it; see `harness show {self.id}`"
-            ) from None
+            real, root = os.path.realpath(self.path), os.path.realpath(self.path.parent.parent)
+            if real != os.path.join(root, self.path.parent.name, self.id):
+                raise BadInput(
+                    f"{str(self.path)!r} is a link to {real!r}, out of the store: name the store that it is in with --results"
+                )
+            self._owner.acquire(say)
+            for leftover in self.path.glob(".*"):  # of a process that was killed while it wrote
+                leftover.unlink()
         except OSError as error:
+            self.release()
             raise StoreTrouble(
                 f"{str(self.path)!r} cannot be written ({error.strerror}): make room, or name another folder with --results"
             ) from error
-        self._lock = lock
 
     def owned(self) -> bool:
         """Say whether some process owns the run at this moment."""
-        import filelock
-
-        if not (self.path / "owner.lock").exists():
-            return False
-        lock = filelock.FileLock(self.path / "owner.lock")
-        try:
-            with lock.acquire(timeout=0):
-                return False
-        except filelock.Timeout:
-            return True
+        return self._owner.taken()
 
     def release(self) -> None:
         """Give up ownership."""
-        if self._lock is not None:
-            with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays
-                (self.path / "owner.lock").unlink()  # before the release: whoever opened it sees that it is gone
-            self._lock.release()
-            self._lock = None
+        self._owner.release()
 
     def write(self, record: Record) -> None:
         """Replace run.json."""
-        content = asdict(record)
-        text = to_json({**content, "checksum": _checksum(content)}, indent=1)
-        replace_file(self.path / "run.json", text.encode())
+        self._owner.require()
+        replace_file(self.path / "run.json", seal(asdict(record)))
 
     def append(self, record: Record, row: dict[str, Any]) -> None:
         """Append a row to the trace, and enter its new length in the record."""
+        self._owner.require()
         line = to_json(row).encode() + b"\n"
-        with (self.path / "trace.jsonl").open("ab") as file:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        with os.fdopen(os.open(self.path / "trace.jsonl", flags, 0o666), "ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self._enter_trace(record)
+        record.trace = self._trace()
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
-        """Append a row to evaluations.jsonl, which is open to any process: each row is one write and has its own checksum."""
-        line = to_json({**row, "checksum": _checksum(row)}).encode() + b"\n"
+        """Add an estimate to evaluations.json, which is open to any process; raises BadInput where it cannot be written."""
+        import filelock
+
+        path = self.path / "evaluations.json"
         try:
-            handle = os.open(self.path / "evaluations.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            with filelock.FileLock(self.path / "evaluations.lock"):
+                old = unseal(read_file(path))["evaluations"] if path.exists() else []
+                replace_file(path, seal({"run": self.id, "evaluations": [*old, row]}))
+                (self.path / "evaluations.lock").unlink(missing_ok=True)
+        except (ValueError, KeyError) as error:
+            raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
         except OSError as error:
-            raise BadInput(f"{str(self.path)!r} cannot be written ({error.strerror}): make it writable") from error
-        try:
-            if os.write(handle, line) != len(line):
-                raise OSError(f"short write to {self.path / 'evaluations.jsonl'}")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            raise BadInput(
+                f"{str(path)!r} cannot be written ({error.strerror}): make room, or make it writable"
+            ) from error
 
     def save(self, record: Record, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, bound to the trace as it is now, and then run.json."""
         import torch
 
-        from harness.state import digest
-
-        content = {**checkpoint, "run": self.id, "trace": dict(record.trace)}
+        self._owner.require()
         buffer = io.BytesIO()
-        torch.save({**content, "digest": digest(content)}, buffer)
-        replace_file(self.path / "checkpoint.pt", buffer.getvalue())
+        torch.save({**checkpoint, "run": self.id, "trace": dict(record.trace)}, buffer)
+        archive = buffer.getvalue()
+        replace_file(self.path / "checkpoint.pt", archive + hashlib.sha256(archive).digest())
         self.write(record)
 
-    def cut_trace(self, record: Record, trace: dict[str, Any]) -> None:
-        """Cut the trace to the length that a checkpoint knows, which is rows that its state had not reached.
+    def begin(self, record: Record, trace: dict[str, Any] | None) -> None:
+        """Write run.json, and cut the trace to the length that a checkpoint knows, as later rows are beyond its state.
+
+        Args:
+            record: of the run that begins or goes on.
+            trace: what the checkpoint knows of the trace; None begins it again, empty.
 
         Raises:
-            BadInput: what is left is not the trace that the checkpoint was taken with.
+            BadInput: what would be left is not the trace that the checkpoint was taken with.
         """
         path = self.path / "trace.jsonl"
-        content = path.read_bytes() if path.is_file() else b""
+        trace = trace or empty_trace()
+        content = read_file(path) if path.is_file() else b""
         kept = content[: trace["bytes"]]
         if hashlib.sha256(kept).hexdigest() != trace["sha256"]:
             raise BadInput(f"{path} does not fit its checkpoint: {self._way_out}")
+        record.trace = dict(trace)
+        self.write(record)  # first: a trace may be longer than its record knows, never shorter
         if len(kept) < len(content):
             replace_file(path, kept)
-        self._enter_trace(record)
 
-    def restart_trace(self, record: Record) -> None:
-        """Begin the trace again, empty, for a run without a checkpoint."""
-        (self.path / "trace.jsonl").unlink(missing_ok=True)
-        self._enter_trace(record)
-
-    def _enter_trace(self, record: Record) -> None:
-        path = self.path / "trace.jsonl"
-        content = path.read_bytes() if path.is_file() else b""
+    def _trace(self) -> dict[str, Any]:
+        content = read_file(self.path / "trace.jsonl")
         sha256 = hashlib.sha256(content).hexdigest()
-        record.trace = {"rows": content.count(b"\n"), "bytes": len(content), "sha256": sha256}
+        return {"rows": content.count(b"\n"), "bytes": len(content), "sha256": sha256}
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash at any moment either the old or the new one is there, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            if file.write(content) != len(content):
-                raise OSError(f"short write to {temporary}")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+class Damage(NamedTuple):
+    """Something that is not as it was written.
+
+    Attributes:
+        run: whose it is.
+        file: the one file that can be done without; None: the run cannot be believed, or not gone on with.
+        reason: what is wrong, as a sentence.
+    """
+
+    run: Run
+    file: str | None
+    reason: str
+
+
+def empty_trace() -> dict[str, Any]:
+    """Return what is known of a trace that has no row."""
+    return {"rows": 0, "bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+
+
+def _migrated(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a run.json of schema 1 as one of today's; ValueError if it was damaged."""
+    if found.pop("checksum") != _checksum(found):
+        raise ValueError("its checksum does not fit")
+    for number, sitting in enumerate(found["provenance"]):
+        sitting["samples"] = None if number else 0  # where later ones began was not written down
+    return {**found, "schema": SCHEMA}
+
+
+def _checkpoint_of_schema_1(content: bytes) -> dict[str, Any]:
+    """Return a checkpoint that has its checksum inside; raises nearly anything if it is damaged or none."""
+    import torch
+
+    from harness.state import digest
+
+    found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    if found.pop("digest") != digest(found):
+        raise ValueError("its checksum does not fit")
+    return cast(dict[str, Any], found)
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of a record's canonical form."""
-    return hashlib.sha256(json.dumps(_encode(content), sort_keys=True, allow_nan=False).encode()).hexdigest()
+    """Return the SHA-256 of a record's canonical form, as schema 1 had it."""
+    return hashlib.sha256(json.dumps(json.loads(to_json(content)), sort_keys=True).encode()).hexdigest()

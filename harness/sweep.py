@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from harness import tune
 from harness.errors import BadInput
 from harness.experiment import Experiment, Options, key, spec_of
-from harness.runner import finished
+from harness.runner import again, finished
 from harness.spec import RunSpec
 from harness.store import Store
 from harness.workers import Cost, Job, Outcome, Pool, Status, calibrate
@@ -100,7 +100,7 @@ class Crew:
             if finished(record, job.budget):
                 planned.append(Planned(job, "done", spent, None))
             elif record.status in ("diverged", "failed"):
-                reason = f"{record.reason}; delete {str(stored.path)!r} to run it again"
+                reason = f"{record.reason}; {again(stored, record)}"
                 planned.append(Planned(job, record.status, spent, None, reason))
             else:
                 open_.append((job, "to extend" if record.status == "done" else record.status, spent))

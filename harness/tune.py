@@ -21,11 +21,12 @@ from typing import Any, NamedTuple, cast
 from harness import registry
 from harness.errors import BadInput, RunFailed, StoreTrouble, suggestion
 from harness.experiment import BUDGETS, TUNED, Options, Task, TuneRule, key, spec_of, waiting
+from harness.files import from_json, replace_file, to_json
 from harness.ledger import Budget
 from harness.report import final
 from harness.runner import finished
 from harness.spec import RunSpec
-from harness.store import Record, Store, from_json, replace_file, to_json
+from harness.store import Record, Store
 from harness.workers import Job, Outcome, Status
 
 GROUP = "tune"

@@ -177,7 +177,7 @@ def calibrate(specs: Sequence[RunSpec], workers: int, data_dir: str | None = Non
 
 @contextlib.contextmanager
 def _forwarded_signals(processes: Callable[[], Sequence[Any]]) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, and pass them on to workers, which write their checkpoints; a second one kills them."""
+    """Collect signals, and pass them on to workers, which write their checkpoints; a second one kills them."""
     caught: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -236,7 +236,7 @@ def _death(process: Any) -> tuple[Status, str]:
 def _work(report: Connection, root: Path, job: Job, data_dir: str | None) -> None:
     """Bring a run to its budget, and report its progress and its end."""
     _own_process()
-    last = time.monotonic()
+    last, said = time.monotonic(), list[str]()
 
     def watch(training: Any, event: Any) -> None:
         nonlocal last
@@ -252,8 +252,8 @@ def _work(report: Connection, root: Path, job: Job, data_dir: str | None) -> Non
     try:
         stored = job.stored(store)
         already = stored.exists() and finished(stored.read(), job.budget)
-        ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=watch)
-        end: Any = ("already" if already else "done", None)
+        ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=watch, say=said.append)
+        end: Any = ("already" if already else "done", "; ".join(said) or None)
     except Exception as error:  # whatever happens to one run, the others go on
         end = _ending(error)
     _send(report, end)

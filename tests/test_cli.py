@@ -360,7 +360,9 @@ def test_other_data_or_a_missing_checkpoint_stop_a_run_from_going_on(
     run = store.find(run_id)
     record = run.read()
     record.provenance[-1]["dataset"]["sha256"] = "0" * 64
+    run.claim()
     run.write(record)
+    run.release()
     done = harness("extend", run_id, "--samples", "1e5")
     assert done.code == 2
     assert "began on other data" in done.err

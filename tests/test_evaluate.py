@@ -10,7 +10,9 @@ import pytest
 from support import Result
 
 from harness import tiny
-from harness.store import Run, Store, to_json
+from harness.errors import BadInput
+from harness.files import to_json
+from harness.store import Run, Store, _checksum
 
 Harness = Callable[..., Result]
 
@@ -178,14 +180,25 @@ def test_a_run_whose_checkpoint_is_gone_cannot_be_evaluated(run: Run, harness: H
 
 def test_an_edited_evaluation_is_found(run: Run, harness: Harness) -> None:
     harness("evaluate", run.id, "--estimator", "lower-bound", "--points", 10)
+    harness("evaluate", run.id, "--estimator", "lower-bound", "--points", 20)
+    assert [row["estimate"]["points"] for row in run.evaluations()] == [10, 20]
+    path = run.path / "evaluations.json"
+    path.write_text(path.read_text().replace('"points": 10', '"points": 11'))
+    for command in (("show", run.id), ("evaluate", run.id, "--estimator", "lower-bound", "--points", 10)):
+        done = harness(*command)
+        assert done.code == 2
+        assert "evaluations.json was edited or damaged" in done.err
+
+
+def test_evaluations_of_schema_1_are_read_and_none_of_them_edited(run: Run) -> None:
+    row = {"ledger": {"samples": 1}, "estimate": {"mean": 1.5}}
     path = run.path / "evaluations.jsonl"
-    row = json.loads(path.read_text())
-    row["estimate"]["mean"] += 1.0
-    path.write_text(to_json(row) + "\n")
-    done = harness("show", run.id)
-    assert done.code == 2
-    assert "line 1 of" in done.err
-    assert "edited or damaged" in done.err
+    path.write_text(to_json({**row, "checksum": _checksum(row)}) + "\n")
+    run.append_evaluation({**row, "estimate": {"mean": 2.5}})
+    assert [one["estimate"]["mean"] for one in run.evaluations()] == [1.5, 2.5]
+    path.write_text(path.read_text().replace("1.5", "1.6"))
+    with pytest.raises(BadInput, match="line 1 of"):
+        run.evaluations()
 
 
 def _certify(harness: Harness, run: Run, *words: object) -> tuple[int, dict[str, Any]]:

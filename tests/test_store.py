@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from harness.errors import BadInput
-from harness.store import Record, Run, Store, from_json, replace_file, to_json
+from harness.files import from_json, replace_file, to_json
+from harness.store import Record, Run, Store
 
 ROW = {"marks": {"samples": 100}, "end": False, "ledger": {"samples": 100}, "info": {}, "estimates": []}
 
@@ -100,7 +101,7 @@ def test_a_checkpoint_never_executes_anything(run: Run, tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "executed"),)
 
     torch.save({"run": "a-run", "digest": "", "x": Poison()}, run.path / "checkpoint.pt")
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="edited or damaged"):
         run.checkpoint()
     assert not (tmp_path / "executed").exists()
 
@@ -116,14 +117,15 @@ def test_rows_after_the_checkpoint_are_cut_on_resuming(run: Run) -> None:
     record = run.read()
     checkpoint = run.checkpoint()
     assert checkpoint is not None
+    run.claim()
     run.append(record, ROW)
     assert record.trace["rows"] == 3
-    run.cut_trace(record, checkpoint["trace"])
+    run.begin(record, checkpoint["trace"])
     assert record.trace == checkpoint["trace"]
     assert len((run.path / "trace.jsonl").read_bytes().splitlines()) == 2
     (run.path / "trace.jsonl").write_bytes(b"other\n")
     with pytest.raises(BadInput, match="does not fit its checkpoint"):
-        run.cut_trace(record, checkpoint["trace"])
+        run.begin(record, checkpoint["trace"])
 
 
 def test_two_processes_never_own_one_run_and_a_dead_owner_owns_nothing(store: Store) -> None:

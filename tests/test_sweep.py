@@ -178,7 +178,7 @@ def test_a_damaged_run_does_not_stop_the_others(harness: Harness, store: Store, 
     done = harness("sweep", path, "--only", "algo=aevb")
     assert done.code == 3
     assert done.out.startswith("mine: 1 failed, 1 done\n")
-    assert "is torn or no run of ours: restore it from a copy, or delete" in done.out
+    assert "is torn or no run of ours: restore it from a copy, or move it away by" in done.out
 
 
 BAD = [

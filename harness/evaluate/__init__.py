@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.api import PerPoint
 from harness.data import Dataset
+from harness.errors import OutOfMemory
 from harness.rng import Streams
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
@@ -123,7 +124,20 @@ def evaluate_points(
             found.append(estimator.estimate(model, recognition, x, config, noise, **latents))
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return nothing  # a covariance or a curvature was not finite, as those of a model that diverges are
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            sizes = [f"{n.replace('_', '-')}={v}" for n, v in config if isinstance(v, int) and not isinstance(v, bool)]
+            name = estimator.__name__.rpartition(".")[2].replace("_", "-")
+            raise OutOfMemory(
+                f"{name} ran out of memory on {len(x):,} points of {split} ({str(error).partition('. ')[0][:200]}): lower "
+                f"{' or '.join(sizes) or 'the size of the model'}, or use a machine with more"
+            ) from error
     return PerPoint.joined(found)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def finite(part: Any) -> bool:
