@@ -33,6 +33,8 @@ def _names(kind: str) -> Callable[..., "list[CompletionItem]"]:
 
         if kind == "runs":
             found = [run.id for run in _store(context.params.get("results")).runs()]
+        elif kind == "groups":
+            found = sorted({run.path.parent.name for run in _store(context.params.get("results")).runs()})
         elif kind == "experiments":
             from harness.experiment import built_in
 
@@ -754,6 +756,40 @@ def table(experiment: str, at: str | None, targets: str | None, form: str, as_js
         report.print_table(*table.cells(rows))
     else:
         print((table.markdown if form == "markdown" else table.latex)(*table.cells(rows)))
+
+
+_groups = click.argument("groups", nargs=-1, metavar="[GROUP]...", shell_complete=_names("groups"))
+
+
+@cli.command("export")
+@_groups
+@click.option("--format", "form", required=True, help="csv, parquet (which needs pyarrow) or json.")
+@click.option(
+    "--out", required=True, metavar="PATH", help="A file for json, else a folder; replaced if it is an export."
+)
+@_only
+@_results
+def export_runs(groups: tuple[str, ...], form: str, out: str, only: str | None, results: str | None) -> None:
+    """Write the store, or groups of it, for other tools: as one JSON file, or a folder of tables in CSV or Parquet.
+
+    \b
+    runs        a line a run: status, settings, budget, spending, provenance
+    rows        a line a mark of a run: spending, what steps reported
+    estimates   a line an estimate, at a mark or after training (no row): nats, with both standard errors
+
+    Nothing is lost: `harness.export.read` gives back what the store has. Exit code 3 if a run could not be read; the others
+    are exported.
+    """
+    from harness import export, report
+
+    export.require_place(form, Path(out))
+    runs, unreadable = export.load(_store(results), groups, only)
+    for reason in unreadable:
+        print(f"harness: left out {reason}", file=sys.stderr)
+    export.write(runs, form, Path(out))
+    report.print_exported(runs, Path(out))
+    if unreadable:
+        raise SystemExit(3)
 
 
 def _plugin_command(name: str, kind: str, what: str) -> None:

@@ -5,6 +5,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
@@ -14,6 +15,7 @@ from harness.store import Record, Run, Store, differences
 if TYPE_CHECKING:
     from harness.check import Verdict
     from harness.compare import Comparison
+    from harness.export import Exported
     from harness.judge import Certificate
     from harness.sweep import Planned
     from harness.tune import Tuned
@@ -456,6 +458,18 @@ def _print_reasons(rows: Iterable[tuple[str, str, str | None]]) -> None:
     for run, status, reason in rows:
         if reason is not None:
             print(f"{run} {status}: {reason}")
+
+
+def counted(n: int, what: str) -> str:
+    """Return how many there are of something, such as 1 run and 2 runs."""
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def print_exported(runs: Sequence["Exported"], path: Path) -> None:
+    """Print where an export is, and how much there is of what."""
+    rows = sum(len(run.rows) for run in runs)
+    estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(len(r.evaluations) for r in runs)
+    print(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
 
 
 def plugin_data(plugin: registry.Plugin) -> dict[str, Any]:
