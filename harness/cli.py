@@ -792,6 +792,29 @@ def export_runs(groups: tuple[str, ...], form: str, out: str, only: str | None, 
         raise SystemExit(3)
 
 
+@cli.command("gc")
+@_groups
+@click.option("--dry-run", is_flag=True, help="Only list what would go.")
+@_json
+@_results
+def collect_garbage(groups: tuple[str, ...], dry_run: bool, as_json: bool, results: str | None) -> None:
+    """Remove checkpoints of runs that are done, quarantined runs, and what killed processes left half written.
+
+    A run without its checkpoint keeps its settings, curves and estimates, but has no model: it can no more be extended, nor go
+    through `harness evaluate`, `certify` and `plot samples`. So see what would go first, with --dry-run. A run that some process
+    is writing is left alone. Exit code 3 if something could not be removed.
+    """
+    from harness import gc, report
+
+    found = gc.collect(_store(results), groups, dry_run=dry_run)
+    if as_json:
+        _print_json(report.garbage_data(found, dry_run=dry_run))
+    else:
+        report.print_garbage(found, dry_run=dry_run)
+    if any(one.reason for one in found):
+        raise SystemExit(3)
+
+
 def _plugin_command(name: str, kind: str, what: str) -> None:
     """Add a command that lists the plugins of a kind."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.check import Verdict
     from harness.compare import Comparison
     from harness.export import Exported
+    from harness.gc import Garbage
     from harness.judge import Certificate
     from harness.sweep import Planned
     from harness.tune import Tuned
@@ -470,6 +471,30 @@ def print_exported(runs: Sequence["Exported"], path: Path) -> None:
     rows = sum(len(run.rows) for run in runs)
     estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(len(r.evaluations) for r in runs)
     print(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
+
+
+def garbage_data(garbage: Sequence["Garbage"], *, dry_run: bool) -> dict[str, Any]:
+    """Return what went, or would go, as plain data."""
+    items = [{**one._asdict(), "path": str(one.path)} for one in garbage]
+    return {"dry_run": dry_run, "bytes": sum(one.bytes for one in garbage if not one.reason), "items": items}
+
+
+def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
+    """Print what went, or would go, its bytes, and what the runs can do no more."""
+    gone = [one for one in garbage if not one.reason]
+    if gone:
+        print_table(("", "run", "bytes"), [(one.what, one.run, f"{one.bytes:,}") for one in gone])
+        print()
+    counts = {what: sum(one.what == what for one in gone) for what in ("checkpoint", "quarantined run", "leftover")}
+    parts = ", ".join(counted(n, what) for what, n in counts.items() if n) or "nothing"
+    print(f"{'would remove' if dry_run else 'removed'} {parts}: {sum(one.bytes for one in gone):,} bytes")
+    if counts["checkpoint"]:
+        print(
+            "without its checkpoint a run keeps its curves and estimates; it cannot be extended, evaluated, certified or sampled"
+        )
+    for one in garbage:
+        if one.reason:
+            print(f"harness: {one.path} is left: {one.reason}", file=sys.stderr)
 
 
 def plugin_data(plugin: registry.Plugin) -> dict[str, Any]:
