@@ -5,6 +5,7 @@ a grid multiply; grids are added up, and a run that is asked for twice gets the 
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ BUDGETS = ("samples", "cpu-seconds", "wall-seconds")
 MARKS = ("first-mark", "marks-per-decade")
 RESERVED = ("runs", "figures", "tune", "check")
 """What groups of the store are called that are no experiment's; tune-… and check-… too."""
+MOST_RUNS = 100_000  # of an experiment
+MOST_PANELS = 100  # of a row of its figure
 TUNED = "tuned"
 """The value of a setting that `harness tune` is to choose."""
 
@@ -102,6 +105,8 @@ class PanelRow(Part):
         for name, values in self.over.items():
             if not values:
                 raise ValueError(f"{name} of over has no values")
+        if (panels := math.prod(map(len, self.over.values()))) > MOST_PANELS:
+            raise ValueError(f"over makes {panels:,} panels of this row: give values for {MOST_PANELS} or fewer")
         for what, text in (("title", self.title), ("reference", self.reference)):
             try:
                 (text or "").format(**next(self.panels()))
@@ -209,6 +214,7 @@ class Experiment:
         self.title, self.tune, self.figure, self.table = (
             self._file.title, self._file.tune, self._file.figure, self._file.table
         )  # fmt: skip
+        self._require_few()
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
         known = {"dataset", "model", "n-train", "seed"}.union(*itertools.chain.from_iterable(self._grids))
         for i, row in enumerate(self.figure.rows if self.figure else ()):
@@ -288,6 +294,17 @@ class Experiment:
         largest: Any = {name: max(limits[name], others[name]) for name in limits}
         return Task(one.options, one.spec, Budget(**largest))
 
+    def _require_few(self) -> None:
+        """Raise BadInput where grids multiply to more runs than anybody can make."""
+        asked = 0
+        for number, grid in enumerate(self._file.grid):
+            asked += math.prod(len(_listed(values)) for values in grid.values())
+            if asked > MOST_RUNS:
+                raise BadInput(
+                    f"{self._toml.place(('grid', number))}: up to this grid the experiment has {asked:,} runs: give values for "
+                    f"{MOST_RUNS:,} or fewer"
+                )
+
     def _expanded(self, number: int, grid: Mapping[str, Any]) -> list[Options]:
         """Return the combinations of a grid's values, over the base's."""
         for name, values in grid.items():
@@ -304,6 +321,9 @@ class Experiment:
             for value in _listed(options.get(name, [])):
                 if isinstance(value, bool) or not isinstance(value, int | float):
                     raise BadInput(f"{self._toml.place(('grid', number, name))}: {name} is {value!r}: give a number")
+        for value in _listed(options.get("seed", 0)):
+            if not isinstance(value, int | float) or value != value // 1:
+                raise BadInput(f"{self._toml.place(('grid', number, 'seed'))}: seed is {value!r}: give a whole number")
         lists = [_listed(values) for values in options.values()]
         return [dict(zip(options, values, strict=True)) for values in itertools.product(*lists)]
 

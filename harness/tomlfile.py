@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any, TypeVar, get_args
 import pydantic
 
 from harness.errors import BadInput, suggestion
+from harness.files import read_file
+
+MOST = 100_000  # bytes of a file
+LONGEST = 2_000  # bytes of a line; tomllib's time and memory grow with the square of a dotted key
+DEEPEST = 10  # tables and lists in one another
 
 Where = tuple[Any, ...]
 """Path of a key in a file: names, and numbers from 0 for the tables of an array."""
@@ -19,7 +25,11 @@ class Part(pydantic.BaseModel):
     """A table of a file: its keys have dashes where its fields have underscores, and it has no others."""
 
     model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, alias_generator=lambda name: name.replace("_", "-")
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        alias_generator=lambda name: name.replace("_", "-"),
+        regex_engine="python-re",  # patterns are those of `re`
     )
 
 
@@ -48,7 +58,8 @@ def find(name: str, folder: Path, what: str) -> Path:
         if path.is_dir():
             raise BadInput(f"{name!r} is a directory: give {choices}")
         if not path.is_file():
-            raise BadInput(f"the {what} file {name!r} does not exist: give {choices}")
+            gone = "is no ordinary file" if path.exists() else "does not exist"
+            raise BadInput(f"the {what} file {name!r} {gone}: give {choices}")
         return path
     if name not in built_in(folder):
         raise BadInput(f"there is no {what} {name!r}{suggestion(name, built_in(folder))}: give {choices}")
@@ -68,16 +79,38 @@ class TomlFile:
     def __init__(self, path: Path):
         self.path = path
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_file(path, MOST).decode()
         except UnicodeDecodeError:
             raise BadInput(f"{path} is no TOML, which is text: name a .toml file") from None
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror})") from None
+        for number, line in enumerate(text.split("\n"), 1):
+            if len(line) > LONGEST:
+                raise BadInput(
+                    f"{path}:{number}: this line has more than {LONGEST:,} characters: break it into several"
+                )
         try:
             self.content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except RecursionError:
+            raise BadInput(f"{path}: lists lie in one another, more than {DEEPEST} deep: give values without") from None
+        except ValueError as error:  # of TOML itself; of Python, where a number has thousands of digits
             raise BadInput(f"{path} is no TOML: {error}") from None
         self._lines = _lines(text)
+        self._require_plain(self.content, ())
+
+    def _require_plain(self, value: Any, where: Where) -> None:
+        """Raise BadInput where a value is of a size that is no setting's."""
+        if len(where) > DEEPEST:
+            raise BadInput(
+                f"{self.place(where)}: tables or lists lie in one another, more than {DEEPEST} deep: give fewer"
+            )
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise BadInput(f"{self.place(where)}: {where[-1]} is a number of more than 64 bits: give a smaller one")
+        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for name, part in parts:
+            if isinstance(name, str) and not name.isprintable():
+                raise BadInput(f"{self.place(where)}: a key is {name!r}: give one of printable characters")
+            self._require_plain(part, (*where, name))
 
     def line(self, where: Where) -> int:
         """Return the line of a key, or of the nearest around it."""
@@ -129,7 +162,7 @@ class TomlFile:
         elif isinstance(value, float) and not math.isfinite(value):
             message = f"{value}: give a finite number"
         else:
-            message = f"{value!r}: {message.removeprefix('value error, ')}"
+            message = f"{reprlib.repr(value)}: {message.removeprefix('value error, ')}"
         where = (*at, *where)
         raise BadInput(f"{self.place(where)}: {'.'.join(map(str, where))}: {message}") from None
 
