@@ -10,6 +10,7 @@ import importlib.util
 import pkgutil
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -124,7 +125,13 @@ def _found(kind: Kind) -> list[tuple[str, str | EntryPoint]]:
         if not module.name.startswith("_")
     ]
     group = "" if kind == "estimators" else f"harness.{kind}"
-    return [*built_in, *((point.name, point) for point in entry_points(group=group))]
+    return [*built_in, *((point.name, point) for point in _installed(group))]
+
+
+@cache
+def _installed(group: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group, for which every package's metadata are read, once a process."""
+    return tuple(entry_points(group=group))
 
 
 def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:

@@ -90,7 +90,7 @@ def test_two_plugins_of_one_name_are_refused_naming_both(tmp_path: Path, monkeyp
     with pytest.raises(BadInput, match=r"2 algorithms are called 'aevb': .*aevb\.py and built-in; rename one"):
         registry.get("algorithms", str(path))
     point = EntryPoint("aevb", "harness.algorithms.aevb", "harness.algorithms")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "harness.algorithms" else [])
+    monkeypatch.setattr(registry, "_installed", lambda group: [point] if group == "harness.algorithms" else [])
     with pytest.raises(BadInput, match=r"called 'aevb': built-in and package"):
         registry.get("algorithms", "aevb")
     assert all(
