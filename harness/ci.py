@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from harness.check import Verdict
 from harness.claims import Claims
 from harness.errors import BadInput
+from harness.files import write_output
 from harness.report import observed, verdict_cells
 from harness.table import markdown
 
@@ -66,7 +67,7 @@ def publish(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str], re
     if report is not None:
         try:
             report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(junit(claims, verdicts, lost), encoding="utf-8")
+            write_output(report, junit(claims, verdicts, lost).encode())
         except OSError as error:
             raise BadInput(
                 f"--junit is {str(report)!r}, which cannot be written ({error.strerror}): name another"

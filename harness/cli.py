@@ -706,7 +706,7 @@ def plot(
         from harness.figures import panels
 
         experiment = Experiment(what[0])
-        stored = curves.group(store, experiment)
+        stored = curves.group(store, experiment, _say)
         figure = panels.draw(experiment, stored, counter, estimator, scale)
         records = [record for record, _ in stored]
         name = experiment.name + ("" if counter is None else f"-{counter}")
@@ -747,7 +747,7 @@ def table(experiment: str, at: str | None, targets: str | None, form: str, as_js
         raise BadInput(f"--format is {form!r}: choose text, markdown, csv or latex")
     chosen = Experiment(experiment)
     marks, nats = parse_numbers("--at", at, "1e6,1e7"), parse_numbers("--targets", targets, "-140,-120")
-    rows = table.rows(chosen, curves.group(_store(results), chosen), marks, nats)
+    rows = table.rows(chosen, curves.group(_store(results), chosen, _say), marks, nats)
     if as_json:
         _print_json(table.plain(rows))
     elif form == "csv":

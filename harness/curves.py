@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -27,9 +27,23 @@ def load(runs: Iterable[Run]) -> list[Stored]:
     return [run.content() for run in runs]
 
 
-def group(store: Store, experiment: Experiment) -> list[Stored]:
-    """Return an experiment's runs; BadInput if the store has none."""
-    found = load(store.runs(experiment.name))
+def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> list[Stored]:
+    """Return an experiment's runs, those that are damaged aside.
+
+    Args:
+        store: where.
+        experiment: whose.
+        say: told of each that is damaged.
+
+    Raises:
+        BadInput: the store has none.
+    """
+    found = []
+    for run in store.runs(experiment.name):
+        try:
+            found.append(run.content())
+        except BadInput as error:
+            say(str(error))
     if not found:
         raise BadInput(
             f"there are no runs of {experiment.name} in {str(store.root)!r}: make them with `harness sweep {experiment.called}`"

@@ -17,7 +17,10 @@ MAX_BYTES = 1 << 30  # of a file that is read; none of ours comes near it
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """Return strict JSON; a NaN or infinity becomes {"$float": "nan"}."""
-    return json.dumps(_encode(value), allow_nan=False, indent=indent, ensure_ascii=False)
+    try:
+        return json.dumps(value, allow_nan=False, indent=indent, ensure_ascii=False)
+    except ValueError:  # there is one
+        return json.dumps(_encode(value), allow_nan=False, indent=indent, ensure_ascii=False)
 
 
 def from_json(text: str) -> Any:
@@ -77,11 +80,27 @@ def replace_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # which a failing write does not tell
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write where a user wants it: whole as `replace_file` does, behind a link, or into a device such as /dev/stdout."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+    else:
+        replace_file(Path(os.path.realpath(path)), content)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a process that was killed in `replace_file` has left beside a file, which no other may be writing now."""
+    for leftover in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 8}"):
+        leftover.unlink(missing_ok=True)

@@ -469,7 +469,9 @@ def counted(n: int, what: str) -> str:
 def print_exported(runs: Sequence["Exported"], path: Path) -> None:
     """Print where an export is, and how much there is of what."""
     rows = sum(len(run.rows) for run in runs)
-    estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(len(r.evaluations) for r in runs)
+    estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(
+        len(r.evaluations) for r in runs
+    )
     print(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from harness.errors import BadInput, StoreTrouble, suggestion
-from harness.files import from_json, read_file, replace_file, seal, to_json, unseal
+from harness.files import from_json, read_file, remove_leftovers, replace_file, seal, to_json, unseal
 from harness.owner import Ownership
 
 SCHEMA = 2
@@ -144,6 +144,8 @@ class Store:
             if damage.file is None:
                 there.mkdir(parents=True, exist_ok=True)
                 os.rename(run.path, moved)
+                for name in ("owner.json", "owner.lock"):
+                    (moved / name).unlink(missing_ok=True)
                 return moved
             moved.mkdir(parents=True)
             os.rename(run.path / damage.file, moved / damage.file)
@@ -155,7 +157,7 @@ class Store:
 
     def run(self, run_id: str, group: str = "runs") -> "Run":
         """Return where a run of this id is or would be."""
-        if not _RUN_ID.match(run_id):
+        if not _RUN_ID.fullmatch(run_id):
             raise BadInput(f"{run_id!r} is no run id: letters a-z, digits, '.', '_' and '-'; see `harness list`")
         return Run(self.root / group / run_id)
 
@@ -168,7 +170,7 @@ class Store:
             BadInput: there is none, or several.
         """
         group, slash, begin = name.rpartition("/")
-        if not _RUN_ID.match(begin) or (slash and not _RUN_ID.match(group)):
+        if not _RUN_ID.fullmatch(begin) or (slash and not _RUN_ID.fullmatch(group)):
             hint = "put the id before all settings" if name.startswith("-") else "letters a-z, digits, '.', '_' and '-'"
             raise BadInput(f"{name!r} is no run id: {hint}; see `harness list`")
         runs = [run for run in self.runs() if not slash or run.path.parent.name == group]
@@ -195,6 +197,7 @@ class Run:
     def __init__(self, path: Path):
         self.path, self.id = path, path.name
         self._owner = Ownership(path)
+        self._trace = hashlib.sha256()  # over what is there of it, as the owner writes it
 
     def exists(self) -> bool:
         """Say whether the run has a run.json."""
@@ -363,8 +366,8 @@ class Run:
                     f"{str(self.path)!r} is a link to {real!r}, out of the store: name the store that it is in with --results"
                 )
             self._owner.acquire(say)
-            for leftover in self.path.glob(".*"):  # of a process that was killed while it wrote
-                leftover.unlink()
+            for name in ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json"):
+                remove_leftovers(self.path / name)
         except OSError as error:
             self.release()
             raise StoreTrouble(
@@ -393,7 +396,13 @@ class Run:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        record.trace = self._trace()
+        self._trace.update(line)
+        before = record.trace
+        record.trace = {
+            "rows": before["rows"] + 1,
+            "bytes": before["bytes"] + len(line),
+            "sha256": self._trace.hexdigest(),
+        }
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
         """Add an estimate to evaluations.json, which is open to any process; raises BadInput where it cannot be written."""
@@ -402,9 +411,11 @@ class Run:
         path = self.path / "evaluations.json"
         try:
             with filelock.FileLock(self.path / "evaluations.lock"):
-                old = unseal(read_file(path))["evaluations"] if path.exists() else []
-                replace_file(path, seal({"run": self.id, "evaluations": [*old, row]}))
-                (self.path / "evaluations.lock").unlink(missing_ok=True)
+                try:
+                    old = unseal(read_file(path))["evaluations"] if path.exists() else []
+                    replace_file(path, seal({"run": self.id, "evaluations": [*old, row]}))
+                finally:
+                    (self.path / "evaluations.lock").unlink(missing_ok=True)
         except (ValueError, KeyError) as error:
             raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
         except OSError as error:
@@ -439,15 +450,10 @@ class Run:
         kept = content[: trace["bytes"]]
         if hashlib.sha256(kept).hexdigest() != trace["sha256"]:
             raise BadInput(f"{path} does not fit its checkpoint: {self._way_out}")
-        record.trace = dict(trace)
+        record.trace, self._trace = dict(trace), hashlib.sha256(kept)
         self.write(record)  # first: a trace may be longer than its record knows, never shorter
         if len(kept) < len(content):
             replace_file(path, kept)
-
-    def _trace(self) -> dict[str, Any]:
-        content = read_file(self.path / "trace.jsonl")
-        sha256 = hashlib.sha256(content).hexdigest()
-        return {"rows": content.count(b"\n"), "bytes": len(content), "sha256": sha256}
 
 
 class Damage(NamedTuple):

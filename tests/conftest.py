@@ -1,12 +1,14 @@
+import random
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from harness.algorithms import aevb  # noqa: F401  (its import shows that the mapped package is installed)
 from harness.datasets import mnist as mnist_plugin
-from support import Result
+from support import Result, environment, kill, processes
 
 from harness import api, cli
 from harness.loop import prepare_process
@@ -63,6 +65,27 @@ def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return Result(int(exit.value.code or 0), out, err)
 
     return call
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start `harness` in processes of their own, `env` added to their environment; what is left of them at the end is killed."""
+    mark = str(random.random())
+    begun = []
+
+    def start(*words: object, **env: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "harness", *map(str, words)], env=environment(HARNESS_TEST_MARK=mark, **env), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        process.marker = f"HARNESS_TEST_MARK={mark}".encode()  # type: ignore[attr-defined]
+        begun.append(process)
+        return process
+
+    yield start
+    kill(processes(f"HARNESS_TEST_MARK={mark}".encode()))
+    for process in begun:
+        process.communicate()
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """What several test modules share."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+import shutil
+import signal
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.curves import Stored
 from harness.ledger import COUNTERS
-from harness.store import Record
+from harness.store import Record, Store
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -23,6 +26,47 @@ class Result(NamedTuple):
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment for a subprocess."""
     return {**os.environ, **extra}
+
+
+def what_was_learned(store: Store, group: str) -> dict[str, Any]:
+    """Return every run's rows, without the seconds that they took."""
+    out: dict[str, Any] = {}
+    for run in store.runs(group):
+        record, rows = run.content()
+        assert record.status == "done", (run.id, record.status, record.reason)
+        for row in rows:
+            row["ledger"] = {name: n for name, n in row["ledger"].items() if not name.endswith("seconds")}
+        out[run.id] = rows
+    return out
+
+
+def processes(marker: bytes) -> list[int]:
+    """Return the ids of all processes that were started with this in their environment: a driver and all its workers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, as far as they are there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def copied(folder: Path) -> Path:
+    """Return a copy of the package that can be imported from its folder."""
+    root, skip = Path(__file__).parent.parent, shutil.ignore_patterns("__pycache__")
+    package = folder / "harness"
+    shutil.copytree(root / "harness", package, ignore=skip)
+    for part in ("algorithms", "datasets"):
+        shutil.copytree(root / part, package / part, ignore=skip)
+    return package
 
 
 MARKS = (1e4, 1e5, 1e6)

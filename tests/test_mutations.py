@@ -4,7 +4,6 @@ Every mutation is a change of text in a copy of the package, from which the comm
 """
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support import environment
+from support import copied, environment
 
 from harness import api
 
-ROOT = Path(__file__).parent.parent
 Note = Callable[[str, object], None]
 
 
@@ -56,16 +54,6 @@ MUTATIONS = [
     Mutation("the ledger counts half", "ledger.py", "self.__dict__[counter] += n", "self.__dict__[counter] += n // 2",
              "algo=mcem,seed=0,seed=1", {"ledger"}),
 ]  # fmt: skip
-
-
-def copied(folder: Path) -> Path:
-    """Return a copy of the package that can be imported from its folder."""
-    skip = shutil.ignore_patterns("__pycache__")
-    package = folder / "harness"
-    shutil.copytree(ROOT / "harness", package, ignore=skip)
-    for part in ("algorithms", "datasets"):
-        shutil.copytree(ROOT / part, package / part, ignore=skip)
-    return package
 
 
 def checked(folder: Path, only: str) -> tuple[int, set[str], str]:

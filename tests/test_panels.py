@@ -1,6 +1,7 @@
 """An experiment's figure and table, from stored runs alone: means, ranges, published curves, refusals, what is missing."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from harness.curves import Stored
 from harness.errors import BadInput
 from harness.experiment import Experiment
 from harness.figures import output, panels
+from harness.files import seal
 from harness.store import Store
 
 Harness = Callable[..., Result]
@@ -329,11 +332,11 @@ def test_a_thousand_runs_are_drawn_in_seconds(tmp_path: Path, record_property: C
         run.path.mkdir(parents=True)
         one.run = run.id
         (run.path / "trace.jsonl").write_bytes(content)
-        run._enter_trace(one)
-        run.write(one)
+        one.trace = {"rows": len(marks), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        (run.path / "run.json").write_bytes(seal(asdict(one)))
     begun = time.perf_counter()
     output.save(
-        panels.draw(experiment(tmp_path), curves.group(store, experiment(tmp_path))), tmp_path / "figure.png", [record]
+        panels.draw(experiment(tmp_path), curves.group(store, experiment(tmp_path), print)), tmp_path / "figure.png", [record]
     )
     seconds = time.perf_counter() - begun
     record_property("1,000 runs loaded and drawn", f"{seconds:.1f} s (goal 5)")

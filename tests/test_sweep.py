@@ -1,19 +1,16 @@
 """Sweeps: every run once and whole, whatever is killed, whoever else is at it; tuning; and what is said of trouble."""
 
 import json
-import os
-import random
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support import PLUGINS, Result, environment
+from support import PLUGINS, Result, what_was_learned
 
 from harness import tiny
 from harness.store import Store
@@ -46,18 +43,6 @@ def write(folder: Path, text: str, name: str = "mine") -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
-
-
-def what_was_learned(store: Store, group: str) -> dict[str, Any]:
-    """Return every run's rows, without the seconds that they took."""
-    out: dict[str, Any] = {}
-    for run in store.runs(group):
-        record, rows = run.content()
-        assert record.status == "done", (run.id, record.status, record.reason)
-        for row in rows:
-            row["ledger"] = {name: n for name, n in row["ledger"].items() if not name.endswith("seconds")}
-        out[run.id] = rows
-    return out
 
 
 def test_a_sweep_makes_every_run_once(harness: Harness, store: Store, tmp_path: Path) -> None:
@@ -198,68 +183,6 @@ def test_bad_input_is_one_sentence(harness: Harness, store: Store, tmp_path: Pat
     assert not store.root.exists()
 
 
-@pytest.fixture
-def started() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start `harness` in processes of their own; whatever is left of them at the end is killed."""
-    marker = f"HARNESS_TEST_SWEEP={random.random()}"
-    name, _, value = marker.partition("=")
-    processes = []
-
-    def start(*words: object) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness", *map(str, words)], env=environment(**{name: value}), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        process.marker = marker.encode()  # type: ignore[attr-defined]
-        processes.append(process)
-        return process
-
-    yield start
-    kill_all(marker.encode())
-    for process in processes:
-        process.communicate()
-
-
-def kill_all(marker: bytes) -> None:
-    """Kill a driver and all its workers: every process that was started with this in its environment."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker in (folder / "environ").read_bytes().split(b"\0"):
-                os.kill(int(folder.name), signal.SIGKILL)
-        except (OSError, ValueError):
-            continue
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds workers by /proc")
-def test_killed_ten_times_a_sweep_ends_with_what_an_undisturbed_one_has(
-    harness: Harness, started: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
-    text = GRID.replace("[0, 1]", "[0, 1, 2, 3, 4, 5]").replace("0.02", "[0.02, 0.05]")
-    path = write(tmp_path, text.replace("[[grid]]", "[[grid]]\nsamples = 25000"))
-    rng = random.Random(7)
-    killed, calm = Store(tmp_path / "killed"), Store(tmp_path / "calm")
-    kills = 0
-    while kills < 10:
-        driver = started("sweep", path, "--jobs", 2, "--results", killed.root)
-        try:
-            driver.wait(rng.uniform(1.0, 4.0))
-        except subprocess.TimeoutExpired:
-            kills += 1
-            if kills % 2:
-                os.kill(driver.pid, signal.SIGKILL)  # its workers find out by themselves
-            else:
-                kill_all(driver.marker)  # type: ignore[attr-defined]
-            driver.wait()
-        else:
-            break  # done before the tenth
-    assert kills >= 5
-    assert harness("sweep", path, "--results", killed.root).code == 0
-    assert harness("sweep", path, "--results", calm.root).code == 0
-    found, expected = what_was_learned(killed, "mine"), what_was_learned(calm, "mine")
-    assert len(expected) == 24
-    assert found == expected
-
-
 def test_a_full_disk_ends_a_sweep_with_one_sentence(harness: Harness, store: Store, tmp_path: Path) -> None:
     """A limit on the size of files does for writes what a full disk does."""
     path = write(tmp_path, GRID)
@@ -274,21 +197,6 @@ def test_a_full_disk_ends_a_sweep_with_one_sentence(harness: Harness, store: Sto
     assert "Traceback" not in done.stderr
     assert harness("sweep", path).out == "mine: 2 done already, 2 done\n"
     assert what_was_learned(store, "mine").items() >= before.items()
-
-
-def test_two_sweeps_share_the_work(
-    started: Callable[..., "subprocess.Popen[str]"], store: Store, tmp_path: Path
-) -> None:
-    path = write(tmp_path, GRID.replace("[0, 1]", "[0, 1, 2, 3]"))
-    drivers = [started("sweep", path, "--jobs", 1, "--results", store.root, "--json") for _ in range(2)]
-    said = [json.loads(driver.communicate()[0]) for driver in drivers]
-    assert [driver.returncode for driver in drivers] == [0, 0]
-    statuses: dict[str, list[str]] = {}
-    for row in said[0] + said[1]:
-        statuses.setdefault(row["run"], []).append(row["status"])
-    assert len(statuses) == 8
-    assert all(sorted(both) == ["already", "done"] for both in statuses.values()), statuses
-    assert all(len(run.read().provenance) == 1 for run in store.runs("mine"))
 
 
 def test_ctrl_c_leaves_checkpoints_and_the_sweep_goes_on(

@@ -1,5 +1,6 @@
 """Figures as files: the formats, and what is embedded in them."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from harness import __version__
 from harness.errors import BadInput
+from harness.files import write_output
 from harness.store import Record
 
 FORMATS = ("png", "svg", "pdf")
@@ -67,8 +69,10 @@ def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequenc
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for target in paths:
+            drawn, form = io.BytesIO(), target.suffix[1:].lower()
             with style():
-                figure.savefig(target, dpi=150, metadata=metadata.get(target.suffix[1:]))
+                figure.savefig(drawn, format=form, dpi=150, metadata=metadata.get(form))
+            write_output(target, drawn.getvalue())
     except OSError as error:
         raise BadInput(f"{path.parent} cannot be written ({error.strerror}): name another place with --out") from error
     return paths

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-
-Survived = Callable[[str, int, int], None]
+from faulty import Survived
 
 
 @pytest.fixture

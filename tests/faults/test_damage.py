@@ -1,0 +1,156 @@
+"""Every file of a run cut or changed anywhere: it is noticed, nothing of it is believed, and no other run is touched by it."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faulty import Survived
+from support import Result, what_was_learned
+
+from harness.errors import BadInput
+from harness.store import Run, Store
+
+Harness = Callable[..., Result]
+
+FILES = ("run.json", "trace.jsonl", "checkpoint.pt", "evaluations.json")
+
+
+@pytest.fixture
+def two_runs(harness: Harness, tiny_run: list[str], tmp_path: Path) -> tuple[Store, Run, Run]:
+    """A store of two runs that are done, the first with estimates made after training."""
+    for seed in (0, 1):
+        assert harness(*tiny_run, "--seed", seed).code == 0
+    store = Store(tmp_path / "results")
+    first, second = store.runs()
+    for points in (10, 20):
+        assert harness("evaluate", first.id, "--estimator", "lower-bound", "--points", points).code == 0
+    assert list(store.damage()) == []
+    return store, first, second
+
+
+def noticed(store: Store, run: Run, file: str) -> bool:
+    """Say whether the damage of a file is found, as this run's and by whoever reads it, and no other run's is."""
+    reading = {
+        "run.json": run.read, "trace.jsonl": run.rows, "checkpoint.pt": run.checkpoint, "evaluations.json": run.evaluations,
+    }  # fmt: skip
+    try:
+        reading[file]()
+    except BadInput:
+        (damage,) = store.damage()
+        alone = file in ("checkpoint.pt", "evaluations.json")
+        return damage.run.id == run.id and damage.file == (file if alone else None)
+    return False
+
+
+def test_cut_at_any_offset(two_runs: tuple[Store, Run, Run], survived: Survived) -> None:
+    store, run, _ = two_runs
+    rng, tried, found = random.Random(1), 0, 0
+    for file in FILES:
+        path = run.path / file
+        whole = path.read_bytes()
+        for offset in {0, len(whole) - 1, *rng.sample(range(len(whole)), 48)}:
+            path.write_bytes(whole[:offset])
+            tried += 1
+            found += noticed(store, run, file)
+        path.write_bytes(whole)
+    assert list(store.damage()) == []
+    survived("a file of a run cut at some offset", tried, found)
+
+
+def test_any_bit_flipped(two_runs: tuple[Store, Run, Run], survived: Survived) -> None:
+    store, run, _ = two_runs
+    rng, tried, found = random.Random(2), 0, 0
+    for file in FILES:
+        path = run.path / file
+        whole = path.read_bytes()
+        for bit in rng.sample(range(8 * len(whole)), 100):
+            changed = bytearray(whole)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(bytes(changed))
+            tried += 1
+            found += noticed(store, run, file)
+        path.write_bytes(whole)
+    survived("a bit of a file of a run flipped", tried, found)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_doctor_lists_and_repairs_it(
+    harness: Harness, tiny_run: list[str], two_runs: tuple[Store, Run, Run], file: str, tmp_path: Path
+) -> None:
+    store, run, _ = two_runs
+    learned, path = what_was_learned(store, "runs"), run.path / file
+    path.write_bytes(path.read_bytes()[:-3])
+    done = harness("doctor", "--store")
+    assert done.code == 1
+    assert done.out.startswith(f"runs/{run.id}: {path} ")
+    assert done.out.endswith("next: harness doctor --repair\n")
+    assert path.is_file()
+    done = harness("doctor", "--repair", "--json")
+    assert done.code == 0
+    (one,) = json.loads(done.out)
+    assert one["run"] == f"runs/{run.id}"
+    moved = Path(one["moved_to"])
+    alone = file in ("checkpoint.pt", "evaluations.json")
+    assert moved == store.root / "quarantine" / "runs" / run.id / (file if alone else "")
+    assert run.exists() == alone
+    assert not path.exists()
+    assert harness("doctor", "--store").out == f"{store.root}: {2 if alone else 1} runs, all sound\n"
+    if alone:
+        assert what_was_learned(store, "runs") == learned
+    else:
+        assert harness(*tiny_run, "--seed", 0).code == 0  # again, as it is gone
+        assert what_was_learned(store, "runs") == learned
+    path.write_bytes(b"damaged again")
+    done = harness("doctor", "--repair")
+    assert done.code == 0
+    assert f"{run.id}.2" in done.out
+
+
+def test_an_interrupted_run_without_a_sound_checkpoint_is_moved_as_a_whole(
+    two_runs: tuple[Store, Run, Run], harness: Harness
+) -> None:
+    store, run, other = two_runs
+    record = run.read()
+    record.status = "interrupted"
+    run.claim()
+    run.write(record)
+    run.release()
+    (run.path / "checkpoint.pt").write_bytes(b"")
+    assert harness("doctor", "--repair").code == 0
+    assert [run.id for run in store.runs()] == [other.id]
+
+
+def test_a_run_that_is_being_written_is_left_alone(two_runs: tuple[Store, Run, Run], harness: Harness) -> None:
+    store, run, _ = two_runs
+    (run.path / "trace.jsonl").write_bytes(b"")
+    owner = Run(run.path)
+    owner.claim()
+    assert list(store.damage()) == []
+    assert harness("doctor", "--repair").code == 0
+    owner.release()
+    assert run.exists()
+    assert harness("doctor", "--store").code == 1
+
+
+def test_other_runs_are_listed_drawn_and_compared_all_the_same(
+    two_runs: tuple[Store, Run, Run], harness: Harness, tmp_path: Path
+) -> None:
+    store, run, other = two_runs
+    shutil.copytree(store.root / "runs", store.root / "mine")
+    bad = store.root / "mine" / run.id
+    (bad / "trace.jsonl").write_bytes((bad / "trace.jsonl").read_bytes()[:-1])
+    spec = tmp_path / "mine.toml"
+    spec.write_text(
+        "[base]\nalgo = 'aevb'\ndataset = 'mnist'\nsamples = 20000\n[[grid]]\nseed = [0, 1]\n[figure]\nx = 'samples'\n"
+    )
+    for words in (["table", spec], ["plot", spec, "--out", tmp_path / "figure.png"]):
+        done = harness(*words)
+        assert f"{bad / 'trace.jsonl'} was edited or damaged" in done.err
+        assert done.code == 0, done.err
+    done = harness("list")
+    assert done.code == 0
+    assert other.id in done.out
+    assert harness("plot", f"mine/{run.id}").code == 2

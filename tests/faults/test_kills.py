@@ -1,0 +1,126 @@
+"""Whatever is killed at whatever moment: a sweep ends with what an undisturbed one has, and does nothing that was done again."""
+
+import random
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty import OFTEN, Survived, experiment
+from support import copied, kill, processes, what_was_learned
+
+from harness.errors import BadInput
+from harness.store import Run, Store
+
+Started = Callable[..., "subprocess.Popen[str]"]
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds workers by /proc")
+
+
+class Killer:
+    """Sweeps of one experiment in which processes are killed at random moments.
+
+    Attributes:
+        kills: how many moments so far.
+        changed: runs that were done and then were not what they had been.
+    """
+
+    def __init__(self, started: Started, path: Path, store: Store, rng: random.Random, env: dict[str, str]):
+        self._start, self._path, self._store, self._rng, self._env = started, path, store, rng, env
+        self.kills, self.changed = 0, set[str]()
+        self._done: dict[str, bytes] = {}
+
+    def sweep(self, kills: int) -> None:
+        """Sweep until it ends or so many moments are reached; at each a process or all of them are killed."""
+        before = self._touched()
+        driver = self._start("sweep", self._path, "--jobs", 2, "--results", self._store.root, **self._env)
+        while self.kills < kills:
+            stirs = self._touched() != before  # until then it is starting up, and there is nothing to lose
+            try:
+                driver.wait(self._rng.uniform(0.0, 1.0) if stirs else 0.1)
+                break
+            except subprocess.TimeoutExpired:
+                if stirs:
+                    self.kills += 1
+                    alive = processes(driver.marker)  # type: ignore[attr-defined]
+                    kill(alive if self._rng.random() < 0.3 else [self._rng.choice(alive)])
+                    self.look()
+        if self.kills >= kills:
+            kill(processes(driver.marker))  # type: ignore[attr-defined]
+        driver.communicate()
+
+    def _touched(self) -> set[tuple[str, int]]:
+        """Return how long the traces are."""
+        return {(str(path), path.stat().st_size) for path in self._store.root.glob("mine/*/trace.jsonl")}
+
+    def look(self) -> None:
+        """Note what is done, and what is no longer as it was."""
+        for run in self._store.runs("mine"):
+            try:
+                if run.read().status == "done":
+                    content = (run.path / "run.json").read_bytes() + (run.path / "trace.jsonl").read_bytes()
+                    if self._done.setdefault(run.id, content) != content:
+                        self.changed.add(run.id)
+            except BadInput:
+                self.changed.add(run.id)
+
+
+def undisturbed(started: Started, path: Path, folder: Path) -> dict[str, Any]:
+    """Return what the sweep of an experiment ends with when nothing is killed."""
+    driver = started("sweep", path, "--jobs", 2, "--results", folder / "calm", **OFTEN)
+    assert driver.wait() == 0
+    return what_was_learned(Store(folder / "calm"), "mine")
+
+
+def test_sigkill_at_random_moments(started: Started, tmp_path: Path, full: bool, survived: Survived) -> None:
+    path = experiment(tmp_path, seeds=8 if full else 2)
+    expected = undisturbed(started, path, tmp_path)
+    rng, moments, kept, rounds = random.Random(7), 200 if full else 6, 0, 0
+    while kept < moments:
+        rounds += 1
+        store = Store(tmp_path / f"killed-{rounds}")
+        killer = Killer(started, path, store, rng, OFTEN)
+        wanted = moments - kept
+        while killer.kills < wanted:
+            before = killer.kills
+            killer.sweep(wanted)
+            if killer.kills == before:
+                break  # all is done
+        driver = started("sweep", path, "--jobs", 2, "--results", store.root, **OFTEN)
+        assert driver.wait() == 0, driver.communicate()
+        killer.look()
+        assert killer.changed == set()
+        assert what_was_learned(store, "mine") == expected
+        assert list(store.damage()) == []
+        kept += killer.kills
+        assert killer.kills > 0
+    survived("SIGKILL of a process of a sweep, or of all", moments, kept)
+
+
+def test_without_the_cut_of_the_trace_kills_would_show(started: Started, tmp_path: Path) -> None:
+    """The control: in a copy of the package that leaves rows behind the checkpoint where they are, traces differ."""
+    store_py = copied(tmp_path / "package") / "store.py"
+    text, cut = store_py.read_text(), "        if len(kept) < len(content):\n            replace_file(path, kept)\n"
+    assert text.count(cut) == 1
+    store_py.write_text(text.replace(cut, ""))
+    path = experiment(tmp_path, seeds=1)
+    expected = undisturbed(started, path, tmp_path)
+    env = {"HARNESS_CHECKPOINT_SECONDS": "0.5", "PYTHONPATH": str(tmp_path / "package")}
+    store, rng = Store(tmp_path / "killed"), random.Random(7)
+    for _ in range(20):
+        Killer(started, path, store, rng, env).sweep(1)
+        if any(beyond_its_checkpoint(run) for run in store.runs("mine")):
+            break
+    started("sweep", path, "--jobs", 2, "--results", store.root, **env).wait()
+    try:
+        differs = what_was_learned(store, "mine") != expected
+    except (BadInput, AssertionError):
+        differs = True
+    assert differs
+
+
+def beyond_its_checkpoint(run: Run) -> bool:
+    """Say whether a run that was killed has rows that its checkpoint does not know of."""
+    checkpoint = run.checkpoint()
+    return checkpoint is not None and (run.path / "trace.jsonl").stat().st_size > checkpoint["trace"]["bytes"]

@@ -1,0 +1,117 @@
+"""SIGTERM and SIGUSR1 write a checkpoint within ten seconds, whatever a run is doing, and it goes on from there."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faulty import Survived
+from support import PLUGINS, Result
+
+from harness import runner, tiny
+from harness.store import Run, Store
+
+Started = Callable[..., "subprocess.Popen[str]"]
+
+LIMIT = 10.0
+NEVER = """
+    import os, time
+    if os.path.exists({flag!r}):
+        time.sleep(3600)
+"""
+TINY = ["--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
+LONG = [
+    "--marginal",
+    "hmc-density",
+    "--marginal-points",
+    "40",
+    "--marginal.n-samples",
+    "100000",
+    "--first-mark",
+    "1000",
+]
+
+
+def hanging(folder: Path) -> tuple[Path, Path]:
+    """Return an algorithm whose step does not end while a file is there, and that file."""
+    flag, path = folder / "hang", folder / "hanging.py"
+    before, step, after = (PLUGINS / "iwae.py").read_text().partition("    q = state")
+    path.write_text(before + NEVER.format(flag=str(flag)).lstrip("\n") + step + after)
+    return path, flag
+
+
+def the_run(store: Store, driver: "subprocess.Popen[str]") -> Run:
+    """Return the one run of a store, as soon as it is there and trains."""
+    while driver.poll() is None:
+        for run in store.runs():
+            return run
+        time.sleep(0.05)
+    raise AssertionError(driver.communicate())
+
+
+def test_signals_while_it_trains_evaluates_and_hangs(
+    started: Started, harness: Callable[..., Result], tmp_path: Path, full: bool, survived: Survived
+) -> None:
+    path, flag = hanging(tmp_path)
+    doing = {
+        "training": ["run", "--algo", "aevb", *TINY, "--samples", "1e9", "--first-mark", "1000000000"],
+        "evaluation": ["run", "--algo", "aevb", *TINY, "--samples", "1e9", *LONG],
+        "hanging": ["run", "--algo", str(path), *TINY, "--samples", "1e9", "--first-mark", "1000000000"],
+    }
+    tried = ended = 0
+    for signum in (signal.SIGTERM, signal.SIGUSR1):
+        for what, words in doing.items():
+            for again in range(3 if full else 1):
+                if what == "hanging" and signum == signal.SIGUSR1 and not full:
+                    continue
+                tried += 1
+                flag.unlink(missing_ok=True)
+                store = Store(tmp_path / f"{signum}-{what}-{again}")
+                driver = started(*words, "--results", store.root, HARNESS_CHECKPOINT_SECONDS="0.2")
+                run = the_run(store, driver)
+                time.sleep(1.5)
+                if what == "hanging":
+                    while run.checkpoint() is None:
+                        time.sleep(0.1)
+                    flag.touch()
+                    time.sleep(0.5)
+                begun = time.monotonic()
+                driver.send_signal(signum)
+                _, err = driver.communicate(timeout=60)
+                took = time.monotonic() - begun
+                assert driver.returncode == 128 + signum, err
+                assert err == f"harness: interrupted, nothing is lost: go on with `harness resume {run.id}`\n"
+                assert took < LIMIT
+                record, checkpoint = run.read(), run.checkpoint()
+                assert record.status == "interrupted"
+                assert checkpoint is not None
+                assert record.ledger["samples"] >= checkpoint["ledger"]["samples"] > 0
+                assert not list(store.damage())
+                flag.unlink(missing_ok=True)
+                went_on = started("resume", run.id, "--results", store.root)
+                while run.read().status != "running":
+                    assert went_on.poll() is None, went_on.communicate()
+                    time.sleep(0.05)
+                went_on.kill()
+                ended += 1
+    survived("SIGTERM or SIGUSR1 while a run trains, evaluates, hangs", tried, ended)
+
+
+def test_a_step_that_hangs_beyond_the_budget_of_wall_time_fails(
+    harness: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "HANGING_SECONDS", 1.0)
+    path, flag = hanging(tmp_path)
+    words = ["run", "--algo", path, *TINY, "--first-mark", "1000000000", "--wall-seconds", "0.5"]
+    assert harness(*words, "--samples", "1000").code == 0
+    flag.touch()
+    done = harness(*words, "--seed", "1")
+    assert done.code == 3
+    assert "a step of algorithm 'hanging' hangs" in done.err
+    flag.unlink()
+    (run,) = (run for run in Store(tmp_path / "results").runs() if run.read().status == "failed")
+    assert "go on with `harness resume" in harness(*words, "--seed", "1").err
+    assert harness("resume", run.id).code == 0
+    assert run.read().status == "done"
