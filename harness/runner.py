@@ -226,7 +226,7 @@ def _note_memory(sitting: dict[str, Any]) -> None:
     except (OSError, ValueError):
         return  # a system without it
     now = pages * resource.getpagesize()
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    most = max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     sitting["memory"] = {"first": now, **sitting.get("memory", {}), "last": now, "most": most}
 
 

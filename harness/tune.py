@@ -16,12 +16,13 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from harness import registry
 from harness.errors import BadInput, RunFailed, StoreTrouble, suggestion
 from harness.experiment import BUDGETS, TUNED, Options, Task, TuneRule, key, spec_of, waiting
-from harness.files import from_json, replace_file, to_json
+from harness.files import read_file, replace_file, seal, unseal
 from harness.ledger import Budget
 from harness.report import final
 from harness.runner import finished
@@ -275,9 +276,14 @@ def chosen(store: Store, study: Study) -> Settings | None:
 
 
 def stored(store: Store, name: str) -> dict[str, Any] | None:
-    """Return what was written down of a study; None if it has not been done."""
-    path = store.root / GROUP / f"{name}.json"
-    return _read(path) if path.is_file() else None
+    """Return what was written down of a study; None if it has not been done, or what was written is damaged.
+
+    The study is then done again, and its trials are found in the store.
+    """
+    try:
+        return _read(store.root / GROUP / f"{name}.json")
+    except BadInput:
+        return None
 
 
 def look_up(store: Store, options: Options) -> dict[str, Any]:
@@ -380,14 +386,14 @@ def _write(store: Store, study: Study, tuned: Tuned) -> None:
     path = store.root / GROUP / f"{tuned.study}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, to_json(content, indent=1).encode())
+        replace_file(path, seal(content))
     except OSError as error:
         raise StoreTrouble(f"{path} cannot be written ({error.strerror}): make room or mend it") from error
 
 
-def _read(path: Any) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        content = from_json(path.read_text(encoding="utf-8"))
+        content = unseal(read_file(path))
         return {**content, "chosen": dict(content["chosen"]), "problem": content["problem"], "rule": content["rule"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} cannot be read ({error}): delete it, and tune again at no cost") from None
+        raise BadInput(f"{path} was edited or damaged ({error}): delete it, and tune again at no cost") from None

@@ -19,8 +19,8 @@ first-mark = 1000
 marks-per-decade = 20
 marginal = "importance"
 marginal-points = 10
-K = 10
-fit = 20
+"marginal.K" = 10
+"marginal.fit" = 20
 """
 ENCODERS = """
 [[grid]]
