@@ -18,7 +18,7 @@ PACKAGES = (
     "click",
     "pydantic",
     "rich",
-    "pooch",
+    "requests",
     "platformdirs",
     "filelock",
 )

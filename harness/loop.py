@@ -285,7 +285,7 @@ class Training:
         try:
             reported = self.algorithm.step(self.state, batch)
             info = dict(zip(reported._fields, map(float, reported), strict=True))
-        except Exception as error:  # an algorithm may fail in any way
+        except (Exception, SystemExit) as error:  # an algorithm may fail in any way
             if not all(map(finite, self.subject.parts)):
                 return {"parameters": math.nan}
             raise RunFailed(f"algorithm {self.spec.algorithm.name!r} raised {type(error).__name__}: {error}") from error

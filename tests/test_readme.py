@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from support import PLUGINS
 
 from harness.claims import KINDS, Claims
@@ -70,6 +71,15 @@ def test_every_dependency_has_its_reason(requirement: str) -> None:
     name = re.split(r"[<>=!]", requirement)[0]
     assert re.search(rf"^\| {name} +\|", README, re.MULTILINE), f"README's dependency table lacks {name}"
     assert name in PACKAGES
+
+
+def test_every_dependency_is_locked() -> None:
+    locked = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"]
+    assert all(str(pinned.specifier).startswith("==") for pinned in locked)
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]):
+        versions = [pin.version for pinned in locked if pinned.name == requirement.name for pin in pinned.specifier]
+        assert versions, f"{requirement.name} is not in requirements.lock"
+        assert all(requirement.specifier.contains(version) for version in versions)
 
 
 def test_every_picture_exists() -> None:

@@ -24,7 +24,7 @@ FAULTS = {
     "minus-infinite": ("return Info(float('-inf'))", "diverged", "objective became -inf after 3,000 samples"),
     "poisons": ("state.problem.model.params.flat.data.fill_(float('nan'))", "diverged", "became nan after"),
     "raises": ("raise ValueError('no such thing')", "failed", "raised ValueError: no such thing"),
-    "exits": ("import sys; sys.exit(0)", "failed", "SystemExit"),
+    "exits": ("import sys; sys.exit(0)", "failed", "raised SystemExit: 0"),
     "out-of-memory": ("torch.empty(10**15)", "failed", "allocate"),
     "forks": ("import os; os.fork()", "failed", "forked, and what another process computes cannot be metered"),
     "leaves-a-child": ("import os\n    if os.fork() == 0: import time; time.sleep(2)", "failed", "forked"),
