@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import BadInput, suggestion
+from harness.files import read_file
 
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
+MOST = 10_000_000  # bytes of a plugin file
 
 _PACKAGES: dict[Kind, str] = {
     "algorithms": "harness.algorithms",
@@ -153,7 +155,10 @@ def _load_file(kind: Kind, path: Path) -> Plugin:
         raise BadInput(
             f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}"
         )
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        sha256 = hashlib.sha256(read_file(path, MOST)).hexdigest()
+    except OSError as error:
+        raise BadInput(f"the plugin file {str(path)!r} cannot be read ({error.strerror}): give another") from error
     name = called(str(path))
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
     module_name = f"harness_plugin_{path.stem}_{sha256[:12]}"

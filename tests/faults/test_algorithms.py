@@ -31,7 +31,7 @@ FAULTS = {
     "killed": ("import os; os.kill(os.getpid(), 9)", "failed", "its process was killed by SIGKILL"),
     "no-info": ("return None", "failed", "raised AttributeError"),
     "says-a-word": ("return Info('much')", "failed", "raised ValueError"),
-    "wrong-shape": ("state.problem.model.log_prob(torch.zeros(3, 7), batch.x)", "failed", "raised RuntimeError"),
+    "wrong-shape": ("state.problem.model.log_p_xz(batch.x, torch.zeros(3, 7, 9))", "failed", "raised RuntimeError"),
 }
 HEAD = """
     global steps
