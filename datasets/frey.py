@@ -55,7 +55,8 @@ def _frames(data_dir: str | None) -> tuple[Any, str]:
     """Return the frames, bytes (1965, 560), and where they were found."""
     local, cache = api.local_folder(data_dir), api.cache_folder("frey")
     for folder in (local, cache):
-        found = api.find(folder, ("freyfaces.pkl", "frey_rawface.mat", "frames"), _decode, size=SIZE)
+        names = ("freyfaces.pkl", "frey_rawface.mat", "frames")
+        found = api.find(folder, names, _decode, size=SIZE, skip_damaged=folder == cache)
         if found:
             return found[0], str(folder)
     try:
@@ -74,14 +75,16 @@ def _frames(data_dir: str | None) -> tuple[Any, str]:
 def _decode(content: bytes) -> Any:
     """Return the frames in a pickle, in a MATLAB file (`ff`, a frame a column) or as mere bytes; BadInput if they are others."""
     if content.startswith(b"MATLAB 5.0"):
-        frames = api.read_matlab(content, "ff").T
+        frames = api.read_matlab(content, "ff", size=SIZE).T
     elif len(content) == SHAPE[0] * SHAPE[1]:
         frames = np.frombuffer(content, np.uint8).reshape(SHAPE)
     else:
-        frames = api.unpickle_arrays(io.BytesIO(content))
-    try:
-        frames = np.array(frames, dtype=np.uint8).reshape(SHAPE)
-    except (ValueError, TypeError) as error:
-        raise api.BadInput(f"cannot be read as frames ({error})") from error
+        frames = api.unpickle_arrays(io.BytesIO(content), size=SIZE)
+        if isinstance(frames, list) and len(frames) == 1:
+            frames = frames[0]
+    if not isinstance(frames, np.ndarray) or frames.size != SHAPE[0] * SHAPE[1]:
+        raise api.BadInput(f"holds something else than {SHAPE[0]} frames of {SHAPE[1]} pixels")
+    with np.errstate(invalid="ignore"):  # of what is no byte the checksum tells
+        frames = np.array(frames, np.uint8).reshape(SHAPE)
     api.expect(SHA256)(frames.tobytes())
     return frames

