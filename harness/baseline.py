@@ -12,13 +12,14 @@ from typing import Any
 from harness import curves
 from harness.curves import Stored
 from harness.errors import BadInput
-from harness.files import from_json, replace_file, to_json
+from harness.files import from_json, read_file, replace_file, to_json
 from harness.provenance import PACKAGES, code_version
 from harness.store import Record
 
 SCHEMA = 1
 KEPT = ("estimator", "split", "points", "mean", "se_points", "se_estimator")
 SPENT = ("samples", "cpu_seconds")
+MOST = 50_000_000  # bytes of a file
 
 
 def content(runs: Iterable[Stored], marks: Iterable[float | str]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def read(path: Path) -> dict[str, Any]:
         BadInput: there is none, or it is none.
     """
     try:
-        found = from_json(path.read_text(encoding="utf-8"))
+        found = from_json(read_file(path, MOST).decode())
         schema = found["schema"]
         if schema == SCHEMA:
             summary(found), origin(found)  # all of it is there
@@ -99,7 +100,7 @@ def read(path: Path) -> dict[str, Any]:
         raise BadInput(
             f"the baseline {str(path)!r} cannot be read ({error.strerror}): make it with `harness baseline save`"
         ) from None
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         raise BadInput(f"{str(path)!r} is no baseline: make one with `harness baseline save`") from None
     if schema != SCHEMA:
         raise BadInput(f"{str(path)!r} has schema {schema!r}, and this version knows {SCHEMA}: save it again")

@@ -1,6 +1,5 @@
 """Claims about stored runs, held or not: what CI asks (DESIGN §1). Higher is better for every estimate, in nats per datapoint."""
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from harness.curves import Stored
 from harness.differences import Difference
 from harness.errors import BadInput, suggestion
 from harness.experiment import conditions
+from harness.files import from_json, read_file
 from harness.store import Record, Run, Store
 
 if TYPE_CHECKING:
@@ -539,10 +539,11 @@ def _benchmark(claim: Benchmark, evidence: Evidence) -> Iterator[Verdict]:
     if path is None:
         raise evidence.refusal(claim, f"no file of benchmarks is named: give --benchmarks FILE; {make}")
     try:
-        found = {one["name"]: one["extra_info"] for one in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]}
+        content = from_json(read_file(path, baseline.MOST).decode())
+        found = {str(one["name"]): one["extra_info"].get("ratio") for one in content["benchmarks"]}
     except OSError as error:
         raise BadInput(f"the benchmarks {str(path)!r} cannot be read ({error.strerror}): {make}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInput(f"{str(path)!r} is nothing that pytest-benchmark saved: {make}") from None
     if claim.test not in found:
         raise evidence.refusal(
@@ -550,8 +551,8 @@ def _benchmark(claim: Benchmark, evidence: Evidence) -> Iterator[Verdict]:
             f"{str(path)!r} has no benchmark {claim.test!r}{suggestion(claim.test, found)}: it has "
             f"{', '.join(sorted(found)) or 'none'}",
         )
-    ratio = found[claim.test].get("ratio")
-    if not isinstance(ratio, int | float):
+    ratio = found[claim.test]
+    if not (isinstance(ratio, int | float) and abs(ratio) < 1e300):
         raise evidence.refusal(
             claim, f"benchmark {claim.test!r} has no ratio to a floor: its test must set benchmark.extra_info['ratio']"
         )
