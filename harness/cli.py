@@ -1,5 +1,7 @@
 """The `harness` command: parses, calls, prints. Whatever is slow to import is imported by the command that needs it."""
 
+import errno
+import io
 import json
 import os
 import re
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import __version__
-from harness.errors import BadInput, HarnessError
+from harness.errors import BadInput, HarnessError, in_one_line, out_of_memory
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -215,7 +217,7 @@ def _pairs(words: tuple[str, ...]) -> dict[str, str | bool]:
 
 
 def _say(words: str) -> None:
-    print(f"harness: {words}", file=sys.stderr)
+    print(f"harness: {in_one_line(words)}", file=sys.stderr)
 
 
 def _train(run: Any, budget: Any, work: Callable[[Any], Any]) -> None:
@@ -297,9 +299,9 @@ def sweep_experiment(
     """
     from harness import report, sweep
     from harness.experiment import Experiment
-    from harness.spec import parse_count, parse_factor
+    from harness.spec import parse_factor, parse_jobs
 
-    store, workers, scale = _store(results), parse_count("--jobs", jobs), parse_factor("--budget-scale", budget_scale)
+    store, workers, scale = _store(results), parse_jobs(jobs), parse_factor("--budget-scale", budget_scale)
     chosen = Experiment(experiment)
     work = sweep.Sweep(_crew(store, workers, data_dir), chosen, only, scale)
     if dry_run:
@@ -358,9 +360,9 @@ def tune_settings(
     """
     from harness import registry, report, tune
     from harness.experiment import TuneRule
-    from harness.spec import parse_count
+    from harness.spec import parse_count, parse_jobs
 
-    store, workers = _store(results), parse_count("--jobs", jobs)
+    store, workers = _store(results), parse_jobs(jobs)
     options: dict[str, Any] = {"algo": algo, "dataset": dataset, "model": model, **_pairs(settings)}
     if n_train is not None:
         options["n-train"] = parse_count("--n-train", n_train)
@@ -487,10 +489,7 @@ def compare_sides(
     sides = compare.side(store, first), compare.side(store, second)
     judge = compare.estimator_of(*sides, estimator)
     found = compare.compare(*sides, judge, split, nats[0] if nats else None)
-    if as_json:
-        _print_json(compare.plain(found))
-    else:
-        report.print_comparisons(found, judge, split)
+    drawn = []
     if out or not as_json:
         from harness.figures import compare as drawing
         from harness.figures import output
@@ -499,8 +498,13 @@ def compare_sides(
         path = Path(out) if out else store.root / "figures" / f"compare-{name[:150]}.png"
         records = [record for side in sides for record, _ in side.runs]
         formats = () if path.suffix else output.FORMATS
-        for written in output.save(drawing.draw(found, (first, second), judge, split), path, records, formats):
-            print(written, file=sys.stderr if as_json else sys.stdout)
+        drawn = output.save(drawing.draw(found, (first, second), judge, split), path, records, formats)
+    if as_json:
+        _print_json(compare.plain(found))
+    else:
+        report.print_comparisons(found, judge, split)
+    for written in drawn:
+        print(written, file=sys.stderr if as_json else sys.stdout)
 
 
 _claims = click.argument("claims", shell_complete=_names("claims"))
@@ -513,9 +517,9 @@ def _made(
 ) -> tuple[dict[str, str], list[str]]:
     """Make the runs that claims are about; return their groups, and in words those that ended without a result."""
     from harness import check
-    from harness.spec import parse_count
+    from harness.spec import parse_jobs
 
-    groups, ended = check.make(claims, _crew(store, parse_count("--jobs", jobs), data_dir), only)
+    groups, ended = check.make(claims, _crew(store, parse_jobs(jobs), data_dir), only)
     made, lost = sum(outcome.status == "done" for outcome in ended), check.lost(ended)
     print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *lost, sep="\n", file=sys.stderr)
     return groups, lost
@@ -891,49 +895,46 @@ def _print_json(value: Any) -> None:
 def main() -> None:
     """Run the command; every error of ours is one sentence on standard error, with its exit code."""
     debug = "--debug" in sys.argv[1:]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names and stored words may be what it could not encode
+        sys.stdout.reconfigure(errors="backslashreplace")
+
     try:
         code = cli.main(standalone_mode=False)
     except HarnessError as error:
         if debug:
             raise
-        print(f"harness: {error}", file=sys.stderr)
+        _say(str(error))
         code = error.exit_code
     except click.ClickException as error:
         if debug:
             raise
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "harness"
-        print(f"harness: {error.format_message().rstrip('.')}: see `{where} --help`", file=sys.stderr)
+        _say(f"{error.format_message().rstrip('.')}: see `{where} --help`")
         code = 2
     except (KeyboardInterrupt, click.Abort):
-        print(
-            "harness: stopped at once: a run goes on with `harness resume RUN`, a sweep with the same command",
-            file=sys.stderr,
-        )
+        _say("stopped at once: a run goes on with `harness resume RUN`, a sweep with the same command")
         code = 130
     except BrokenPipeError:  # the reader of our output has had enough
         sys.stderr.close()
         code = 0
-    except MemoryError:
-        if debug:
-            raise
-        print("harness: there is not enough memory: give smaller numbers, or use a machine with more", file=sys.stderr)
-        code = 3
     except OSError as error:
         if debug:
             raise
-        print(
-            f"harness: {error.filename or 'the output'}: {error.strerror or error}: make room or mend it",
-            file=sys.stderr,
-        )
-        code = 3
-    except Exception as error:  # what nobody thought of
+        given = error.errno == errno.ENAMETOOLONG  # no name of ours is
+        what = "give a shorter name" if given else "make room or mend it"
+        _say(f"{error.filename or 'the output'}: {error.strerror or error}: {what}")
+        code = 2 if given else 3
+    except Exception as error:
         if debug:
             raise
-        print(
-            f"harness: a fault of the harness itself, {type(error).__name__}: {str(error)[:300]!r}: please report what "
-            "`harness --debug` with the same words prints",
-            file=sys.stderr,
-        )
-        code = 70
+        if out_of_memory(error):
+            _say("there is not enough memory: give smaller numbers, or use a machine with more")
+            code = 3
+        else:  # what nobody thought of
+            _say(
+                f"a fault of the harness itself, {type(error).__name__}: {str(error)[:300]!r}: please report what "
+                "`harness --debug` with the same words prints"
+            )
+            code = 70
     sys.exit(code or 0)

@@ -4,6 +4,7 @@ A message says what is wrong, the value received, the valid choices and the next
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -47,6 +48,19 @@ class Interrupted(HarnessError):
     def __init__(self, message: str, signum: int):
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+def in_one_line(text: str) -> str:
+    """Return a message as one line that a terminal shows as it is: escaped where it is no text, cut where it is without end."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = re.sub(r"\S{300,}", lambda word: f"{word[0][:150]}…{word[0][-100:]}", text)
+    return text if len(text) <= 2000 else f"{text[:1200]} … {text[-700:]}"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Say whether an error is Python's, NumPy's or PyTorch's way to tell of sizes for which there is no memory."""
+    words = "allocate memory|calculation overflowed|multiplication overflow|Overflow when unpacking"
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or bool(re.search(words, str(error)))
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:

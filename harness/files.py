@@ -95,7 +95,10 @@ def replace_file(path: Path, content: bytes) -> None:
 def write_output(path: Path, content: bytes) -> None:
     """Write where a user wants it: whole as `replace_file` does, behind a link, or into a device such as /dev/stdout."""
     if path.exists() and not path.is_file():
-        path.write_bytes(content)
+        # A pipe that nobody reads would block: it is refused.
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0)), "wb") as file:
+            os.set_blocking(file.fileno(), True)
+            file.write(content)
     else:
         replace_file(Path(os.path.realpath(path)), content)
 

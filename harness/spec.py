@@ -17,6 +17,10 @@ from harness.errors import BadInput, suggestion
 from harness.ledger import Budget
 
 
+MOST = 2**62  # of anything that is counted
+MOST_JOBS = 1024  # processes at a time
+
+
 class _Frozen(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -188,7 +192,7 @@ def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str
             continue
         value = _number(text)
         whole = option == "--samples"
-        if not (math.isfinite(value) and value > 0) or (whole and (value != int(value) or value > 2**62)):
+        if not (math.isfinite(value) and value > 0) or (whole and (value != int(value) or value > MOST)):
             allowed = (
                 "a whole number from 1 to 4e18, such as 1e6" if whole else "a positive number of seconds, such as 600"
             )
@@ -197,12 +201,18 @@ def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str
     return Budget(**limits)
 
 
-def parse_count(option: str, text: str, least: int = 1) -> int:
-    """Return the whole number, this one at least, that was given in words; BadInput otherwise."""
+def parse_count(option: str, text: str, least: int = 1, most: int = MOST) -> int:
+    """Return the whole number within these limits that was given in words; BadInput otherwise."""
     value = _number(text)
-    if not (math.isfinite(value) and value >= least and value == int(value)):
-        raise BadInput(f"{option} is {text!r}: give a whole number from {least}")
+    if not (math.isfinite(value) and least <= value <= most and value == int(value)):
+        up_to = f" to {most:,}" if value > most else ""
+        raise BadInput(f"{option} is {text!r}: give a whole number from {least}{up_to}")
     return int(value)
+
+
+def parse_jobs(text: str) -> int:
+    """Return how many processes were asked for; BadInput if that is no number, or more than a system bears."""
+    return parse_count("--jobs", text, most=MOST_JOBS)
 
 
 def parse_factor(option: str, text: str) -> float:

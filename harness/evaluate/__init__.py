@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.api import PerPoint
 from harness.data import Dataset
-from harness.errors import OutOfMemory
+from harness.errors import OutOfMemory, out_of_memory
 from harness.rng import Streams
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
@@ -113,9 +113,13 @@ def evaluate_points(
     seed: int,
 ) -> PerPoint:
     """Return what `evaluate` averages, for each point; see there. All of it is NaN where the model is not finite."""
-    nothing = PerPoint(torch.full((points,), math.nan), torch.full((points,), math.nan))
+
+    def nothing() -> PerPoint:
+        n = points if split == "simulated" else min(points, len(getattr(dataset, split)))
+        return PerPoint(torch.full((n,), math.nan), torch.full((n,), math.nan))
+
     if not all(finite(part) for part in (model, recognition) if part is not None):
-        return nothing
+        return nothing()
     noise = Streams(seed)(f"evaluation noise {split}")
     found = []
     for x, z in _simulated(model, points) if split == "simulated" else _chosen(dataset, split, points):
@@ -123,9 +127,9 @@ def evaluate_points(
         try:
             found.append(estimator.estimate(model, recognition, x, config, noise, **latents))
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-            return nothing  # a covariance or a curvature was not finite, as those of a model that diverges are
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            return nothing()  # a covariance or a curvature was not finite, as those of a model that diverges are
+        except Exception as error:
+            if not out_of_memory(error):
                 raise
             sizes = [f"{n.replace('_', '-')}={v}" for n, v in config if isinstance(v, int) and not isinstance(v, bool)]
             name = estimator.__name__.rpartition(".")[2].replace("_", "-")
@@ -134,10 +138,6 @@ def evaluate_points(
                 f"{' or '.join(sizes) or 'the size of the model'}, or use a machine with more"
             ) from error
     return PerPoint.joined(found)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def finite(part: Any) -> bool:
