@@ -12,7 +12,7 @@ from harness.errors import BadInput
 from harness.evaluate import Estimate, Split, evaluate_points, finite, summarise
 from harness.loop import Subject, prepare_process
 from harness.provenance import code_version
-from harness.spec import RunSpec, validated
+from harness.spec import stored_spec, validated
 from harness.store import Run
 
 
@@ -34,7 +34,7 @@ class Trained:
                 f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
                 f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
             )
-        self.run, self.spec, self.ledger = run, RunSpec.model_validate(record.spec), checkpoint["ledger"]
+        self.run, self.spec, self.ledger = run, stored_spec(run, record), checkpoint["ledger"]
         self.checkpoint = checkpoint
         prepare_process(self.spec.threads)
         self.subject = Subject.build(self.spec, data_dir)

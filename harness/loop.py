@@ -168,6 +168,7 @@ class Training:
 
     Attributes:
         due: the mark in samples and in CPU seconds of a row that is still to be evaluated, and what the last step reported.
+        trouble: why the run has diverged; None if it has not.
         whole: whether the state is that of a whole number of steps.
         stopping: set by the caller who wants to stop before the next evaluation.
 
@@ -206,6 +207,7 @@ class Training:
         self.info_steps = 0
         self.idle_steps = 0
         self.due: tuple[float, float, dict[str, float]] | None = None
+        self.trouble: str | None = None
         self.whole, self.stopping = True, False
         self.marks = Marks(spec.evaluation.first_mark, spec.evaluation.marks_per_decade)
         self.cpu_marks = Marks(1.0, spec.evaluation.marks_per_decade)
@@ -221,6 +223,8 @@ class Training:
             RunFailed: the algorithm raised, or spends nothing, or an estimator ran out of memory; see `whole`.
         """
         ledger, clocks = self.ledger, self.clocks
+        if self.trouble is not None:
+            raise Diverged(self.trouble)
         ended = budget.exhausted(ledger, clocks)
         if ended and self.due is None:
             return
@@ -231,6 +235,8 @@ class Training:
         )
         if budget.cpu_seconds is None:
             next_cpu = math.inf
+        elif next_cpu == math.inf:  # it had no such budget before
+            next_cpu = self.cpu_marks.after(clocks.cpu())
 
         def due() -> bool:
             at_mark = ledger.samples >= next_mark or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
@@ -244,7 +250,10 @@ class Training:
                 while True:
                     info = self._step()
                     ended = budget.exhausted(ledger, clocks)
-                    if due() or time.perf_counter() >= pause:
+                    if due():
+                        self.due = next_mark, next_cpu, info
+                    self.whole = True  # whoever stops it from here on knows that a row is due
+                    if self.due is not None or time.perf_counter() >= pause:
                         break
             if not due():
                 if budget.limits().keys() == {"samples"} and self.idle_steps >= IDLE_STEPS:
@@ -255,7 +264,6 @@ class Training:
                 clocks.switch("output")
                 yield TICK
                 continue
-            self.due = next_mark, next_cpu, info
             if self.stopping:
                 clocks.switch("output")
                 yield TICK
@@ -267,10 +275,11 @@ class Training:
             if row["marks"]:  # an end between marks leaves the next mark's row as it would be without it
                 self.info, self.info_steps = {}, 0
             self.due = None
+            if trouble := broken[0] if broken else self._insane(row):
+                self.trouble = f"{trouble} after {ledger.samples:,} samples with {self._tunables()}"
             yield row
-            trouble = broken[0] if broken else self._insane(row)
-            if trouble:
-                raise Diverged(f"{trouble} after {ledger.samples:,} samples with {self._tunables()}")
+            if self.trouble is not None:
+                raise Diverged(self.trouble)
             if ended:
                 return
             next_mark, info = self.marks.after(ledger.samples), {}
@@ -303,7 +312,6 @@ class Training:
         self.info_steps += 1
         for name, value in info.items():
             self.info[name] = self.info.get(name, 0.0) + value
-        self.whole = True
         return info
 
     def _batch(self) -> Batch:
@@ -371,6 +379,7 @@ class Training:
             "info": dict(self.info),
             "info_steps": self.info_steps,
             "due": None if self.due is None else list(self.due),
+            "trouble": self.trouble,
         }
 
     def load(self, checkpoint: dict[str, Any]) -> None:
@@ -385,4 +394,5 @@ class Training:
         self.info, self.info_steps = dict(checkpoint["info"]), checkpoint["info_steps"]
         due = checkpoint.get("due")  # those of schema 1 have none
         self.due = None if due is None else tuple(due)
+        self.trouble = checkpoint.get("trouble")
         self.updates.look(count=False)

@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.errors import Busy, StoreTrouble
+from harness.errors import Busy
 from harness.files import from_json, read_file, replace_file
 
 RENEWAL_SECONDS = 20.0
 LEASE_SECONDS = 120.0  # of several renewals: a network's file system may show a change as late as after a minute
 LOOK_SECONDS = 1.0
+PROBE_SECONDS = 0.3  # others hold the lock for a moment when they look whether it is held
 
 Lease = tuple[str, int]
 """Whose it is and when it was renewed, to be compared with itself alone."""
@@ -62,20 +63,15 @@ class Ownership:
 
         Raises:
             Busy: another process is the owner.
-            StoreTrouble: the folder's file system knows no locks.
             OSError: the folder cannot be written.
         """
         import filelock
 
         lock = filelock.FileLock(self._folder / "owner.lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=PROBE_SECONDS)
         except filelock.Timeout:
             raise Busy(self._busy()) from None
-        except NotImplementedError as error:
-            raise StoreTrouble(
-                f"the file system of {str(self._folder)!r} has no locks ({error}): name a folder on another with --results"
-            ) from error
         try:
             self._outlive(say)
             self._token, self._process = secrets.token_hex(8), os.getpid()
@@ -90,20 +86,19 @@ class Ownership:
 
     def release(self) -> None:
         """Give up what was acquired; nothing otherwise."""
-        if self._lock is None:
+        if self._lock is None or os.getpid() != self._process:  # a fork's copy owns nothing
             return
         self._stop.set()
-        with contextlib.suppress(OSError):
-            if self._ours():
+        if not self._lost():
+            with contextlib.suppress(OSError):  # where open files cannot be unlinked the lock's file stays
                 self._path.unlink()
-        with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays
-            (self._folder / "owner.lock").unlink()  # before the release: whoever opened it sees that it is gone
+                (self._folder / "owner.lock").unlink()  # before the release: whoever opened it sees that it is gone
         self._lock.release()
         self._lock = None
 
     def require(self) -> None:
         """Raise Busy unless this process is still the owner: one that was suspended for long may have been taken for dead."""
-        if os.getpid() != self._process or not self._ours():
+        if os.getpid() != self._process or self._lost():
             raise Busy(
                 f"run {self._folder.name} was taken over by {self._who()}: see `harness show {self._folder.name}`"
             )
@@ -119,6 +114,8 @@ class Ownership:
                     pass
             except filelock.Timeout:
                 return True
+            except OSError:
+                pass  # a file that cannot be locked is nobody's lock
         return self._may_live()
 
     def _outlive(self, say: Callable[[str], None]) -> None:
@@ -161,12 +158,13 @@ class Ownership:
             return {}
         return owner if isinstance(owner, dict) else {}
 
-    def _ours(self) -> bool:
-        return self._owner().get("token") == self._token
+    def _lost(self) -> bool:
+        """Say whether the lease is another's or gone; one that cannot be read at this moment is not."""
+        return not self._path.exists() or self._owner().get("token", self._token) != self._token
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEWAL_SECONDS):
-            if not self._ours():
+            if self._lost():
                 return
             with contextlib.suppress(OSError):
                 os.utime(self._path)

@@ -83,14 +83,19 @@ def listing(kind: Kind) -> list[Plugin]:
     )
 
 
-def get(kind: Kind, name: str) -> Plugin:
+def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
     """Return the plugin of this name, or the one in the file of this path.
 
+    Args:
+        kind: of what kind.
+        name: what it is called, or where.
+        sha256: what is in the file, where that is known already; nothing else is executed.
+
     Raises:
-        BadInput: there is none, there are two, or it does not import.
+        BadInput: there is none, there are two, it does not import, or the file is another.
     """
     if _is_path(name):
-        plugin = _load_file(kind, Path(name))
+        plugin = _load_file(kind, Path(name), sha256)
         others = [_load(kind, n, origin).source for n, origin in _found(kind) if n == plugin.name]
         sources = [plugin.source, *others]
     else:
@@ -149,16 +154,19 @@ def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:
     return _checked(Plugin(kind, name, source, module))
 
 
-def _load_file(kind: Kind, path: Path) -> Plugin:
-    """Import a plugin file."""
+def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
+    """Import a plugin file: what was read of it, not what may be there a moment later."""
     if not path.is_file():
         raise BadInput(
             f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}"
         )
     try:
-        sha256 = hashlib.sha256(read_file(path, MOST)).hexdigest()
+        source = read_file(path, MOST)
     except OSError as error:
         raise BadInput(f"the plugin file {str(path)!r} cannot be read ({error.strerror}): give another") from error
+    sha256 = hashlib.sha256(source).hexdigest()
+    if known not in (None, sha256):
+        raise BadInput(f"{path} has changed since this run began: restore it, or start a new run with `harness run`")
     name = called(str(path))
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
     module_name = f"harness_plugin_{path.stem}_{sha256[:12]}"
@@ -169,7 +177,7 @@ def _load_file(kind: Kind, path: Path) -> Plugin:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module  # dataclasses look their module up here
         try:
-            spec.loader.exec_module(module)
+            exec(compile(source, str(path), "exec"), module.__dict__)
         except Exception as error:  # a plugin may fail in any way
             del sys.modules[module_name]
             return _break(plugin, f"{type(error).__name__}: {error}")

@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 import signal
 import threading
 import time
@@ -16,11 +15,12 @@ from harness.errors import BadInput, Busy, Diverged, Interrupted, RunFailed, Sto
 from harness.ledger import Budget
 from harness.loop import Row, Tick, Training
 from harness.provenance import provenance
-from harness.spec import RunSpec
+from harness.spec import RunSpec, stored_spec
 from harness.store import Record, Run, Store, differences
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints; HARNESS_CHECKPOINT_SECONDS
-PATIENCE_SECONDS = 8.0  # with a step, or an evaluation, when a signal has come
+PATIENCE_SECONDS = 5.0  # with a step, or an evaluation, when a signal has come
+SAME_SIGNAL_SECONDS = 2.0  # in which another signal is the same one, sent twice
 HANGING_SECONDS = 60.0  # a step may take beyond a budget of wall time, or as long again as that budget
 
 Watch = Callable[[Training, Row | Tick], None]
@@ -82,7 +82,7 @@ def resume(run: Run, *, data_dir: str | None = None, watch: Watch | None = None,
         raise BadInput(f"run {run.id} is done, there is nothing to resume: see `harness extend {run.id} --samples N`")
     if record.status == "diverged":
         raise BadInput(f"run {run.id} diverged ({record.reason}) and would again: start a run with other settings")
-    return _train(run, record, RunSpec.model_validate(record.spec), _budget(record), data_dir, watch, say)
+    return _train(run, record, stored_spec(run, record), _budget(record), data_dir, watch, say)
 
 
 def extend(
@@ -95,7 +95,7 @@ def extend(
     if _met(record, budget):
         spent = ", ".join(f"{record.ledger[name]:,.0f} {name.replace('_', ' ')}" for name in budget.limits())
         raise BadInput(f"run {run.id} has spent {spent} already: give a larger budget in all than that")
-    return _train(run, record, RunSpec.model_validate(record.spec), budget, data_dir, watch, say)
+    return _train(run, record, stored_spec(run, record), budget, data_dir, watch, say)
 
 
 def _budget(record: Record) -> Budget:
@@ -197,6 +197,7 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
                     save("running")
                     saved = time.monotonic()
         except _Stopped:
+            training.clocks.switch("output")
             if caught:
                 save("interrupted")
                 raise Interrupted(
@@ -209,21 +210,24 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
             )
             raise RunFailed(f"run {run.id} failed: {record.reason}; its rows: `harness show {run.id}`") from None
         except RunFailed as error:
+            training.clocks.switch("output")
             save("diverged" if isinstance(error, Diverged) else "failed", str(error))
             hint = ": try a smaller step size" if isinstance(error, Diverged) else ""
             raise type(error)(
                 f"run {run.id} {record.status}: {error}{hint}; its rows: `harness show {run.id}`"
             ) from error
-    spent = {**training.ledger.__dict__, **training.clocks.seconds()}
-    record.overshoot = {name: spent[name] - limit for name, limit in budget.limits().items() if spent[name] >= limit}
-    save("done")
+        spent = {**training.ledger.__dict__, **training.clocks.seconds()}
+        record.overshoot = {n: spent[n] - limit for n, limit in budget.limits().items() if spent[n] >= limit}
+        save("done")
 
 
 def _note_memory(sitting: dict[str, Any]) -> None:
     """Enter the memory of this process in bytes: at the first row of a sitting, now, and at most."""
     try:
+        import resource
+
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError):
+    except (ImportError, OSError):
         return  # a system without it
     now = pages * resource.getpagesize()
     most = max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
@@ -236,28 +240,36 @@ class _Stopped(BaseException):
 
 @contextmanager
 def _signals(training: Training, budget: Budget) -> Iterator[list[int]]:
-    """Collect signals instead of dying of the first, and end what takes too long by `_Stopped`; a second one ends the process.
+    """Collect signals instead of dying of the first, and end what takes too long by `_Stopped`; a later one ends the process.
+
+    One that comes with the first is the same: batch systems signal every process of a job, and a sweep passes signals on.
 
     An evaluation, which can be done again, is ended by the first signal. A step is waited for, so that the state is whole; one
     that takes longer than is allowed, after a signal or after the budget of wall time, is given up.
     """
     caught: list[int] = []
+    first, stopped, over = 0.0, False, False
     limit = math.inf if budget.wall_seconds is None else budget.wall_seconds + max(HANGING_SECONDS, budget.wall_seconds)
     alarm = getattr(signal, "setitimer", None)
 
     def stop() -> None:
-        if alarm is not None:
-            alarm(signal.ITIMER_REAL, 0.0)
-        raise _Stopped
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            raise _Stopped
 
     def note(signum: int, frame: FrameType | None) -> None:
+        nonlocal first
         if caught:
-            raise KeyboardInterrupt
+            if time.monotonic() - first > SAME_SIGNAL_SECONDS:
+                raise KeyboardInterrupt
+            return
+        first = time.monotonic()
         caught.append(signum)
         training.stopping = True
         if training.clocks.phase == "evaluation":
             stop()
-        elif alarm is not None:
+        elif alarm is not None and not over:
             alarm(signal.ITIMER_REAL, PATIENCE_SECONDS, 1.0)
 
     def look(signum: int, frame: FrameType | None) -> None:
@@ -274,6 +286,7 @@ def _signals(training: Training, budget: Budget) -> Iterator[list[int]]:
         try:
             yield caught
         finally:
+            over = True
             if watched:
                 alarm(signal.ITIMER_REAL, 0.0)
                 signal.signal(signal.SIGALRM, before)

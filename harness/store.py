@@ -11,6 +11,7 @@ All but the trace are replaced whole, and sealed with a checksum of every byte. 
 was taken, so resuming cuts off rows that were written after it; run.json knows it, too.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,9 +22,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from harness.errors import BadInput, StoreTrouble, suggestion
-from harness.files import from_json, read_file, remove_leftovers, replace_file, seal, to_json, unseal
+from harness import shapes
+from harness.errors import BadInput, Busy, StoreTrouble, suggestion
+from harness.files import (
+    encoded,
+    from_json,
+    read_file,
+    remove_leftovers,
+    replace_file,
+    seal,
+    sync_folder,
+    to_json,
+    unseal,
+)  # fmt: skip
 from harness.owner import Ownership
+from harness.shapes import fits
 
 SCHEMA = 2
 """1: run.json's checksum was over its canonical form, a sitting did not say where it began, evaluations had a line each."""
@@ -131,12 +144,15 @@ class Store:
         """Move what is damaged out of the way, into the folder `quarantine`, and return where to.
 
         Raises:
-            BadInput: the run leads out of the store.
+            BadInput: the run leads out of the store, or is sound again.
             Busy: a process has come to own it.
         """
         run = damage.run
+        inside(self.root, self.root / QUARANTINE / run.path.parent.name)
         run.claim()
         try:
+            if damage.file not in [now.file for now in run.damage()]:
+                raise BadInput(f"{run.path} has been mended meanwhile: see `harness doctor --store`")
             there = self.root / QUARANTINE / run.path.parent.name
             number = 1
             while (moved := there / (run.id if number == 1 else f"{run.id}.{number}")).exists():
@@ -144,6 +160,7 @@ class Store:
             if damage.file is None:
                 there.mkdir(parents=True, exist_ok=True)
                 os.rename(run.path, moved)
+                sync_folder(there)
                 for name in ("owner.json", "owner.lock"):
                     (moved / name).unlink(missing_ok=True)
                 return moved
@@ -228,9 +245,12 @@ class Run:
             found = unseal(content) if schema == SCHEMA else _migrated(found)
             if found["run"] != self.id:
                 raise ValueError("it is another run's")
-            return Record(**found)
+            record = Record(**found)
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path} was edited or damaged, its checksum does not fit: {self._way_out}") from error
+        if record.status not in STATUSES or not fits(found, shapes.RECORD):
+            raise BadInput(f"{path} says what no run of ours does: {self._way_out}")
+        return record
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the trace; raises as `content`."""
@@ -262,9 +282,12 @@ class Run:
         if record.status == "running":
             content = content[: content.rfind(b"\n") + 1]  # a row may be half written at this moment
         try:
-            return record, [from_json(line) for line in content.decode().splitlines()]
+            rows = [from_json(line.decode()) for line in content.split(b"\n")[:-1]]
         except ValueError as error:
             raise self._damaged("trace.jsonl") from error
+        if not fits(rows, [shapes.ROW]):
+            raise BadInput(f"{self.path / 'trace.jsonl'} says what no run of ours does: {self._way_out}")
+        return record, rows
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what was estimated after training, in order of time: each with `ledger`, the training it had, and `estimate`.
@@ -272,27 +295,31 @@ class Run:
         Raises:
             BadInput: they were edited or damaged.
         """
+        rows = self._evaluations_of_schema_1() + self._evaluations()
+        if not fits(rows, [shapes.EVALUATION]):
+            raise BadInput(f"the evaluations of {self.path} say what none of ours does: restore them, or delete them")
+        return rows
+
+    def _evaluations(self) -> list[dict[str, Any]]:
         path = self.path / "evaluations.json"
-        rows = self._evaluations_of_schema_1()
         try:
-            if path.exists():
-                rows += unseal(read_file(path))["evaluations"]
+            return list(unseal(read_file(path))["evaluations"]) if path.exists() else []
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
-        return rows
 
     def _evaluations_of_schema_1(self) -> list[dict[str, Any]]:
         path = self.path / "evaluations.jsonl"
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else [], 1):
-            try:
+        try:
+            for line in filter(None, read_file(path).decode().split("\n") if path.exists() else []):
                 row = from_json(line)
-                sound = row.pop("checksum") == _checksum(row)
-            except (ValueError, KeyError, AttributeError, TypeError):
-                sound = False
-            if not sound:
-                raise BadInput(f"line {number} of {path} was edited or damaged: delete that line")
-            rows.append(row)
+                if row.pop("checksum") != _checksum(row):
+                    raise ValueError("its checksum does not fit")
+                rows.append(row)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise BadInput(
+                f"line {len(rows) + 1} of {path} was edited or damaged: restore it from a copy, or delete that line"
+            ) from error
         return rows
 
     def checkpoint(self) -> dict[str, Any] | None:
@@ -313,12 +340,12 @@ class Run:
                 found = torch.load(io.BytesIO(archive), weights_only=True, map_location="cpu")
             else:
                 found = _checkpoint_of_schema_1(content)
+            if found["run"] != self.id:
+                raise ValueError("it is another run's")
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror}): {self._way_out}") from error
         except Exception as error:  # a damaged archive can raise nearly anything
             raise self._damaged("checkpoint.pt") from error
-        if found["run"] != self.id:
-            raise self._damaged("checkpoint.pt")
         return cast(dict[str, Any], found)
 
     def damage(self) -> list["Damage"]:
@@ -327,16 +354,31 @@ class Run:
             if not self.exists() and any((self.path / name).exists() for name in FILES):
                 raise BadInput(f"{self.path / 'run.json'} is gone: {self._way_out}")
             record, _ = self.content()
+            if record.status not in ("done", "diverged") and (checkpoint := self.checkpoint()):
+                self._kept(checkpoint["trace"])
         except BadInput as error:
             return [Damage(self, None, str(error))]
         found = []
-        for file, reading in (("checkpoint.pt", self.checkpoint), ("evaluations.json", self.evaluations)):
+        readers: dict[str, Callable[[], Any]] = {
+            "checkpoint.pt": self.checkpoint,
+            "evaluations.json": self._evaluations,
+            "evaluations.jsonl": self._evaluations_of_schema_1,
+        }
+        for file, reading in readers.items():
             try:
                 reading()
             except BadInput as error:
-                needed = file == "checkpoint.pt" and record.status != "done"
-                found.append(Damage(self, None if needed else file, str(error)))
-        return found[:1] if any(one.file is None for one in found) else found
+                found.append(Damage(self, file, str(error)))
+        return found
+
+    def _kept(self, trace: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Return the trace as far as a checkpoint knows it, and as it is; BadInput if it does not begin like that."""
+        path = self.path / "trace.jsonl"
+        content = read_file(path) if path.exists() else b""
+        kept = content[: trace["bytes"]]
+        if hashlib.sha256(kept).hexdigest() != trace["sha256"]:
+            raise BadInput(f"{path} does not fit its checkpoint: {self._way_out}")
+        return kept, content
 
     def _damaged(self, file: str) -> BadInput:
         return BadInput(f"{self.path / file} was edited or damaged, its checksum does not fit: {self._way_out}")
@@ -359,12 +401,9 @@ class Run:
             StoreTrouble: it cannot be written.
         """
         try:
+            self._inside()
             self.path.mkdir(parents=True, exist_ok=True)
-            real, root = os.path.realpath(self.path), os.path.realpath(self.path.parent.parent)
-            if real != os.path.join(root, self.path.parent.name, self.id):
-                raise BadInput(
-                    f"{str(self.path)!r} is a link to {real!r}, out of the store: name the store that it is in with --results"
-                )
+            sync_folder(self.path.parent)
             self._owner.acquire(say)
             for name in ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json"):
                 remove_leftovers(self.path / name)
@@ -373,6 +412,9 @@ class Run:
             raise StoreTrouble(
                 f"{str(self.path)!r} cannot be written ({error.strerror}): make room, or name another folder with --results"
             ) from error
+
+    def _inside(self) -> None:
+        inside(self.path.parent.parent, self.path)
 
     def owned(self) -> bool:
         """Say whether some process owns the run at this moment."""
@@ -389,9 +431,9 @@ class Run:
 
     def append(self, record: Record, row: dict[str, Any]) -> None:
         """Append a row to the trace, and enter its new length in the record."""
+        line = encoded(to_json(row)) + b"\n"
         self._owner.require()
-        line = to_json(row).encode() + b"\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(self.path / "trace.jsonl", flags, 0o666), "ab") as file:
             file.write(line)
             file.flush()
@@ -408,16 +450,18 @@ class Run:
         """Add an estimate to evaluations.json, which is open to any process; raises BadInput where it cannot be written."""
         import filelock
 
-        path = self.path / "evaluations.json"
+        path, lock = self.path / "evaluations.json", self.path / "evaluations.lock"
         try:
-            with filelock.FileLock(self.path / "evaluations.lock"):
+            self._inside()
+            with filelock.FileLock(lock, timeout=60):
                 try:
-                    old = unseal(read_file(path))["evaluations"] if path.exists() else []
-                    replace_file(path, seal({"run": self.id, "evaluations": [*old, row]}))
+                    remove_leftovers(path)
+                    replace_file(path, seal({"run": self.id, "evaluations": [*self._evaluations(), row]}))
                 finally:
-                    (self.path / "evaluations.lock").unlink(missing_ok=True)
-        except (ValueError, KeyError) as error:
-            raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
+                    with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays
+                        lock.unlink()
+        except filelock.Timeout:
+            raise Busy(f"another process is adding an estimate to {str(path)!r}: wait for it") from None
         except OSError as error:
             raise BadInput(
                 f"{str(path)!r} cannot be written ({error.strerror}): make room, or make it writable"
@@ -427,10 +471,10 @@ class Run:
         """Replace the checkpoint, bound to the trace as it is now, and then run.json."""
         import torch
 
-        self._owner.require()
         buffer = io.BytesIO()
         torch.save({**checkpoint, "run": self.id, "trace": dict(record.trace)}, buffer)
         archive = buffer.getvalue()
+        self._owner.require()
         replace_file(self.path / "checkpoint.pt", archive + hashlib.sha256(archive).digest())
         self.write(record)
 
@@ -444,16 +488,14 @@ class Run:
         Raises:
             BadInput: what would be left is not the trace that the checkpoint was taken with.
         """
-        path = self.path / "trace.jsonl"
         trace = trace or empty_trace()
-        content = read_file(path) if path.is_file() else b""
-        kept = content[: trace["bytes"]]
-        if hashlib.sha256(kept).hexdigest() != trace["sha256"]:
-            raise BadInput(f"{path} does not fit its checkpoint: {self._way_out}")
+        kept, content = self._kept(trace)
         record.trace, self._trace = dict(trace), hashlib.sha256(kept)
+        rows = kept.splitlines()
+        record.summary = from_json(rows[-1].decode())["estimates"] if rows else []
         self.write(record)  # first: a trace may be longer than its record knows, never shorter
         if len(kept) < len(content):
-            replace_file(path, kept)
+            replace_file(self.path / "trace.jsonl", kept)
 
 
 class Damage(NamedTuple):
@@ -468,6 +510,15 @@ class Damage(NamedTuple):
     run: Run
     file: str | None
     reason: str
+
+
+def inside(root: Path, path: Path) -> None:
+    """Raise BadInput where a path in a store, `root`, is a link that leads out of it, or lies behind one."""
+    real = os.path.realpath(path)
+    if real != os.path.join(os.path.realpath(root), path.relative_to(root)):
+        raise BadInput(
+            f"{str(path)!r} is a link to {real!r}, out of the store: name the store that it is in with --results"
+        )
 
 
 def empty_trace() -> dict[str, Any]:

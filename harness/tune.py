@@ -27,7 +27,7 @@ from harness.ledger import Budget
 from harness.report import final
 from harness.runner import finished
 from harness.spec import RunSpec
-from harness.store import Record, Store
+from harness.store import Record, Store, inside
 from harness.workers import Job, Outcome, Status
 
 GROUP = "tune"
@@ -296,8 +296,8 @@ def look_up(store: Store, options: Options) -> dict[str, Any]:
     like, names = _problem(study.spec(study.corner(), 0), study.space()), list(study.space())
     found = []
     for path in sorted((store.root / GROUP).glob("*.json")):
-        content = _read(path)
-        if _same_problem(content, like, names):
+        content = stored(store, path.stem)
+        if content is not None and _same_problem(content, like, names):
             found.append((content["rule"]["samples"], path.stem, content))
     if not found:
         words = " ".join(f"--{n} {v}" for n, v in options.items() if n not in ("samples", "seed") and v != TUNED)
@@ -385,6 +385,7 @@ def _write(store: Store, study: Study, tuned: Tuned) -> None:
     }
     path = store.root / GROUP / f"{tuned.study}.json"
     try:
+        inside(store.root, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, seal(content))
     except OSError as error:

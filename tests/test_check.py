@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from support import Result, environment, stored
+from support import Result, environment, rewrite, stored
 
 from harness import baseline, check, experiment
 from harness.check import Evidence, Verdict
@@ -30,13 +30,14 @@ def put(store: Store, runs: Iterable[Stored], group: str = "mine") -> None:
     """Write runs into a store."""
     for record, rows in runs:
         run = store.run(record.run.lower(), group)
-        run.path.mkdir(parents=True, exist_ok=True)
         record.run = run.id
         record.ledger = rows[-1]["ledger"]
-        (run.path / "trace.jsonl").unlink(missing_ok=True)
+        run.claim()
+        run.begin(record, None)
         for row in rows:
             run.append(record, row)
         run.write(record)
+        run.release()
 
 
 @pytest.fixture
@@ -581,11 +582,11 @@ def test_an_interrupted_run_counts_soundly(judged: Callable[..., list[Verdict]],
     put(store, [(record, rows)])
     run = store.run(record.run, "mine")
     record.status, record.ledger = "interrupted", {**rows[-1]["ledger"], "samples": 1.5e6}
-    run.write(record)
+    rewrite(run, record)
     (verdict,) = judged('kind = "invariant"\nholds = "ledger"\n')
     assert verdict.says == "holds", verdict.why
     record.status = "done"
-    run.write(record)
+    rewrite(run, record)
     (verdict,) = judged('kind = "invariant"\nholds = "ledger"\n')
     assert verdict.says == "fails"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import PLUGINS, Result, environment
+from support import PLUGINS, Result, environment, rewrite
 
 from harness import api, tiny
 from harness.store import Record, Store
@@ -360,9 +360,7 @@ def test_other_data_or_a_missing_checkpoint_stop_a_run_from_going_on(
     run = store.find(run_id)
     record = run.read()
     record.provenance[-1]["dataset"]["sha256"] = "0" * 64
-    run.claim()
-    run.write(record)
-    run.release()
+    rewrite(run, record)
     done = harness("extend", run_id, "--samples", "1e5")
     assert done.code == 2
     assert "began on other data" in done.err

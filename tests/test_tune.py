@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from support import PLUGINS, Result
+from support import PLUGINS, Result, rewrite
 
 from harness import tiny
 from harness.errors import BadInput, RunFailed
@@ -76,9 +76,7 @@ def test_test_data_have_no_say(store: Store) -> None:
         for estimate in record.summary:
             if estimate["split"] == "test":
                 estimate["mean"] = 1e3 * record.spec["algorithm"]["settings"]["lr"]
-        run.claim()
-        run.write(record)
-        run.release()
+        rewrite(run, record)
     (store.root / GROUP / f"{study.id}.json").rename(store.root / "before.json")
     again = tune(store, study, Here(store))
     assert again.chosen == json.loads((store.root / "before.json").read_text())["chosen"]

@@ -1,5 +1,6 @@
 """Every file of a run cut or changed anywhere: it is noticed, nothing of it is believed, and no other run is touched by it."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from faulty import Survived
-from support import Result, what_was_learned
+from support import Result, rewrite, what_was_learned
 
 from harness.errors import BadInput
 from harness.store import Run, Store
@@ -115,12 +116,38 @@ def test_an_interrupted_run_without_a_sound_checkpoint_is_moved_as_a_whole(
     store, run, other = two_runs
     record = run.read()
     record.status = "interrupted"
-    run.claim()
-    run.write(record)
-    run.release()
+    rewrite(run, record)
     (run.path / "checkpoint.pt").write_bytes(b"")
     assert harness("doctor", "--repair").code == 0
     assert [run.id for run in store.runs()] == [other.id]
+
+
+def test_rows_that_only_the_checkpoint_knows_are_not_believed_when_changed(
+    two_runs: tuple[Store, Run, Run], harness: Harness
+) -> None:
+    """Killed between the checkpoint and run.json, and then a digit of the last row is changed."""
+    store, run, _ = two_runs
+    record, lines = run.read(), (run.path / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    record.status = "running"
+    record.trace = {"rows": 0, "bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+    rewrite(run, record)
+    assert list(store.damage()) == []
+    lines[-1] = lines[-1].replace(b'"mean": -', b'"mean": -1', 1)
+    (run.path / "trace.jsonl").write_bytes(b"".join(lines))
+    (damage,) = store.damage()
+    assert (damage.run.id, damage.file) == (run.id, None)
+    assert "does not fit its checkpoint" in harness("resume", run.id).err
+
+
+def test_what_has_been_mended_meanwhile_stays(two_runs: tuple[Store, Run, Run]) -> None:
+    store, run, _ = two_runs
+    whole = (run.path / "trace.jsonl").read_bytes()
+    (run.path / "trace.jsonl").write_bytes(whole[:-1])
+    (damage,) = store.damage()
+    (run.path / "trace.jsonl").write_bytes(whole)
+    with pytest.raises(BadInput, match="has been mended meanwhile"):
+        store.quarantine(damage)
+    assert run.rows()
 
 
 def test_a_run_that_is_being_written_is_left_alone(two_runs: tuple[Store, Run, Run], harness: Harness) -> None:

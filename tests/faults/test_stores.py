@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from faulty import Survived, experiment
-from support import Result, environment
+from support import Result, environment, rewrite
 
 from harness import provenance
 from harness.store import SCHEMA, Run, Store
@@ -251,9 +251,7 @@ def test_a_sweep_says_it_too(harness: Harness, tmp_path: Path, monkeypatch: pyte
     (run,) = Store(tmp_path / "results").runs("mine")
     record = run.read()
     record.provenance[-1]["packages"]["torch"] = "0.0.1"
-    run.claim()
-    run.write(record)
-    run.release()
+    rewrite(run, record)
     done = harness("sweep", path, "--only", "algo=aevb", "--budget-scale", "2")
     assert done.code == 0
     assert f"{run.id} done: run {run.id} goes on with torch " in done.out
