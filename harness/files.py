@@ -44,9 +44,14 @@ def _encode(value: Any) -> Any:
     return value
 
 
+def encoded(text: str) -> bytes:
+    """Return JSON text as bytes; half a surrogate pair, as from a file's name, as JSON's escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def seal(content: dict[str, Any]) -> bytes:
     """Return an object as JSON text whose last entry is the SHA-256 of all the bytes before it."""
-    text = to_json(content, indent=1).encode().removesuffix(b"\n}")
+    text = encoded(to_json(content, indent=1)).removesuffix(b"\n}")
     return text + _SEAL + hashlib.sha256(text).hexdigest().encode() + b'"\n}'
 
 
@@ -62,7 +67,8 @@ def unseal(content: bytes) -> dict[str, Any]:
 
 def read_file(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Return a file's content; OSError where it is no file, or longer than `limit`."""
-    with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:  # a pipe would block
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would block
+    with os.fdopen(os.open(path, flags), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -75,7 +81,7 @@ def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that after a crash at any moment either the old or the new one is there, whole."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -85,11 +91,18 @@ def replace_file(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None  # which a failing write does not tell
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until what a folder has is on the disk."""
+    if os.name == "nt":
+        return  # folders cannot be opened there
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def write_output(path: Path, content: bytes) -> None:

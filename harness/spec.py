@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
@@ -15,7 +16,7 @@ import pydantic
 from harness import registry
 from harness.errors import BadInput, suggestion
 from harness.ledger import Budget
-
+from harness.store import Record, Run
 
 MOST = 2**62  # of anything that is counted
 MOST_JOBS = 1024  # processes at a time
@@ -35,16 +36,17 @@ class PluginSpec(_Frozen):
 
     def plugin(self, kind: registry.Kind) -> registry.Plugin:
         """Return the plugin itself; BadInput if it is gone or, being a file, has changed."""
-        plugin = registry.get(kind, self.file or self.name)
-        if plugin.sha256 != self.sha256:
-            raise BadInput(
-                f"{self.file} has changed since this run began: restore it, or start a new run with `harness run`"
-            )
-        return plugin
+        if self.file is None:
+            return registry.get(kind, registry.called(self.name))  # a path in a stored run's name is not gone to
+        return registry.get(kind, self.file, self.sha256 or "unknown")
 
     def config(self, kind: registry.Kind) -> Any:
-        """Return its validated Config."""
-        return self.plugin(kind).module.Config(**self.settings)
+        """Return its validated Config; BadInput if the plugin has other settings by now."""
+        plugin = self.plugin(kind)
+        try:
+            return plugin.module.Config.model_validate(self.settings)
+        except pydantic.ValidationError as error:
+            raise BadInput(_sentence(error, f"of {kind[:-1]} {plugin.name!r}")) from None
 
 
 class EstimatorSpec(PluginSpec):
@@ -102,6 +104,28 @@ class RunSpec(_Frozen):
         parts.append(f"s{self.seed}")
         slug = re.sub(r"[^a-z0-9.-]+", "-", "-".join(parts).lower()).strip("-.")[:90]
         return f"{slug}-{self.digest[:8]}"
+
+
+def stored_spec(run: Run, record: Record) -> RunSpec:
+    """Return the specification of a stored run, for what executes the plugins that it names.
+
+    Raises:
+        BadInput: it is no specification, or a plugin is a file in the store: code that comes with results is not executed.
+    """
+    try:
+        spec = RunSpec.model_validate(record.spec)
+    except pydantic.ValidationError as error:
+        raise BadInput(
+            f"{run.path / 'run.json'} has no specification of this version: {_sentence(error, 'of the run')}"
+        ) from None
+    store = run.path.parent.parent.resolve()
+    for part in (spec.algorithm, spec.model, spec.dataset, *spec.evaluation.estimators):
+        if part.file is not None and (not Path(part.file).is_absolute() or store in Path(part.file).resolve().parents):
+            raise BadInput(
+                f"run {run.id} names the code {part.file!r}, and code that comes with results is not executed: look at it, move "
+                "it elsewhere, and start a new run with `harness run`"
+            )
+    return spec
 
 
 def make_spec(
