@@ -1,5 +1,6 @@
 """Whatever is killed at whatever moment: a sweep ends with what an undisturbed one has, and does nothing that was done again."""
 
+import contextlib
 import random
 import shutil
 import subprocess
@@ -42,9 +43,9 @@ class Killer:
                 driver.wait(self._rng.uniform(0.0, 1.0) if stirs else 0.1)
                 break
             except subprocess.TimeoutExpired:
-                if stirs:
+                alive = processes(driver.marker)  # type: ignore[attr-defined]
+                if stirs and alive:
                     self.kills += 1
-                    alive = processes(driver.marker)  # type: ignore[attr-defined]
                     kill(alive if self._rng.random() < 0.3 else [self._rng.choice(alive)])
                     self.look()
         if self.kills >= kills:
@@ -53,7 +54,11 @@ class Killer:
 
     def _touched(self) -> set[tuple[str, int]]:
         """Return how long the traces are."""
-        return {(str(path), path.stat().st_size) for path in self._store.root.glob("mine/*/trace.jsonl")}
+        found = set()
+        for path in self._store.root.glob("mine/*/trace.jsonl"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add((str(path), path.stat().st_size))
+        return found
 
     def look(self) -> None:
         """Note what is done, and what is no longer as it was."""
