@@ -1,5 +1,6 @@
 """What stored runs have to look like for their readers: a checksum says that a file is as it was written, and not by whom."""
 
+import math
 from types import UnionType
 from typing import Any
 
@@ -25,17 +26,19 @@ def fits(value: Any, shape: Any) -> bool:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value < 2**63
+    return _number(value) and 0 <= value < math.inf
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+    return isinstance(value, float) or (
+        isinstance(value, int) and abs(value) < 2**64
+    )  # others cannot be calculated with
 
 
 _PLUGIN = {"name": str, "settings": dict}
 _SPEC = {
-    "algorithm": _PLUGIN, "model": {**_PLUGIN, "settings": {"nz?": _count}}, "dataset": _PLUGIN, "n_train": int | None, "seed": int,
-    "threads": int, "evaluation": {"estimators": [_PLUGIN]},
+    "algorithm": _PLUGIN, "model": {**_PLUGIN, "settings": {"nz?": _count}}, "dataset": _PLUGIN, "n_train": int | None,
+    "seed": int, "threads": int, "evaluation": {"estimators": [_PLUGIN]},
 }  # fmt: skip
 _SPENT = {"samples": _count, "cpu_seconds": _count, "wall_seconds": _count}
 _ESTIMATE = {

@@ -98,7 +98,8 @@ def stored(
     }  # fmt: skip
     provenance = {
         "code": {"version": "0", "commit": "c0ffee", "source_sha256": "s"}, "dataset": {"sha256": sha256},
-        "machine": {"cpu": "a processor"}, "threads": 1, "calibration_seconds": 0.01, "packages": {},
+        "machine": {"cpu": "a processor"}, "threads": 1, "calibration_seconds": 0.01, "packages": {}, "flush_denormal": True,
+        "samples": 0,
     }  # fmt: skip
     record = Record(
         f"{algorithm}-nz{nz}-s{seed}-{lr}", spec, {"samples": 10**6}, status=status, provenance=[provenance]

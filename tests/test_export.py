@@ -1,5 +1,6 @@
 """What is exported is all that the store has, in tables that other tools read."""
 
+import hashlib
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from harness.spec import make_spec
 from harness.store import Record, Run, Store
 
 Harness = Callable[..., Result]
+SITTING = stored()[0].provenance[0]
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -53,7 +55,7 @@ def make(
     run.claim()
     spec = make_spec(algorithm, settings={"nz": 3}).model_dump(mode="json")
     record = Record(
-        run.id, spec, **({"status": "done", "budget": {"samples": 10**6}, "provenance": [{"threads": 1}]} | fields)
+        run.id, spec, **({"status": "done", "budget": {"samples": 10**6}, "provenance": [SITTING]} | fields)
     )
     for each in rows:
         run.append(record, each)
@@ -77,10 +79,20 @@ def store(tmp_path: Path) -> Store:
         done.append_evaluation({**later, "ledger": ledger, "estimate": judged})
     odd = row(100, estimate(math.nan, se_points=math.inf), info={"objective": -math.inf, "grad_norm": math.nan})
     make(store, "diverged", odd, status="diverged", reason='fell, "they" say\r\nto -∞; nan\n', algorithm="wake-sleep")
-    make(store, "failed", status="failed", reason="NA", provenance=[{"load": [0.5, 1], "gpu": None}, {"gpu": "a, b"}])
+    make(
+        store,
+        "failed",
+        status="failed",
+        reason="NA",
+        provenance=[SITTING | {"load": [0.5, 1], "gpu": None}, SITTING | {"gpu": "a, b"}],
+    )
     make(store, "interrupted", row(100, estimate(1.0)), status="interrupted", budget={"cpu_seconds": 1e300})
     running = make(
-        store, "running", row(2**53 + 1, estimate(-1.0, points=2**63)), status="running", ledger={"steps": 1.0}
+        store,
+        "running",
+        row(2**53 + 1, estimate(-1.0, points=2**63)),
+        status="running",
+        ledger=row(7)["ledger"] | {"steps": 1.0},
     )
     with (running.path / "trace.jsonl").open("a") as file:
         file.write(to_json(row(200)) + '\n{"marks": {"sam')
@@ -360,7 +372,8 @@ def test_a_thousand_runs_are_exported_in_seconds(tmp_path: Path, record_property
         run = store.run(f"run-{number}", "mine")
         run.path.mkdir(parents=True)
         (run.path / "trace.jsonl").write_bytes(content)
-        record.run, record.trace = run.id, run._trace()
+        record.run = run.id
+        record.trace = {"rows": 31, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         (run.path / "run.json").write_bytes(seal(asdict(record)))
     begun = time.process_time()
     found, _ = export.load(store)

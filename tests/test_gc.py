@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Result
+from support import Result, stored
 
 from harness import gc
 from harness.errors import StoreTrouble
 from harness.store import Record, Run, Store
 
 Harness = Callable[..., Result]
+
+SPENT = {"samples": 200, "cpu_seconds": 1.0, "wall_seconds": 1.0}
+ROW = {"marks": {}, "end": True, "ledger": SPENT, "info": {}, "estimates": []}
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def make(store: Store, run_id: str, group: str = "runs", status: str = "done") -
     """Store a run with a row and a checkpoint."""
     run = store.run(run_id, group)
     run.claim()
-    record = Record(run.id, {"seed": 0}, {"samples": 200}, status=status)
-    run.append(record, {"marks": {}, "ledger": {"samples": 200}, "info": {}, "estimates": []})
+    record = Record(run.id, stored()[0].spec, {"samples": 200}, status=status)
+    run.append(record, ROW)
     run.save(record, {"theta": [1.0] * 100})
     run.release()
     return run

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import stored
 
 from harness.errors import BadInput
 from harness.files import from_json, replace_file, to_json
 from harness.store import Record, Run, Store
 
-ROW = {"marks": {"samples": 100}, "end": False, "ledger": {"samples": 100}, "info": {}, "estimates": []}
+SPENT = {"samples": 100, "cpu_seconds": 1.0, "wall_seconds": 1.0}
+ROW = {"marks": {"samples": 100}, "end": False, "ledger": SPENT, "info": {}, "estimates": []}
+SPEC = stored()[0].spec
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def run(store: Store) -> Run:
     """A finished run with two rows and a checkpoint."""
     run = store.run("a-run")
     run.claim()
-    record = Record(run.id, {"seed": 0}, {"samples": 200})
+    record = Record(run.id, SPEC, {"samples": 200})
     run.append(record, ROW)
     run.append(record, {**ROW, "end": True})
     record.status = "done"
@@ -49,7 +52,7 @@ def test_a_run_reads_back_as_it_was_written(run: Run, store: Store) -> None:
     record = store.find("a-run").read()
     assert (record.status, record.spec, record.budget, record.trace["rows"]) == (
         "done",
-        {"seed": 0},
+        SPEC,
         {"samples": 200},
         2,
     )
