@@ -96,10 +96,22 @@ __all__ = [
 ]
 
 
+MOST = 10**12  # of any setting that counts something
+
+
 class Config(pydantic.BaseModel):
-    """Base of every plugin's settings: frozen, and an unknown or invalid value is refused."""
+    """Base of every plugin's settings: frozen, and an unknown or invalid value is refused, or one of a size that is none."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @pydantic.field_validator("*")
+    @classmethod
+    def _calculable(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) > MOST:
+            raise ValueError(f"give one of {MOST:.0e} at most")
+        if isinstance(value, float) and value and not 1 / MOST**3 < abs(value) < MOST**3:  # as single precision has
+            raise ValueError(f"give one from {1 / MOST**3:.0e} to {MOST**3:.0e}")
+        return value
 
 
 class Choice(NamedTuple):

@@ -64,8 +64,8 @@ class EstimatorSpec(PluginSpec):
 class Evaluation(_Frozen):
     """When a run is evaluated, and by what. Marks lie at first_mark · 10^(k / marks_per_decade) samples."""
 
-    first_mark: int = pydantic.Field(10_000, gt=0, description="samples at the first mark")
-    marks_per_decade: int = pydantic.Field(10, gt=0, description="marks in every decade of samples")
+    first_mark: int = pydantic.Field(10_000, gt=0, le=MOST, description="samples at the first mark")
+    marks_per_decade: int = pydantic.Field(10, gt=0, le=1000, description="marks in every decade of samples")
     estimators: tuple[EstimatorSpec, ...] = ()
 
 
@@ -301,5 +301,5 @@ def _sentence(error: pydantic.ValidationError, whose: str) -> str:
     """Turn the first of pydantic's findings into one sentence."""
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
     return f"--{name} {whose} is {first['input']!r}: {message}"

@@ -133,8 +133,9 @@ def evaluate_points(
                 raise
             sizes = [f"{n.replace('_', '-')}={v}" for n, v in config if isinstance(v, int) and not isinstance(v, bool)]
             name = estimator.__name__.rpartition(".")[2].replace("_", "-")
+            said = str(error).partition(". ")[0][:200] or type(error).__name__
             raise OutOfMemory(
-                f"{name} ran out of memory on {len(x):,} points of {split} ({str(error).partition('. ')[0][:200]}): lower "
+                f"{name} ran out of memory on {len(x):,} points of {split} ({said}): lower "
                 f"{' or '.join(sizes) or 'the size of the model'}, or use a machine with more"
             ) from error
     return PerPoint.joined(found)
