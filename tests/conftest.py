@@ -17,8 +17,8 @@ pytest_plugins = ["pytester"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --full, for tests/faults."""
-    parser.addoption("--full", action="store_true", help="Try every fault as often as README says, not a few times.")
+    """Add --full, for tests/faults and tests/test_mutations.py."""
+    parser.addoption("--full", action="store_true", help="Try every fault and regression as often as README says.")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -42,6 +42,12 @@ def _every_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Results go to a temporary folder, and the process computes as runs do."""
     monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path / "results"))
     prepare_process(1)
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether faults are tried and regressions are tried as often as README says (`--full`), or a few."""
+    return bool(request.config.getoption("--full"))
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,6 @@ from faulty import Survived
 
 
 @pytest.fixture
-def full(request: pytest.FixtureRequest) -> bool:
-    """Whether faults are tried as often as the table in README says (`--full`), or a few times each."""
-    return bool(request.config.getoption("--full"))
-
-
-@pytest.fixture
 def survived(record_property: Callable[[str, object], None]) -> Survived:
     """Enter a line into the table of faults, and fail unless all of them were survived: `survived(fault, tried, survived)`."""
 
