@@ -38,7 +38,7 @@ def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> l
     Raises:
         BadInput: the store has none.
     """
-    found = []
+    found: list[Stored] = []
     for run in store.runs(experiment.name):
         try:
             found.append(run.content())

@@ -278,8 +278,9 @@ def _signals(training: Training, budget: Budget) -> Iterator[list[int]]:
             stop()
 
     with on_signals(note):
-        watched = alarm is not None and threading.current_thread() is threading.main_thread()
-        if watched:
+        if threading.current_thread() is not threading.main_thread():
+            alarm = None
+        if alarm is not None:
             before = signal.signal(signal.SIGALRM, look)
             if limit < math.inf:
                 alarm(signal.ITIMER_REAL, HANGING_SECONDS, 1.0)
@@ -287,7 +288,7 @@ def _signals(training: Training, budget: Budget) -> Iterator[list[int]]:
             yield caught
         finally:
             over = True
-            if watched:
+            if alarm is not None:
                 alarm(signal.ITIMER_REAL, 0.0)
                 signal.signal(signal.SIGALRM, before)
 

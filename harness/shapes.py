@@ -50,12 +50,12 @@ _SITTING = {
     "threads": int, "packages": {str: str}, "flush_denormal": bool, "samples": int | None, "calibration_seconds?": _count,
     "memory?": {"first": _count, "last": _count, "most": _count},
 }  # fmt: skip
-RECORD = {
+RECORD: dict[Any, Any] = {
     "spec": _SPEC, "budget": {f"{name}?": _count for name in _SPENT}, "reason": str | None, "overshoot": {str: _count},
     "ledger": lambda value: value == {} or fits(value, {**_SPENT, str: _count}),  # before the first save it is empty
     "summary": [_ESTIMATE], "trace": {"rows": int, "bytes": int, "sha256": str}, "provenance": [_SITTING],
 }  # fmt: skip
-ROW = {
+ROW: dict[Any, Any] = {
     "marks": {str: _count}, "end": bool, "ledger": {**_SPENT, str: _count}, "info": {str: _number}, "estimates": [_ESTIMATE],
 }  # fmt: skip
-EVALUATION = {"ledger": {str: _count}, "estimate": _ESTIMATE, "file": str | None}
+EVALUATION: dict[Any, Any] = {"ledger": {str: _count}, "estimate": _ESTIMATE, "file": str | None}
