@@ -15,7 +15,7 @@ from support import environment, kill, what_was_learned
 
 from harness import owner, tiny
 from harness.errors import Busy
-from harness.store import Run, Store
+from harness.store import Record, Run, Store
 
 Started = Callable[..., "subprocess.Popen[str]"]
 
@@ -163,8 +163,7 @@ def test_an_owner_that_was_suspended_for_longer_than_its_lease_writes_nothing_an
     assert asked(other) == "written"
     other.send_signal(signal.SIGSTOP)
     run.claim()
-    record = run.read()
-    record.status = "interrupted"
+    record = Record(run.id, {}, {}, status="interrupted")
     run.write(record)
     before = (run.path / "run.json").read_bytes()
     other.send_signal(signal.SIGCONT)
