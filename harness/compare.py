@@ -268,7 +268,7 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 def shown(gaps: Sequence[Gap]) -> list[Gap]:
     """Return the gaps that a table shows: at powers of ten, and the last."""
-    return [gap for gap in gaps if abs(math.log10(gap.samples) % 1) < 1e-6 or gap is gaps[-1]]
+    return [gap for gap in gaps if abs(math.log10(max(gap.samples, 1.0)) % 1) < 1e-6 or gap is gaps[-1]]
 
 
 def estimator_of(first: Side, second: Side, given: str | None) -> str:

@@ -8,6 +8,7 @@ What takes loading checkpoints or training for a moment is in `harness.probes`.
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ def _miscounted(claim: Invariant, evidence: check.Evidence, stored: Stored) -> s
     record, rows = stored
     before: Mapping[str, float] = {}
     for row in rows:
-        ledger = row["ledger"]
+        ledger = defaultdict(float, row["ledger"])  # what it does not have, it has not counted
         for name, n in before.items():
             if ledger[name] < n:
                 return f"{name} of {record.run} fell from {n:,.6g} to {ledger[name]:,.6g}"
@@ -110,10 +111,9 @@ def _miscounted(claim: Invariant, evidence: check.Evidence, stored: Stored) -> s
                 return f"{record.run} counts {found}, and {expected:,.6g} were expected"
         before = ledger
     for name, n in before.items():
-        if record.ledger[name] < n or (
-            record.status == "done" and not name.endswith("seconds") and record.ledger[name] != n
-        ):
-            return f"the last row of {record.run} has {n:,.6g} {name}, and its record {record.ledger[name]:,.6g}"
+        now = record.ledger.get(name, 0.0)
+        if now < n or (record.status == "done" and not name.endswith("seconds") and now != n):
+            return f"the last row of {record.run} has {n:,.6g} {name}, and its record {now:,.6g}"
     return None
 
 

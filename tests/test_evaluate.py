@@ -11,6 +11,7 @@ from support import Result
 
 from harness import tiny
 from harness.errors import BadInput
+from harness.evaluate import Estimate
 from harness.files import to_json
 from harness.store import Run, Store, _checksum
 
@@ -191,10 +192,11 @@ def test_an_edited_evaluation_is_found(run: Run, harness: Harness) -> None:
 
 
 def test_evaluations_of_schema_1_are_read_and_none_of_them_edited(run: Run) -> None:
-    row = {"ledger": {"samples": 1}, "estimate": {"mean": 1.5}}
+    estimate = Estimate("exact", {}, "exact", "test", 10, 1.5, 0.1, 0.0).row()
+    row = {"ledger": {"samples": 1}, "file": None, "estimate": estimate}
     path = run.path / "evaluations.jsonl"
     path.write_text(to_json({**row, "checksum": _checksum(row)}) + "\n")
-    run.append_evaluation({**row, "estimate": {"mean": 2.5}})
+    run.append_evaluation({**row, "estimate": {**estimate, "mean": 2.5}})
     assert [one["estimate"]["mean"] for one in run.evaluations()] == [1.5, 2.5]
     path.write_text(path.read_text().replace("1.5", "1.6"))
     with pytest.raises(BadInput, match="line 1 of"):

@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 from faulty import OFTEN, Survived, experiment
-from support import copied, kill, processes, what_was_learned
+from support import kill, processes, what_was_learned
 
+import harness.store
+from harness import runner, tiny
 from harness.errors import BadInput
-from harness.store import Run, Store
+from harness.ledger import Budget
+from harness.loop import Training
+from harness.spec import make_spec
+from harness.store import Store
 
 Started = Callable[..., "subprocess.Popen[str]"]
 
@@ -104,33 +109,41 @@ def test_sigkill_at_random_moments(started: Started, tmp_path: Path, full: bool,
     survived("SIGKILL of a process of a sweep, or of all", moments, kept)
 
 
-def test_without_the_cut_of_the_trace_kills_would_show(started: Started, tmp_path: Path) -> None:
-    """The control: in a copy of the package that leaves rows behind the checkpoint where they are, traces differ."""
-    store_py = copied(tmp_path / "package") / "store.py"
-    cut = '        if len(kept) < len(content):\n            replace_file(self.path / "trace.jsonl", kept)\n'
-    text = store_py.read_text()
-    assert text.count(cut) == 1
-    store_py.write_text(text.replace(cut, ""))
-    path = experiment(tmp_path, seeds=1)
-    expected = undisturbed(started, path, tmp_path)
-    env = {"HARNESS_CHECKPOINT_SECONDS": "0.5", "PYTHONPATH": str(tmp_path / "package")}
-    store, rng = Store(tmp_path / "killed"), random.Random(7)
-    while not any(beyond_its_checkpoint(run) for run in store.runs("mine")):
-        Killer(started, path, store, rng, env).sweep(1)
-    as_it_is = Store(tmp_path / "as-it-is")
-    shutil.copytree(store.root, as_it_is.root)
-    assert started("sweep", path, "--jobs", 2, "--results", as_it_is.root, **OFTEN).wait() == 0
-    assert what_was_learned(as_it_is, "mine") == expected
-    said, _ = started("sweep", path, "--jobs", 2, "--results", store.root, **env).communicate()
-    try:
-        found = what_was_learned(store, "mine")
-    except (BadInput, AssertionError) as error:  # its trace is not the one that it was saved with, or it could not end
-        assert "trace.jsonl" in f"{said} {error}"
-    else:
-        assert found != expected
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: nothing catches it to write anything."""
 
 
-def beyond_its_checkpoint(run: Run) -> bool:
-    """Say whether a run that was killed has rows that its checkpoint does not know of."""
+def test_without_the_cut_of_the_trace_kills_would_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: where rows behind the checkpoint are left where they are, what a killed run ends with differs."""
+    spec = make_spec(
+        "aevb", tiny.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 500}
+    )
+    whole, killed, as_it_is = (Store(tmp_path / name) for name in ("whole", "killed", "as-it-is"))
+    runner.ensure(whole, spec, Budget(samples=4000))
+    runner.extend(next(whole.runs()), Budget(samples=10_000))
+    expected = what_was_learned(whole, "runs")
+
+    def die(training: Training, event: Any) -> None:
+        if training.ledger.samples >= 8000:
+            raise Killed
+
+    runner.ensure(killed, spec, Budget(samples=4000))
+    with pytest.raises(Killed):
+        runner.extend(next(killed.runs()), Budget(samples=10_000), watch=die)
+    (run,) = killed.runs()
     checkpoint = run.checkpoint()
-    return checkpoint is not None and (run.path / "trace.jsonl").stat().st_size > checkpoint["trace"]["bytes"]
+    assert checkpoint is not None
+    assert (run.path / "trace.jsonl").stat().st_size > checkpoint["trace"]["bytes"]
+    shutil.copytree(killed.root, as_it_is.root)
+    runner.resume(next(as_it_is.runs()))
+    assert what_was_learned(as_it_is, "runs") == expected
+
+    replace = harness.store.replace_file
+    monkeypatch.setattr(
+        harness.store, "replace_file", lambda path, content: path.suffix == ".jsonl" or replace(path, content)
+    )
+    runner.resume(run)
+    with pytest.raises(BadInput, match=r"trace.jsonl was edited or damaged"):
+        what_was_learned(killed, "runs")
+    lines = (run.path / "trace.jsonl").read_bytes().splitlines()
+    assert len(lines) > len(expected[run.id])
