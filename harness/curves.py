@@ -119,7 +119,7 @@ def points(runs: Iterable[Stored], estimator: str) -> pd.DataFrame:
     for record, rows in runs:
         own = {"run": record.run, "algorithm": record.spec["algorithm"]["name"], "seed": record.spec["seed"]}
         for row in rows:
-            spent = {name: row["ledger"][name] for name in COUNTERS}
+            spent = {name: row["ledger"].get(name, math.nan) for name in COUNTERS}
             place = {"mark": mark(record, row), "end": row.get("end", False)}
             for e in _on_the_curve(row["estimates"], estimator):
                 error = math.hypot(e["se_points"], e["se_estimator"])
