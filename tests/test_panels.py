@@ -336,7 +336,9 @@ def test_a_thousand_runs_are_drawn_in_seconds(tmp_path: Path, record_property: C
         (run.path / "run.json").write_bytes(seal(asdict(one)))
     begun = time.perf_counter()
     output.save(
-        panels.draw(experiment(tmp_path), curves.group(store, experiment(tmp_path), print)), tmp_path / "figure.png", [record]
+        panels.draw(experiment(tmp_path), curves.group(store, experiment(tmp_path), print)),
+        tmp_path / "figure.png",
+        [record],
     )
     seconds = time.perf_counter() - begun
     record_property("1,000 runs loaded and drawn", f"{seconds:.1f} s (goal 5)")
