@@ -110,6 +110,8 @@ def stored(
         estimates = [
             {
                 "estimator": "lower-bound",
+                "settings": {},
+                "diagnostics": {},
                 "direction": "lower",
                 "split": split,
                 "points": points,
@@ -125,5 +127,5 @@ def stored(
             "cpu_seconds": mark / 1e3 * (1 + seed),
             "wall_seconds": 1.0,
         }
-        rows.append({"marks": {"samples": mark}, "end": last, "ledger": ledger, "estimates": estimates})
+        rows.append({"marks": {"samples": mark}, "end": last, "ledger": ledger, "info": {}, "estimates": estimates})
     return record, rows

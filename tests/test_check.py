@@ -255,7 +255,7 @@ def test_bias_order_of_estimates_made_afterwards(judged: Callable[..., list[Verd
     put(store, [(record, rows)])
     run = store.run(record.run, "mine")
     added = estimate("quadrature", "exact", -140.0, points=10_000)  # and the bound over these points is -130
-    run.append_evaluation({"ledger": rows[-1]["ledger"], "estimate": added})
+    run.append_evaluation({"ledger": rows[-1]["ledger"], "file": None, "estimate": added})
     (verdict,) = judged('kind = "invariant"\nholds = "bias-order"\n')
     assert verdict.says == "fails"
     assert "lower-bound less quadrature" in verdict.why
