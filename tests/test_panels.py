@@ -278,10 +278,11 @@ def test_a_mark_that_nobody_reached_is_refused(tmp_path: Path) -> None:
 def fill(store: Store, name: str, runs: Sequence[Stored]) -> None:
     for record, rows in runs:
         run = store.run(record.run, name)
-        run.path.mkdir(parents=True)
+        run.claim()
         for row in rows:
             run.append(record, row)
         run.write(record)
+        run.release()
 
 
 def test_commands(harness: Harness, tmp_path: Path) -> None:
