@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import floors
@@ -19,6 +20,7 @@ from support import environment
 
 from harness import api
 from harness.claims import Benchmark, Claims
+from harness.files import seal
 from harness.loop import Training, prepare_process
 from harness.spec import make_spec
 from harness.store import Record, Store
@@ -96,10 +98,12 @@ def test_list_over_a_thousand_runs(tmp_path: Path, record_property: Note) -> Non
     store = Store(tmp_path)
     spec = make_spec("aevb", settings={"nz": 20}).model_dump(mode="json")
     estimate = {"estimator": "lower-bound", "split": "test", "points": 10_000, "mean": -120.0}
+    estimate |= {"settings": {}, "direction": "lower", "se_points": 0.1, "se_estimator": 0.1, "diagnostics": {}}
     for i in range(1000):
         run = store.run(f"aevb-mnist-nz20-s{i}-{i:08x}")
         run.path.mkdir(parents=True)
-        run.write(Record(run.id, {**spec, "seed": i}, {"samples": 1e6}, status="done", summary=[estimate] * 4))
+        record = Record(run.id, {**spec, "seed": i}, {"samples": 1e6}, status="done", summary=[estimate] * 4)
+        (run.path / "run.json").write_bytes(seal(asdict(record)))
     command, seconds = Path(sys.executable).with_name("harness"), []
     for _ in range(5):
         start = time.perf_counter()
