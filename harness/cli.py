@@ -789,7 +789,7 @@ def export_runs(groups: tuple[str, ...], form: str, out: str, only: str | None, 
     export.require_place(form, Path(out))
     runs, unreadable = export.load(_store(results), groups, only)
     for reason in unreadable:
-        print(f"harness: left out {reason}", file=sys.stderr)
+        _say(f"left out {reason}")
     export.write(runs, form, Path(out))
     report.print_exported(runs, Path(out))
     if unreadable:

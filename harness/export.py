@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.curves import flat, wanted
-from harness.errors import BadInput, suggestion
+from harness.errors import BadInput
 from harness.experiment import conditions
 from harness.files import from_json, replace_file, to_json
-from harness.store import FILES, Record, Run, Store
+from harness.store import Record, Store
 
 TABLE_FORMATS = ("csv", "parquet")
 FORMATS = (*TABLE_FORMATS, "json")
@@ -62,17 +62,12 @@ def load(store: Store, groups: Collection[str] = (), only: str | None = None) ->
     Raises:
         BadInput: there are none.
     """
-    folders = sorted({path.parent for path in store.root.glob("*/*/*") if path.name in FILES})
-    if not folders:
+    runs = store.remains()
+    if not runs:
         raise BadInput(f"there are no runs in {str(store.root)!r}: make one with `harness run`, or name a --results")
-    known = sorted({folder.parent.name for folder in folders})
-    for group in groups:
-        if group not in known:
-            raise BadInput(
-                f"there is no group {group!r} in {str(store.root)!r}{suggestion(group, known)}: choose {', '.join(known)}"
-            )
+    store.require_groups(groups, {run.path.parent.name for run in runs})
     found, unreadable, conditioned = [], [], conditions(only)
-    for run in map(Run, folders):
+    for run in runs:
         if groups and run.path.parent.name not in groups:
             continue
         try:

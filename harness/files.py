@@ -61,7 +61,8 @@ def unseal(content: bytes) -> dict[str, Any]:
     if rest != hashlib.sha256(text).hexdigest().encode() + b'"\n}':
         raise ValueError("its checksum does not fit")
     found = from_json(text.decode() + "\n}")
-    assert isinstance(found, dict)  # as it is ours
+    if not isinstance(found, dict):
+        raise ValueError("it is no object")
     return found
 
 
@@ -116,7 +117,6 @@ def write_output(path: Path, content: bytes) -> None:
         replace_file(Path(os.path.realpath(path)), content)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what a process that was killed in `replace_file` has left beside a file, which no other may be writing now."""
-    for leftover in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 8}"):
-        leftover.unlink(missing_ok=True)
+def leftovers(path: Path) -> list[Path]:
+    """Return what processes that were killed in `replace_file` have left beside a file, unless one is writing it now."""
+    return sorted(path.parent.glob(f".{path.name}.{'[0-9a-f]' * 8}"))

@@ -6,17 +6,13 @@ checkpoint keeps its settings, curves and estimates, but has no model: it can be
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import BadInput, Busy, HarnessError, suggestion
+from harness.errors import BadInput, Busy, HarnessError
 from harness.store import QUARANTINE, Run, Store
-
-_LEFTOVER = re.compile(r"\.(run\.json|trace\.jsonl|checkpoint\.pt|owner\.json)\.[^.]+")
-"""What `replace_file` calls a file of the owner's while it writes it; evaluations are written by others, too."""
 
 
 class Garbage(NamedTuple):
@@ -49,13 +45,7 @@ def collect(store: Store, groups: Collection[str] = (), *, dry_run: bool = False
         BadInput: there is no such group.
     """
     every = list(_groups(store))
-    known = sorted({group.name for group, _ in every})
-    for group in groups:
-        if group not in known:
-            raise BadInput(
-                f"there is no group {group!r} in {str(store.root)!r}{suggestion(group, known)}: "
-                f"choose {', '.join(known) or 'another store with --results'}"
-            )
+    store.require_groups(groups, {group.name for group, _ in every})
     found = []
     for folder, garbage_of in every:
         for run in map(Run, _folders(folder) if not groups or folder.name in groups else ()):
@@ -95,7 +85,7 @@ def _groups(store: Store) -> Iterator[tuple[Path, Callable[[Run], list[Garbage]]
 
 
 def _of_run(run: Run) -> list[Garbage]:
-    found = [("leftover", path) for path in sorted(run.path.glob(".*")) if _LEFTOVER.fullmatch(path.name)]
+    found = [("leftover", path) for path in run.leftovers()]
     checkpoint = run.path / "checkpoint.pt"
     with contextlib.suppress(BadInput):  # of a run that cannot be read it may be the best that is left
         if os.path.lexists(checkpoint) and run.read().status == "done":

@@ -255,16 +255,13 @@ class Training:
                     self.whole = True  # whoever stops it from here on knows that a row is due
                     if self.due is not None or time.perf_counter() >= pause:
                         break
-            if not due():
-                if budget.limits().keys() == {"samples"} and self.idle_steps >= IDLE_STEPS:
-                    raise RunFailed(
-                        f"algorithm {self.spec.algorithm.name!r} evaluated no sample in {self.idle_steps} steps, so --samples "
-                        "would never end: give --cpu-seconds or --wall-seconds"
-                    )
-                clocks.switch("output")
-                yield TICK
-                continue
-            if self.stopping:
+            waiting = due()
+            if not waiting and budget.limits().keys() == {"samples"} and self.idle_steps >= IDLE_STEPS:
+                raise RunFailed(
+                    f"algorithm {self.spec.algorithm.name!r} evaluated no sample in {self.idle_steps} steps, so --samples "
+                    "would never end: give --cpu-seconds or --wall-seconds"
+                )
+            if not waiting or self.stopping:
                 clocks.switch("output")
                 yield TICK
                 continue
@@ -285,6 +282,10 @@ class Training:
             next_mark, info = self.marks.after(ledger.samples), {}
             if next_cpu < math.inf:
                 next_cpu = self.cpu_marks.after(clocks.cpu())
+
+    def spent(self) -> dict[str, float]:
+        """Return what the ledger has counted and the clocks have measured up to now."""
+        return asdict(self.ledger) | self.clocks.seconds()
 
     def _step(self) -> dict[str, float]:
         """Present a batch, take one step, and return the numbers that it reports."""
@@ -329,7 +330,7 @@ class Training:
         return {
             "marks": marks,
             "end": last,
-            "ledger": asdict(self.ledger) | self.clocks.seconds(),
+            "ledger": self.spent(),
             "info": info,
             "estimates": [estimate.row() for estimate in self._estimates(last)],
         }

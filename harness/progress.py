@@ -52,7 +52,7 @@ class ProgressBar(_Bars):
         """Take in what the training yielded, and draw."""
         if not self._console.is_terminal:
             return
-        spent = {**training.ledger.__dict__, **training.clocks.seconds()}
+        spent = training.spent()
         if not isinstance(event, str):
             bounds = {e["split"]: e["mean"] for e in event["estimates"] if e["estimator"] == "lower-bound"}
             self._bound = "bound " + "/".join(f"{mean:.1f}" for mean in bounds.values()) if bounds else ""

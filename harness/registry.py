@@ -6,13 +6,13 @@ own is a file named by its path. Two plugins of one name are refused; one that d
 
 import hashlib
 import importlib
-import importlib.util
 import pkgutil
 import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from harness.errors import BadInput, suggestion
@@ -171,10 +171,8 @@ def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
     module_name = f"harness_plugin_{path.stem}_{sha256[:12]}"
     if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(module_name)
+        module.__file__ = str(path)
         sys.modules[module_name] = module  # dataclasses look their module up here
         try:
             exec(compile(source, str(path), "exec"), module.__dict__)

@@ -175,7 +175,7 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
     def save(status: str, reason: str | None = None) -> None:
         record.status, record.reason = status, reason
         if training.whole or status == "diverged":
-            record.ledger = {**training.ledger.__dict__, **training.clocks.seconds()}
+            record.ledger = training.spent()
             run.save(record, training.checkpoint())
         else:  # in the middle of a step, which nothing could go on from: the last checkpoint stands
             run.write(record)
@@ -216,7 +216,7 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
             raise type(error)(
                 f"run {run.id} {record.status}: {error}{hint}; its rows: `harness show {run.id}`"
             ) from error
-        spent = {**training.ledger.__dict__, **training.clocks.seconds()}
+        spent = training.spent()
         record.overshoot = {n: spent[n] - limit for n, limit in budget.limits().items() if spent[n] >= limit}
         save("done")
 

@@ -17,7 +17,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -27,8 +27,8 @@ from harness.errors import BadInput, Busy, StoreTrouble, suggestion
 from harness.files import (
     encoded,
     from_json,
+    leftovers,
     read_file,
-    remove_leftovers,
     replace_file,
     seal,
     sync_folder,
@@ -132,13 +132,24 @@ class Store:
             for path in sorted(self.root.glob(f"{group}/*/run.json")):
                 yield Run(path.parent)
 
+    def remains(self) -> list["Run"]:
+        """Return every run, and what is left of one whose run.json is gone, sorted by group and id."""
+        return [Run(path) for path in sorted({path.parent for path in self.root.glob("*/*/*") if path.name in FILES})]
+
     def damage(self) -> Iterator["Damage"]:
         """Yield what is damaged in the runs that no process owns."""
-        if self.root.is_dir():
-            for folder in sorted({path.parent for path in self.root.glob("*/*/*") if path.name in FILES}):
-                run = Run(folder)
-                if folder.parent.name != QUARANTINE and not run.owned():
-                    yield from run.damage()
+        for run in self.remains():
+            if not run.owned():
+                yield from run.damage()
+
+    def require_groups(self, groups: Collection[str], known: Collection[str]) -> None:
+        """Raise BadInput unless each of these groups is one of the known ones."""
+        for group in groups:
+            if group not in known:
+                raise BadInput(
+                    f"there is no group {group!r} in {str(self.root)!r}{suggestion(group, known)}: "
+                    f"choose {', '.join(sorted(known)) or 'another store with --results'}"
+                )
 
     def quarantine(self, damage: "Damage") -> Path:
         """Move what is damaged out of the way, into the folder `quarantine`, and return where to.
@@ -229,9 +240,12 @@ class Run:
             BadInput: it is missing, torn, edited, or of a schema that this version does not know.
         """
         path = self.path / "run.json"
+        sealed: dict[str, Any] | None = None  # as those of schema 1 are not
         try:
             content = read_file(path)
-            found = from_json(content.decode())
+            with contextlib.suppress(ValueError):
+                sealed = unseal(content)
+            found = sealed or from_json(content.decode())
             schema = found["schema"]
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror}): see `harness list`") from error
@@ -242,7 +256,7 @@ class Run:
                 f"{path} has schema {schema!r}, and this version knows 1 to {SCHEMA}: use a newer version of the harness"
             )
         try:
-            found = unseal(content) if schema == SCHEMA else _migrated(found)
+            found = sealed or _migrated(found)
             if found["run"] != self.id:
                 raise ValueError("it is another run's")
             record = Record(**found)
@@ -405,13 +419,18 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             sync_folder(self.path.parent)
             self._owner.acquire(say)
-            for name in ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json"):
-                remove_leftovers(self.path / name)
+            for path in self.leftovers():
+                path.unlink(missing_ok=True)
         except OSError as error:
             self.release()
             raise StoreTrouble(
                 f"{str(self.path)!r} cannot be written ({error.strerror}): make room, or name another folder with --results"
             ) from error
+
+    def leftovers(self) -> list[Path]:
+        """Return what owners that were killed have left half written."""
+        names = ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json")
+        return [path for name in names for path in leftovers(self.path / name)]
 
     def _inside(self) -> None:
         inside(self.path.parent.parent, self.path)
@@ -455,7 +474,8 @@ class Run:
             self._inside()
             with filelock.FileLock(lock, timeout=60):
                 try:
-                    remove_leftovers(path)
+                    for left in leftovers(path):
+                        left.unlink(missing_ok=True)
                     replace_file(path, seal({"run": self.id, "evaluations": [*self._evaluations(), row]}))
                 finally:
                     with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays

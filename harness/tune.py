@@ -16,7 +16,6 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from harness import registry
@@ -281,8 +280,9 @@ def stored(store: Store, name: str) -> dict[str, Any] | None:
     The study is then done again, and its trials are found in the store.
     """
     try:
-        return _read(store.root / GROUP / f"{name}.json")
-    except BadInput:
+        content = unseal(read_file(store.root / GROUP / f"{name}.json"))
+        return {**content, "chosen": dict(content["chosen"]), "problem": content["problem"], "rule": content["rule"]}
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -390,11 +390,3 @@ def _write(store: Store, study: Study, tuned: Tuned) -> None:
         replace_file(path, seal(content))
     except OSError as error:
         raise StoreTrouble(f"{path} cannot be written ({error.strerror}): make room or mend it") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = unseal(read_file(path))
-        return {**content, "chosen": dict(content["chosen"]), "problem": content["problem"], "rule": content["rule"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} was edited or damaged ({error}): delete it, and tune again at no cost") from None

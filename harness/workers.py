@@ -244,7 +244,7 @@ def _work(report: Connection, root: Path, job: Job, data_dir: str | None) -> Non
             os.kill(os.getpid(), signal.SIGTERM)
         elif time.monotonic() - last >= REPORT_SECONDS:
             last = time.monotonic()
-            spent = {**training.ledger.__dict__, **training.clocks.seconds()}
+            spent = training.spent()
             fraction = max(spent[name] / limit for name, limit in job.budget.limits().items())
             _send(report, min(1.0, float(fraction)))
 

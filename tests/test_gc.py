@@ -53,7 +53,7 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     done = make(store, "done")
     others = [make(store, status, status=status) for status in ("running", "interrupted", "failed", "diverged")]
     quarantine(store, make(store, "damaged", group="mine"))
-    for name in (".run.json.1234", ".checkpoint.pt.0a1b2c3d"):
+    for name in (".run.json.12345678", ".checkpoint.pt.0a1b2c3d"):
         (others[0].path / name).write_bytes(b"half")
     (others[1].path / ".notes").write_bytes(b"mine")
     before = files(store.root)
@@ -143,7 +143,7 @@ def test_nothing_behind_a_link_is_touched(store: Store, harness: Harness, tmp_pa
     run = make(store, "linked")
     (run.path / "checkpoint.pt").unlink()
     (run.path / "checkpoint.pt").symlink_to(outside.path / "checkpoint.pt")
-    (run.path / ".run.json.1234").symlink_to(outside.path / "run.json")
+    (run.path / ".run.json.12345678").symlink_to(outside.path / "run.json")
     (store.root / "quarantine" / "mine").mkdir(parents=True)
     (store.root / "quarantine" / "mine" / "lost").symlink_to(lost)
     (store.root / "quarantine" / "theirs").symlink_to(lost.parent)
@@ -168,10 +168,10 @@ def test_nothing_behind_a_link_is_touched(store: Store, harness: Harness, tmp_pa
 
 def test_a_run_that_a_process_owns_is_left_alone(store: Store, harness: Harness) -> None:
     run = make(store, "a")
-    (run.path / ".run.json.1234").write_bytes(b"half")
+    (run.path / ".run.json.12345678").write_bytes(b"half")
     before = files(run.path)
     code = f"from pathlib import Path; from harness.store import Run; run = Run(Path({str(run.path)!r}))\n"
-    code += f"run.claim(); Path({str(run.path / '.run.json.1234')!r}).write_bytes(b'half'); print('mine'); input()"
+    code += f"run.claim(); Path({str(run.path / '.run.json.12345678')!r}).write_bytes(b'half'); print('mine'); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:

@@ -8,6 +8,7 @@ from harness import tiny
 Survived = Callable[[str, int, int], None]
 """The fixture `survived`: what fault, how often it was tried, how often survived."""
 
+TINY = ["--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
 OFTEN = {"HARNESS_CHECKPOINT_SECONDS": "0.1"}
 
 EVERY = f"""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faulty import Survived
+from faulty import TINY, Survived
 from support import PLUGINS, Result, environment
 
 from harness import report, runner, tiny
@@ -17,6 +17,7 @@ from harness.store import Store
 
 Harness = Callable[..., Result]
 
+WORDS = [*TINY, "--first-mark", "1000", "--samples", "10000"]
 AFTER = 60  # steps of sound training, of 10 points and 5 samples each
 FAULTS = {
     "nan": ("return Info(float('nan'))", "diverged", "objective became nan after 3,000 samples"),
@@ -48,6 +49,12 @@ def written(folder: Path, name: str, fault: str) -> Path:
     path = folder / f"{name}.py"
     path.write_text(before + HEAD.format(after=AFTER, fault=fault.replace("\n", "\n    ")).lstrip("\n") + step + after)
     return path
+
+
+def run_alone(path: Path, results: Path) -> "subprocess.CompletedProcess[str]":
+    """Run an algorithm in a process of its own."""
+    command = [sys.executable, "-P", "-m", "harness", "run", "--algo", str(path), *WORDS, "--results", str(results)]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True)
 
 
 def test_a_sweep_of_algorithms_that_misbehave(harness: Harness, tmp_path: Path, survived: Survived) -> None:
@@ -119,11 +126,7 @@ def test_an_algorithm_that_leaks_is_reported(harness: Harness, tmp_path: Path, m
     leak = "keep.append(torch.ones(1_000_000))"
     path = written(tmp_path, "leaks", leak)
     path.write_text(path.read_text().replace("steps = 0", "steps, keep = 0, []"))
-    words = ["--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10", "--first-mark", "1000"]
-    command = [sys.executable, "-P", "-m", "harness", "run", "--algo", str(path), *words, "--samples", "10000"]
-    done = subprocess.run(
-        [*command, "--results", str(tmp_path / "results")], env=environment(), capture_output=True, text=True
-    )
+    done = run_alone(path, tmp_path / "results")
     assert done.returncode == 0, done.stderr
     (run,) = Store(tmp_path / "results").runs()
     memory = run.read().provenance[0]["memory"]
@@ -133,11 +136,7 @@ def test_an_algorithm_that_leaks_is_reported(harness: Harness, tmp_path: Path, m
 
 def test_a_fork_leaves_one_process_that_writes(harness: Harness, tmp_path: Path) -> None:
     path = written(tmp_path, "forks", FAULTS["forks"][0])
-    words = ["--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10", "--first-mark", "1000"]
-    command = [sys.executable, "-P", "-m", "harness", "run", "--algo", str(path), *words, "--samples", "10000"]
-    done = subprocess.run(
-        [*command, "--results", str(tmp_path / "results")], env=environment(), capture_output=True, text=True
-    )
+    done = run_alone(path, tmp_path / "results")
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert "forked" in done.stderr
@@ -152,16 +151,15 @@ def test_a_failed_step_leaves_no_half_step_behind(harness: Harness, tmp_path: Pa
     flag = tmp_path / "flag"
     sound = f"if steps > {AFTER}"
     path.write_text(path.read_text().replace(sound, f"{sound} and __import__('os').path.exists('{flag}')"))
-    words = ["--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10", "--first-mark", "1000"]
     flag.touch()
-    done = harness("run", "--algo", path, *words, "--samples", "10000")
+    done = harness("run", "--algo", path, *WORDS)
     assert done.code == 3
     assert "raised ZeroDivisionError" in done.err
     flag.unlink()
     (run,) = Store(tmp_path / "results").runs()
     assert harness("resume", run.id).code == 0
     torn = run.rows()
-    whole = harness("run", "--algo", path, *words, "--samples", "10000", "--results", tmp_path / "whole")
+    whole = harness("run", "--algo", path, *WORDS, "--results", tmp_path / "whole")
     assert whole.code == 0
     (undisturbed,) = Store(tmp_path / "whole").runs()
     assert [row["estimates"] for row in torn] == [row["estimates"] for row in undisturbed.rows()]

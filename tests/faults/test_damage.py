@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,35 +46,42 @@ def noticed(store: Store, run: Run, file: str) -> bool:
     return False
 
 
-def test_cut_at_any_offset(two_runs: tuple[Store, Run, Run], survived: Survived) -> None:
+def cuts(whole: bytes, rng: random.Random) -> Iterator[bytes]:
+    """Yield a file's content, cut at its ends and at 48 other offsets."""
+    for offset in {0, len(whole) - 1, *rng.sample(range(len(whole)), 48)}:
+        yield whole[:offset]
+
+
+def flips(whole: bytes, rng: random.Random) -> Iterator[bytes]:
+    """Yield a file's content with one bit flipped, 100 times."""
+    for bit in rng.sample(range(8 * len(whole)), 100):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        yield bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("damages", "fault"),
+    [(cuts, "a file of a run cut at some offset"), (flips, "a bit of a file of a run flipped")],
+)
+def test_damage_anywhere_is_noticed(
+    two_runs: tuple[Store, Run, Run],
+    damages: Callable[[bytes, random.Random], Iterator[bytes]],
+    fault: str,
+    survived: Survived,
+) -> None:
     store, run, _ = two_runs
     rng, tried, found = random.Random(1), 0, 0
     for file in FILES:
         path = run.path / file
         whole = path.read_bytes()
-        for offset in {0, len(whole) - 1, *rng.sample(range(len(whole)), 48)}:
-            path.write_bytes(whole[:offset])
+        for content in damages(whole, rng):
+            path.write_bytes(content)
             tried += 1
             found += noticed(store, run, file)
         path.write_bytes(whole)
     assert list(store.damage()) == []
-    survived("a file of a run cut at some offset", tried, found)
-
-
-def test_any_bit_flipped(two_runs: tuple[Store, Run, Run], survived: Survived) -> None:
-    store, run, _ = two_runs
-    rng, tried, found = random.Random(2), 0, 0
-    for file in FILES:
-        path = run.path / file
-        whole = path.read_bytes()
-        for bit in rng.sample(range(8 * len(whole)), 100):
-            changed = bytearray(whole)
-            changed[bit // 8] ^= 1 << bit % 8
-            path.write_bytes(bytes(changed))
-            tried += 1
-            found += noticed(store, run, file)
-        path.write_bytes(whole)
-    survived("a bit of a file of a run flipped", tried, found)
+    survived(fault, tried, found)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faulty import Survived
+from faulty import TINY, Survived
 from support import PLUGINS, Result
 
-from harness import runner, tiny
+from harness import runner
 from harness.store import Run, Store
 
 Started = Callable[..., "subprocess.Popen[str]"]
@@ -21,7 +21,6 @@ NEVER = """
     if os.path.exists({flag!r}):
         time.sleep(3600)
 """
-TINY = ["--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
 LONG = [
     "--marginal",
     "hmc-density",
