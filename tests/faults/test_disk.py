@@ -69,10 +69,10 @@ class Full:
 
 def test_a_write_that_fails_at_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: Survived) -> None:
     spec = make_spec(
-        "aevb", tiny.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 500}, points=20
+        "aevb", tiny.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 250}, points=20
     )  # fmt: skip
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
-    budget = Budget(samples=2000)
+    budget = Budget(samples=1000)
     runner.ensure(Store(tmp_path / "whole"), spec, budget)
     expected = what_was_learned(Store(tmp_path / "whole"), "runs")
     tried = kept = 0
