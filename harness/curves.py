@@ -263,7 +263,7 @@ def difference(one: Record, two: Record, except_for: Collection[str] = ()) -> tu
 
 def flat(name: str, value: Any) -> dict[str, Any]:
     """Return the leaves of nested data, each under a dotted name."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         items = [(name if key == "settings" else f"{name}.{key}", item) for key, item in value.items()]
     elif isinstance(value, list | tuple):
         items = [(f"{name}.{i}", item) for i, item in enumerate(value)]

@@ -132,12 +132,14 @@ class Study:
 
     def spec(self, settings: Settings, seed: int) -> RunSpec:
         """Return the run of a trial: without estimates of log p(x), unless one decides."""
-        dropped = ("marginal", "final-marginal") + (("marginal-points",) if self.estimator == "lower-bound" else ())
-        whose = ("marginal.", "final-marginal.")
-        options = {n: v for n, v in self.options.items() if n not in dropped and not n.startswith(whose)}
+        given = {**self.options, **self.rule.override}
+        spec = spec_of({**given, **settings, "seed": seed})
+        judges = spec.evaluation.estimators[:1]  # the lower bound
         if self.estimator != "lower-bound":
-            options["final-marginal"] = self.estimator
-        return spec_of({**options, **self.rule.override, **settings, "seed": seed})
+            decides = {name: given[name] for name in ("algo", "marginal-points") if name in given}
+            judges += spec_of({**decides, "final-marginal": self.estimator}).evaluation.estimators[1:]
+        evaluation = spec.evaluation.model_copy(update={"estimators": judges})
+        return spec.model_copy(update={"evaluation": evaluation})
 
     @property
     def budget(self) -> Budget:

@@ -207,5 +207,7 @@ def test_studies_of_other_data_or_rules_are_others(store: Store) -> None:
     assert one.id != Study({**SMALL, "lr": "tuned", "nz": 3}, TuneRule()).id
     assert one.id != Study({**SMALL, "lr": "tuned"}, TuneRule(samples=100)).id
     assert one.id == Study({**SMALL, "lr": "tuned", "marginal": "importance"}, TuneRule()).id
+    for setting in ("K", "marginal.K"):
+        assert one.id == Study({**SMALL, "lr": "tuned", "marginal": "importance", setting: 7}, TuneRule()).id
     with pytest.raises(BadInput, match="hidden cannot be tuned"):
         Study({**SMALL, "hidden": "tuned"}, TuneRule())
