@@ -136,7 +136,7 @@ class Study:
         spec = spec_of({**given, **settings, "seed": seed})
         judges = spec.evaluation.estimators[:1]  # the lower bound
         if self.estimator != "lower-bound":
-            decides = {name: given[name] for name in ("algo", "marginal-points") if name in given}
+            decides: Options = {name: given[name] for name in ("algo", "marginal-points") if name in given}
             judges += spec_of({**decides, "final-marginal": self.estimator}).evaluation.estimators[1:]
         evaluation = spec.evaluation.model_copy(update={"estimators": judges})
         return spec.model_copy(update={"evaluation": evaluation})
