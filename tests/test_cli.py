@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -437,20 +436,12 @@ def test_doctor(harness: Harness, mnist: api.Dataset) -> None:
     assert {f["what"]: f["ok"] for f in json.loads(done.out)}["data mnist"] is False
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    """Median of nine; 150 ms is the goal on a quiet machine."""
+def test_help_imports_nothing_heavy() -> None:
     code = "import sys; from harness import cli; sys.argv = ['harness', '--help']\ntry: cli.main()\nexcept SystemExit: pass\n"
     heavy = {"torch", "numpy", "pandas", "optuna", "seaborn", "matplotlib", "pydantic", "rich"}
     code += f"print({heavy} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("set()")
-    command = Path(sys.executable).with_name("harness")
-    seconds = []
-    for _ in range(9):
-        start = time.perf_counter()
-        subprocess.run([command, "--help"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    assert statistics.median(seconds) < 0.15
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -5,6 +5,7 @@ limit somewhat above what was measured when it was written (README), so that it 
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -92,6 +93,26 @@ def test_memory_of_a_run(tmp_path: Path, mnist: api.Dataset, record_property: No
     megabytes = int(done.stdout.split()[-1]) / 1024
     record_property("peak memory of a run on MNIST", f"{megabytes:.0f} MB (goal 650)")
     assert megabytes <= 650
+
+
+def test_help_beside_importing_click(tmp_path: Path, record_property: Note) -> None:
+    """Fifteen pairs of whole commands, from compiled modules, as a user has them."""
+    env = environment(PYTHONPYCACHEPREFIX=str(tmp_path), PYTHONDONTWRITEBYTECODE="")
+    commands = ([Path(sys.executable).with_name("harness"), "--help"], [sys.executable, "-c", "import click"])
+
+    def seconds(command: list[str | Path]) -> float:
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, env=env)
+        return time.perf_counter() - start
+
+    for command in commands:
+        seconds(command)
+    pairs = [(seconds(commands[0]), seconds(commands[1])) for _ in range(15)]
+    ratio = statistics.median(ours / floor for ours, floor in pairs)
+    quickest = min(ours for ours, _ in pairs)
+    record_property("harness --help", f"{1000 * quickest:.0f} ms (goal 150), {ratio:.2f} × importing click")
+    assert ratio < 1.5
+    assert quickest < 0.15
 
 
 def test_list_over_a_thousand_runs(tmp_path: Path, record_property: Note) -> None:
