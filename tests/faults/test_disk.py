@@ -38,7 +38,7 @@ def unshared() -> list[str]:
 
 def test_small_disks(tiny_run: list[str], tmp_path: Path, full: bool, survived: Survived) -> None:
     """On file systems of twenty sizes; see `small_disk.py`."""
-    command = [*unshared(), sys.executable, str(SCRIPT), str(tmp_path), "20" if full else "4", *tiny_run]
+    command = [*unshared(), sys.executable, str(SCRIPT), str(tmp_path), "20" if full else "3", *tiny_run]
     done = subprocess.run(
         command, capture_output=True, text=True,
         env=environment(HARNESS_CHECKPOINT_SECONDS="0", PYTHONPATH=str(SCRIPT.parent.parent)),
@@ -67,7 +67,10 @@ class Full:
         return write
 
 
-def test_a_write_that_fails_at_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: Survived) -> None:
+def test_a_write_that_fails_at_every_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool, survived: Survived
+) -> None:
+    """At every third call without `--full`."""
     spec = make_spec(
         "aevb", tiny.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 250}, points=20
     )  # fmt: skip
@@ -77,7 +80,7 @@ def test_a_write_that_fails_at_every_call(tmp_path: Path, monkeypatch: pytest.Mo
     expected = what_was_learned(Store(tmp_path / "whole"), "runs")
     tried = kept = 0
     while True:
-        disk, store = Full(tried + 1), Store(tmp_path / f"{tried}")
+        disk, store = Full(1 + tried * (1 if full else 3)), Store(tmp_path / f"{tried}")
         before: dict[Path, bytes] = {}
 
         def watch(*_: Any, store: Store = store, before: dict[Path, bytes] = before) -> None:
