@@ -271,9 +271,8 @@ def _take(
             reason = f": {record.reason}" if record.reason else f" after {len(own)} rows"
             return _Taken({}, trouble=f"run {record.run} is {record.status}{reason}")
     if not rows:
-        ends = sorted({int(curves.mark(record, own[-1])) for record, own in runs if own})
-        said = " and ".join(f"{n:,}" for n in ends[:3])
-        return _Taken({}, trouble=f"no run has a row at {_mark(mark)}: they end at {said} samples")
+        said = "" if isinstance(mark, str) else f": the nearest marks are {curves.nearest(runs, mark)}"
+        return _Taken({}, trouble=f"no run has a row at {_mark(mark)}{said}")
     others = [(stored, row) for stored in beside if (row := curves.row_at(stored, mark)) is not None]
     chosen = [stored for stored in runs if stored[0].run in rows]
     marks = {curves.mark(stored[0], rows[stored[0].run]) for stored in chosen}

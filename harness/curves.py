@@ -87,6 +87,14 @@ def row_at(stored: Stored, samples: float | str) -> dict[str, Any] | None:
     return None
 
 
+def nearest(runs: Iterable[Stored], samples: float) -> str:
+    """Return the marks of these runs next below and above so many samples, in words."""
+    marks = {mark(stored[0], row) for stored in runs for row in sound(stored)}
+    below, above = ([n for n in marks if n < samples], [n for n in marks if n > samples])
+    found = [*([max(below)] if below else []), *([min(above)] if above else [])]
+    return " and ".join(f"{n:,.0f}" for n in found) or "none"
+
+
 def common_points(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
     """Return for each estimator and split the largest number of points over which every row that has any has an estimate."""
     counts: dict[tuple[str, str], list[set[int]]] = {}

@@ -54,10 +54,13 @@ def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], ta
         curves.require_alike(here, f"the table's part for {name}")
         for samples in at or [_shared(here)]:
             found += _compare(recipe, panel, here, samples, targets)
+    if not any(map(curves.sound, runs)):
+        raise BadInput(f"no run of {experiment.name} has a row yet: go on with `harness sweep {experiment.called}`")
     if not found:
         asked = ", ".join(f"{samples:,.0f}" for samples in at)
-        have = ", ".join(f"{n:,}" for n in sorted({int(_farthest(stored)) for stored in runs}))
-        raise BadInput(f"no run of {experiment.name} has a row at {asked} samples: choose marks up to {have} with --at")
+        have = ", ".join(curves.nearest(runs, samples) for samples in at)
+        said = f"no run of {experiment.name} has a row at {asked} samples"
+        raise BadInput(f"{said}: choose marks with --at, the nearest are {have}")
     return found
 
 
@@ -77,9 +80,9 @@ def _farthest(stored: Stored) -> float:
 def _shared(runs: Sequence[Stored]) -> float:
     """Return the largest number of samples at which every algorithm has a row; the largest of all where they share none."""
     marks: dict[str, set[float]] = {}
-    for record, rows_ in runs:
-        own = {curves.mark(record, row) for row in rows_}
-        marks.setdefault(record.spec["algorithm"]["name"], set()).update(own)
+    for stored in runs:
+        own = {curves.mark(stored[0], row) for row in curves.sound(stored)}
+        marks.setdefault(stored[0].spec["algorithm"]["name"], set()).update(own)
     shared = set.intersection(*marks.values())
     return max(shared or set.union(*marks.values()), default=0.0)
 

@@ -290,7 +290,7 @@ def test_a_claim_that_selects_nothing_fails(judged: Callable[..., list[Verdict]]
     assert (verdict.says, verdict.why) == ("fails", "it selects no run")
     (verdict,) = judged('kind = "bound"\nleast = -200\nat = 2e7\n')
     assert verdict.says == "fails"
-    assert "no run has a row at 20,000,000 samples: they end at 1,000,000" in verdict.why
+    assert "no run has a row at 20,000,000 samples: the nearest marks are 1,000,000" in verdict.why
     (verdict,) = judged('kind = "bound"\nleast = -200\nestimator = "ais"\n' + AT)
     assert "has no finite estimate by ais on test at 1,000,000 samples" in verdict.why
     (verdict,) = judged('kind = "invariant"\nholds = "ledger"\nwhere = { nz = 7 }\n')

@@ -268,8 +268,12 @@ def test_a_step_beyond_the_budget_is_no_other_number_of_samples(tmp_path: Path) 
 
 
 def test_a_mark_that_nobody_reached_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no run of mine has a row at 7,000,000 samples: choose marks up to 1,000,000"):
+    with pytest.raises(BadInput, match="no run of mine has a row at 7,000,000 samples: .*, the nearest are 1,000,000"):
         table.rows(experiment(tmp_path), [stored()], [7e6], [])
+    with pytest.raises(BadInput, match="a row at 20,000, 3 samples: .*, the nearest are 10,000 and 100,000, 10,000"):
+        table.rows(experiment(tmp_path), [stored()], [2e4, 3], [])
+    with pytest.raises(BadInput, match="no run of mine has a row yet: go on with `harness sweep"):
+        table.rows(experiment(tmp_path), [(stored()[0], [])], [], [])
 
 
 # -- the commands
