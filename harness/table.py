@@ -80,9 +80,9 @@ def _farthest(stored: Stored) -> float:
 def _shared(runs: Sequence[Stored]) -> float:
     """Return the largest number of samples at which every algorithm has a row; the largest of all where they share none."""
     marks: dict[str, set[float]] = {}
-    for stored in runs:
-        own = {curves.mark(stored[0], row) for row in curves.sound(stored)}
-        marks.setdefault(stored[0].spec["algorithm"]["name"], set()).update(own)
+    for record, rows_ in runs:
+        own = {curves.mark(record, row) for row in rows_}
+        marks.setdefault(record.spec["algorithm"]["name"], set()).update(own)
     shared = set.intersection(*marks.values())
     return max(shared or set.union(*marks.values()), default=0.0)
 
