@@ -1,5 +1,6 @@
 """Stored runs as tidy tables, for figures and tables alike; and the published curves to lay them beside."""
 
+import bisect
 import math
 import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -89,10 +90,9 @@ def row_at(stored: Stored, samples: float | str) -> dict[str, Any] | None:
 
 def nearest(runs: Iterable[Stored], samples: float) -> str:
     """Return the marks of these runs next below and above so many samples, in words."""
-    marks = {mark(stored[0], row) for stored in runs for row in sound(stored)}
-    below, above = ([n for n in marks if n < samples], [n for n in marks if n > samples])
-    found = [*([max(below)] if below else []), *([min(above)] if above else [])]
-    return " and ".join(f"{n:,.0f}" for n in found) or "none"
+    marks = sorted({mark(stored[0], row) for stored in runs for row in sound(stored)})
+    above = bisect.bisect(marks, samples)
+    return " and ".join(f"{n:,.0f}" for n in marks[max(0, above - 1) : above + 1]) or "none"
 
 
 def common_points(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:

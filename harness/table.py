@@ -47,19 +47,20 @@ def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], ta
     """
     recipe = experiment.figure or FigureRecipe(estimator=curves.estimator_of(experiment, runs))
     at, targets = at or experiment.table.at, targets or experiment.table.targets
-    found = []
+    if not any(map(curves.sound, runs)):
+        raise BadInput(f"no run of {experiment.name} has a row yet: go on with `harness sweep {experiment.called}`")
+    found: list[Row] = []
+    asked: dict[float, None] = {}  # in order, each once
     for panel in _panels(runs):
         here = curves.select(runs, panel)
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
         curves.require_alike(here, f"the table's part for {name}")
         for samples in at or [_shared(here)]:
+            asked[samples] = None
             found += _compare(recipe, panel, here, samples, targets)
-    if not any(map(curves.sound, runs)):
-        raise BadInput(f"no run of {experiment.name} has a row yet: go on with `harness sweep {experiment.called}`")
     if not found:
-        asked = ", ".join(f"{samples:,.0f}" for samples in at)
-        have = ", ".join(curves.nearest(runs, samples) for samples in at)
-        said = f"no run of {experiment.name} has a row at {asked} samples"
+        have = ", ".join(curves.nearest(runs, samples) for samples in asked)
+        said = f"no run of {experiment.name} has a row at {', '.join(f'{samples:,.0f}' for samples in asked)} samples"
         raise BadInput(f"{said}: choose marks with --at, the nearest are {have}")
     return found
 

@@ -274,6 +274,8 @@ def test_a_mark_that_nobody_reached_is_refused(tmp_path: Path) -> None:
         table.rows(experiment(tmp_path), [stored()], [2e4, 3], [])
     with pytest.raises(BadInput, match="no run of mine has a row yet: go on with `harness sweep"):
         table.rows(experiment(tmp_path), [(stored()[0], [])], [], [])
+    with pytest.raises(BadInput, match="no run of mine has a row at 1,000,000 samples: .*, the nearest are 100,000"):
+        table.rows(experiment(tmp_path), [stored(status="diverged")], [], [])  # its last row shows that it diverged
 
 
 # -- the commands
