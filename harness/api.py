@@ -34,9 +34,8 @@ import pydantic
 import torch
 from torch import Tensor
 
-from harness.data import Batch, Dataset, Kind, read_idx, read_matlab, unpickle_arrays
-from harness.errors import BadInput, HarnessError
-from harness.fetch import (
+from harness.data.dataset import Batch, Dataset, Kind
+from harness.data.download import (
     MissingData,
     cache_folder,
     expect,
@@ -47,11 +46,13 @@ from harness.fetch import (
     not_found,
     save,
 )
+from harness.data.formats import read_idx, read_matlab, unpickle_arrays
+from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gradients, hmc, posterior
 from harness.inference.adagrad import Adagrad
-from harness.ledger import HandDerived, metered
-from harness.parameters import Parameters
-from harness.rng import Streams, bernoulli
+from harness.inference.metered import HandDerived, metered
+from harness.inference.parameters import Parameters
+from harness.inference.rng import Streams, bernoulli
 
 __all__ = [
     "Adagrad",

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
 _SEAL = b',\n "checksum": "'
+
 MAX_BYTES = 1 << 30  # of a file that is read; none of ours comes near it
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.check import Verdict
+    from harness.claims.evidence import Verdict
 
 
 class Bounds:
@@ -53,23 +53,23 @@ class Bounds:
             RunFailed: a run failed or diverged.
         """
         __tracebackhide__ = True
-        from harness import check
-        from harness.ci import sentence
-        from harness.claims import Claims
+        from harness.claims import check, evidence
+        from harness.claims.file import Claims
+        from harness.claims.wording import sentence
         from harness.errors import RunFailed
-        from harness.store import Store, default_root
+        from harness.store.store import Store, default_root
 
         chosen = Claims(str(claims))
         store = Store(Path(results) if results else default_root())
         groups: dict[str, str] = {}
         if run:
-            from harness.sweep import Crew, unwatched
+            from harness.runs.sweep import Scheduler, unwatched
 
-            crew = Crew(store, jobs or os.cpu_count() or 1, data_dir, unwatched)
+            crew = Scheduler(store, jobs or os.cpu_count() or 1, data_dir, unwatched)
             groups, ended = check.make(chosen, crew, only)
             if lost := check.lost(ended):
                 raise RunFailed("; ".join(lost))
-        verdicts = check.check(check.Evidence(chosen, store, groups, only, data_dir=data_dir, trains=run))
+        verdicts = check.check(evidence.Evidence(chosen, store, groups, only, data_dir=data_dir, trains=run))
         if check.failed(verdicts, strict=strict):
             bad = [sentence(one) for one in verdicts if one.says not in ("holds", "better")]
             pytest.fail(f"{chosen.path}:\n" + "\n".join(bad), pytrace=False)

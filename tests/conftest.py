@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness.algorithms import aevb  # noqa: F401  (its import shows that the mapped package is installed)
 from harness.datasets import mnist as mnist_plugin
 from support import Result, environment, kill, processes
 
-from harness import api, cli
-from harness.loop import prepare_process
+from harness import api
+from harness.cli import app
+from harness.training.process import prepare_process
 
 pytest_plugins = ["pytester"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --full, for tests/faults and tests/test_mutations.py."""
+    """Add --full, for tests/faults and tests/claims/test_mutations.py."""
     parser.addoption("--full", action="store_true", help="Try every fault and regression as often as README says.")
 
 
@@ -66,7 +66,7 @@ def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def call(*words: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["harness", *map(str, words)])
         with pytest.raises(SystemExit) as exit:
-            cli.main()
+            app.main()
         out, err = capsys.readouterr()
         return Result(int(exit.value.code or 0), out, err)
 
@@ -97,9 +97,9 @@ def started() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 @pytest.fixture
 def tiny_run() -> list[str]:
     """Words of a quick `harness run` on tiny data."""
-    from harness import tiny
+    from harness.testing import toy
 
-    words = ["run", "--algo", "aevb", "--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
+    words = ["run", "--algo", "aevb", "--dataset", toy.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
     return [*words, "--warmup", "5", "--samples", "20000"]
 
 

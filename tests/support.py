@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.curves import Stored
-from harness.ledger import COUNTERS
-from harness.store import Record, Run, Store
+from harness.analysis.selection import Stored
+from harness.specs.budget import COUNTERS
+from harness.store.record import Record
+from harness.store.run import Run
+from harness.store.store import Store
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -129,3 +131,22 @@ def stored(
         }
         rows.append({"marks": {"samples": mark}, "end": last, "ledger": ledger, "info": {}, "estimates": estimates})
     return record, rows
+
+
+def seeds(*values: float, algorithm: str = "aevb", **more: Any) -> list[Stored]:
+    """Return a run a value, which it ends with on the test set."""
+    return [stored(algorithm, seed, (-200.0, -150.0, value), **more) for seed, value in enumerate(values)]
+
+
+def put(store: Store, runs: Iterable[Stored], group: str = "mine") -> None:
+    """Write runs into a store."""
+    for record, rows in runs:
+        run = store.run(record.run.lower(), group)
+        record.run = run.id
+        record.ledger = rows[-1]["ledger"]
+        run.claim()
+        run.begin(record, None)
+        for row in rows:
+            run.append(record, row)
+        run.write(record)
+        run.release()

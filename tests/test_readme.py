@@ -8,11 +8,11 @@ import pytest
 from packaging.requirements import Requirement
 from support import PLUGINS
 
-from harness.claims import KINDS, Claims
-from harness.cli import cli
-from harness.doctor import PACKAGES
-from harness.experiment import Experiment
-from harness.invariants import HOLDS
+from harness.claims.file import KINDS, Claims
+from harness.claims.invariants import HOLDS
+from harness.cli.app import cli
+from harness.runs.doctor import PACKAGES
+from harness.specs.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -7,14 +7,16 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness import curves
-from harness.compare import Comparison
-from harness.differences import LEVEL
+from harness.analysis import curves
+from harness.analysis.compare import Comparison
+from harness.analysis.statistics import LEVEL
 from harness.figures.output import style
 from harness.figures.trace import DASHES, LABELS, limits
 
 COLUMN = 3.2  # inches
+
 MOST = 6  # panels side by side
+
 NAME = 45  # letters of a side's name in the legend
 
 

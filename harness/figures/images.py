@@ -11,11 +11,12 @@ from scipy.stats import norm
 
 from harness.errors import BadInput
 from harness.figures.output import style
-from harness.judge import Trained
-from harness.rng import Streams
-from harness.store import Run
+from harness.inference.rng import Streams
+from harness.runs.evaluate import Trained
+from harness.store.run import Run
 
 SIDE = 20  # images along each edge of the latent plane
+
 DRAWS = 10  # rows and columns of samples
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from harness import __version__
 from harness.errors import BadInput
 from harness.files import write_output
-from harness.store import Record
+from harness.store.record import Record
 
 FORMATS = ("png", "svg", "pdf")
 

@@ -10,15 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from harness import curves
-from harness.curves import Stored
+from harness.analysis import curves, published, selection
+from harness.analysis.selection import Stored
 from harness.errors import BadInput
-from harness.experiment import Experiment, FigureRecipe, PanelRow
 from harness.figures.output import style
 from harness.figures.trace import DASHES, LABELS, limits
-from harness.ledger import COUNTERS
+from harness.specs.budget import COUNTERS
+from harness.specs.experiment import Experiment
+from harness.specs.recipes import FigureRecipe, PanelRow
 
 PANEL = 2.6, 2.5  # inches
+
 GREYS = {0: "0.4", 1: "0.62", 2: "0.78"}  # of published curves, an algorithm each
 
 
@@ -69,7 +71,7 @@ def draw(
         for i, row in enumerate(rows):
             for j, where in enumerate(row.panels()):
                 axes = figure.add_subplot(grid[i, j])
-                shown |= _panel(axes, experiment, recipe, row, where, curves.select(runs, where), counter, colours)
+                shown |= _panel(axes, experiment, recipe, row, where, selection.select(runs, where), counter, colours)
                 if j == 0:
                     axes.set_ylabel(_quantity(recipe.estimator))
                 axes.set_xlabel(LABELS.get(counter, counter.replace("_", " ")))
@@ -90,9 +92,9 @@ def _quantity(estimator: str) -> str:
 def _rows(runs: Sequence[Stored]) -> list[PanelRow]:
     """Return rows of panels for an experiment without a recipe: a row for each dataset, a panel for each N_z and N_train."""
     rows = []
-    for dataset in dict.fromkeys(curves.option(record.spec, "dataset") for record, _ in runs):
-        own = [record.spec for record, _ in curves.select(runs, {"dataset": dataset})]
-        values = {n: list(dict.fromkeys(curves.option(spec, n) for spec in own)) for n in ("nz", "n-train")}
+    for dataset in dict.fromkeys(selection.option(record.spec, "dataset") for record, _ in runs):
+        own = [record.spec for record, _ in selection.select(runs, {"dataset": dataset})]
+        values = {n: list(dict.fromkeys(selection.option(spec, n) for spec in own)) for n in ("nz", "n-train")}
         over = {n: sorted(v, key=lambda one: (one is None, one)) for n, v in values.items() if v != [None]}
         rows.append(PanelRow(where={"dataset": dataset}, over=over))
     return rows
@@ -100,7 +102,7 @@ def _rows(runs: Sequence[Stored]) -> list[PanelRow]:
 
 def _colours(experiment: Experiment, runs: Sequence[Stored]) -> dict[str, Any]:
     """Return a colour for each algorithm, in the order of the experiment, so that a figure of half its runs has the same."""
-    there = [curves.option(record.spec, "algo") for record, _ in runs]
+    there = [selection.option(record.spec, "algo") for record, _ in runs]
     order = list(dict.fromkeys([*(name for name in experiment.algorithms if not name.endswith(".py")), *there]))
     return dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
 
@@ -121,7 +123,7 @@ def _panel(
     axes.set_xscale(recipe.scale)
     shown: set[str] = set()
     if recipe.reference and row.reference and counter == "samples":
-        panel = curves.published(recipe.reference, row.reference.format(**where))
+        panel = published.published(recipe.reference, row.reference.format(**where))
         for k, name in enumerate(colours):
             for (split,), curve in _groups(panel[panel["algorithm"] == name], "split"):
                 axes.plot(
@@ -132,7 +134,7 @@ def _panel(
                     lw=0.8,
                 )
                 shown.add(f"published {name}")
-    curves.require_alike(runs, f"the panel {title!r}")
+    selection.require_alike(runs, f"the panel {title!r}")
     data = curves.points(runs, recipe.estimator)
     for (name, split), curve in _groups(data, "algorithm", "split"):
         if split not in DASHES:
@@ -182,7 +184,7 @@ def _notes(axes: Axes, runs: Sequence[Stored], asked_for: set[tuple[str, int]], 
     """Say in the panel what is missing from it."""
     if not runs:
         axes.text(0.5, 0.06, "no runs", transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
-    there = {(curves.option(record.spec, "algo"), record.spec["seed"]) for record, _ in runs}
+    there = {(selection.option(record.spec, "algo"), record.spec["seed"]) for record, _ in runs}
     counts = {"missing": len(asked_for - there) if runs else 0, "unfinished": 0, "diverged": 0, "failed": 0}
     for record, _ in runs:
         if record.status != "done":
@@ -197,7 +199,7 @@ def _in_words(value: float, _: Any = None) -> str:
     return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
 
 
-def _legend(recipe: FigureRecipe, colours: Mapping[str, Any], shown: set[str], published: bool) -> list[Line2D]:
+def _legend(recipe: FigureRecipe, colours: Mapping[str, Any], shown: set[str], beside: bool) -> list[Line2D]:
     """Return the lines of the legend, those alone that a panel shows."""
     lines = [Line2D([], [], color=colour, lw=1.5, label=name) for name, colour in colours.items() if name in shown]
     for split, dashes in DASHES.items():
@@ -213,9 +215,9 @@ def _legend(recipe: FigureRecipe, colours: Mapping[str, Any], shown: set[str], p
         )
     if "diverged" in shown:
         lines.append(Line2D([], [], color="0.2", marker="X", ms=7, lw=0, label="diverged"))
-    if published:
+    if beside:
         for k, name in enumerate(colours):
             if f"published {name}" in shown:
-                label = f"{name} ({curves.REFERENCE_NAME})"
+                label = f"{name} ({published.REFERENCE_NAME})"
                 lines.append(Line2D([], [], color=GREYS[min(k, 2)], lw=0.8, label=label))
     return lines

@@ -8,12 +8,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from harness import curves
-from harness.curves import Stored
+from harness.analysis import curves
+from harness.analysis.selection import Stored
 from harness.errors import BadInput
 from harness.figures.output import style
-from harness.ledger import COUNTERS
-from harness.store import Record
+from harness.specs.budget import COUNTERS
+from harness.store.record import Record
 
 LABELS = {
     "samples": "training samples evaluated",
@@ -23,6 +23,7 @@ LABELS = {
     "cpu_seconds": "CPU seconds of training",
     "wall_seconds": "wall seconds of training",
 }
+
 DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.parameters import Parameters
+from harness.inference.parameters import Parameters
 
 EPSILON = 1e-8
 

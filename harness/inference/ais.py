@@ -15,7 +15,9 @@ from torch import Tensor
 from harness.inference import hmc
 
 PILOT_CHAINS = 4
+
 NUMBERS = 600_000  # observed numbers of all chains at a time: activations stay in cache
+
 JITTER = 0.5  # of step sizes
 
 

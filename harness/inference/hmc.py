@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.inference.gradients import by_hand
-from harness.parameters import Parameters
+from harness.inference.parameters import Parameters
 
 
 class Point(NamedTuple):

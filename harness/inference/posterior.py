@@ -9,10 +9,15 @@ from torch import Tensor
 from harness.inference import hmc
 
 PRIOR_DRAWS = 500
+
 ENCODER_DRAWS = 20
+
 APART = 0.5  # in units of the prior, between beginnings that count as different
+
 RUNNERS, RACE = 8, 12  # chains that begin apart, and how many moves they have to find a mode
+
 JITTER = 0.5  # of step sizes
+
 ROWS = 2000  # rows at a time: activations stay in cache
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from harness import api
 
 OBSERVES = ("real", "unit")
+
 LOG_2PI = math.log(2.0 * math.pi)
 
 

@@ -24,11 +24,15 @@ from torch import Tensor
 from harness import api
 
 OBSERVES = ("binary", "unit", "real")
+
 BLOCK = 200_000  # numbers that stay in a processor's cache
+
 LOG_2PI = math.log(2.0 * math.pi)
+
 HALF, ONE = (
     torch.tensor(number, device="cpu") for number in (0.5, 1.0)
 )  # a third of the time that PyTorch takes with a number
+
 tanh_backward = torch.ops.aten.tanh_backward  # grad · (1 - h²), the chain rule through h = tanh(u)
 
 

@@ -243,7 +243,7 @@ def measure(row: str, rounds: int) -> dict[str, float]:
     import torch
     import workloads
 
-    from harness.loop import prepare_process
+    from harness.training.process import prepare_process
 
     _, threads, (dataset, hidden, nz) = ROWS[row]
     prepare_process(threads)

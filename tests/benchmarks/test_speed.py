@@ -20,11 +20,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from support import environment
 
 from harness import api
-from harness.claims import Benchmark, Claims
+from harness.claims.file import Benchmark, Claims
 from harness.files import seal
-from harness.loop import Training, prepare_process
-from harness.spec import make_spec
-from harness.store import Record, Store
+from harness.specs.run import make_spec
+from harness.store.record import Record
+from harness.store.store import Store
+from harness.training.loop import Training
+from harness.training.process import prepare_process
 
 Note = Callable[[str, object], None]
 CLAIMS = Claims(str(Path(__file__).parent / "claims.toml"))

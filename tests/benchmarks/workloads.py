@@ -13,10 +13,11 @@ import torch
 
 from harness import api
 from harness.inference import ais, hmc
-from harness.ledger import Budget
-from harness.loop import Marks, Training
-from harness.progress import ProgressBar
-from harness.spec import make_spec
+from harness.report.progress import ProgressBar
+from harness.specs.budget import Budget
+from harness.specs.run import make_spec
+from harness.training.loop import Training
+from harness.training.marks import Marks
 
 Work = Callable[[], object]
 

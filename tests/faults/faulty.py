@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import tiny
+from harness.testing import toy
 
 Survived = Callable[[str, int, int], None]
 """The fixture `survived`: what fault, how often it was tried, how often survived."""
 
-TINY = ["--dataset", tiny.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
+TINY = ["--dataset", toy.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10"]
 OFTEN = {"HARNESS_CHECKPOINT_SECONDS": "0.1"}
 
 EVERY = f"""
 [base]
-dataset = "{tiny.__file__}"
+dataset = "{toy.__file__}"
 nz = 2
 hidden = 5
 first-mark = 1000

@@ -13,7 +13,7 @@ from pathlib import Path
 from support import what_was_learned
 
 from harness.errors import BadInput
-from harness.store import Store
+from harness.store.store import Store
 
 
 def harness(words: list[str], results: Path) -> "subprocess.CompletedProcess[str]":

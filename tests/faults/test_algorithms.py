@@ -12,8 +12,10 @@ import pytest
 from faulty import TINY, Survived
 from support import PLUGINS, Result, environment
 
-from harness import report, runner, tiny
-from harness.store import Store
+from harness.report import runs
+from harness.runs import runner
+from harness.store.store import Store
+from harness.testing import toy
 
 Harness = Callable[..., Result]
 
@@ -63,7 +65,7 @@ def test_a_sweep_of_algorithms_that_misbehave(harness: Harness, tmp_path: Path, 
     sweep = tmp_path / "mine.toml"
     sweep.write_text(f"""
 [base]
-dataset = "{tiny.__file__}"
+dataset = "{toy.__file__}"
 nz = 2
 hidden = 5
 batch-size = 10
@@ -84,7 +86,7 @@ x = "samples"
     assert done.code == 3, done.err
     assert "Traceback" not in done.err
     outcomes = json.loads(done.out)
-    found = {re.sub(r"-tiny-.*", "", row["run"]): row for row in outcomes}
+    found = {re.sub(r"-toy-.*", "", row["run"]): row for row in outcomes}
     store, kept = Store(tmp_path / "results"), 0
     for name, (_, status, reason) in FAULTS.items():
         assert found[name]["status"] == status, found[name]
@@ -122,7 +124,7 @@ def test_step_size_ten_on_mnist_ends_as_diverged_or_done(harness: Harness, mnist
 
 
 def test_an_algorithm_that_leaks_is_reported(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "GROWTH_BYTES", 50e6)
+    monkeypatch.setattr(runs, "GROWTH_BYTES", 50e6)
     leak = "keep.append(torch.ones(1_000_000))"
     path = written(tmp_path, "leaks", leak)
     path.write_text(path.read_text().replace("steps = 0", "steps, keep = 0, []"))

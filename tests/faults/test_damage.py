@@ -12,7 +12,8 @@ from faulty import Survived
 from support import Result, rewrite, what_was_learned
 
 from harness.errors import BadInput
-from harness.store import Run, Store
+from harness.store.run import Run
+from harness.store.store import Store
 
 Harness = Callable[..., Result]
 

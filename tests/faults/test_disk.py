@@ -13,11 +13,13 @@ import pytest
 from faulty import Survived
 from support import Result, environment, what_was_learned
 
-from harness import files, runner, tiny
+from harness import files
 from harness.errors import BadInput, StoreTrouble
-from harness.ledger import Budget
-from harness.spec import make_spec
-from harness.store import Store
+from harness.runs import runner
+from harness.specs.budget import Budget
+from harness.specs.run import make_spec
+from harness.store.store import Store
+from harness.testing import toy
 
 Harness = Callable[..., Result]
 
@@ -72,7 +74,7 @@ def test_a_write_that_fails_at_every_call(
 ) -> None:
     """At every third call without `--full`."""
     spec = make_spec(
-        "aevb", tiny.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 250}, points=20
+        "aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 250}, points=20
     )  # fmt: skip
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
     budget = Budget(samples=1000)

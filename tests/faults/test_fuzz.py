@@ -30,18 +30,24 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from harness import baseline, check, cli, experiment, fetch, judge, provenance, registry, runner, sweep, tiny
-from harness.claims import BUILT_IN as CLAIMS
-from harness.claims import Claims
-from harness.data import read_idx, read_matlab, unpickle_arrays
+from harness.claims import baseline, check, evidence
+from harness.claims.file import BUILT_IN as CLAIMS
+from harness.claims.file import Claims
+from harness.cli import app
+from harness.data import download
+from harness.data.formats import read_idx, read_matlab, unpickle_arrays
 from harness.errors import BadInput
 from harness.files import _SEAL as SEAL
 from harness.files import from_json, seal, to_json, unseal
-from harness.ledger import Budget
-from harness.loop import Training, prepare_process
-from harness.store import Store
-from harness.tomlfile import TomlFile
-from harness.workers import UNKNOWN, Outcome
+from harness.runs import evaluate, machine, runner, signals, sweep
+from harness.runs.jobs import UNKNOWN, Outcome
+from harness.specs import experiment, options, registry
+from harness.specs.budget import Budget
+from harness.specs.toml import TomlFile
+from harness.store.store import Store
+from harness.testing import toy
+from harness.training.loop import Training
+from harness.training.process import prepare_process
 
 resource = pytest.importorskip("resource")
 
@@ -52,7 +58,7 @@ GOLDEN = Path(__file__).parent.parent / "data" / "store-schema-2"
 MINE = f"""
 title = "Mine"
 [base]
-dataset = "{tiny.__file__}"
+dataset = "{toy.__file__}"
 nz = 2
 hidden = 5
 first-mark = 100
@@ -133,20 +139,20 @@ at-most = 2
 EVALUATIONS = json.loads((GOLDEN / sorted(os.listdir(GOLDEN))[0] / "evaluations.json").read_text())["evaluations"]
 BENCH = {"benchmarks": [{"name": "a", "extra_info": {"ratio": 1.5}}]}
 DONE, INTERRUPTED, DIVERGED = sorted(path.name for path in GOLDEN.iterdir())
-RUN = "aevb-tiny-nz2-s0"
+RUN = "aevb-toy-nz2-s0"
 VALID = [
     "run --algo wake-sleep --dataset toy-linear-gaussian --model mlp --nz 2 --hidden 5 --n-train 9 --samples 500",
     *[
-        f"run --algo {name} --model mlp --dataset {tiny.__file__} --nz 2 --hidden 5 --samples 500"
+        f"run --algo {name} --model mlp --dataset {toy.__file__} --nz 2 --hidden 5 --samples 500"
         for name in ("aevb", "wake-sleep", "mcem")
     ],
-    f"run --algo aevb --dataset {tiny.__file__} --nz 2 --hidden 5 --batch-size 10 --first-mark 100 --samples 500",
+    f"run --algo aevb --dataset {toy.__file__} --nz 2 --hidden 5 --batch-size 10 --first-mark 100 --samples 500",
     "run --algo mcem --dataset toy-linear-gaussian --model linear-gaussian --nz 1 --n-train 9 --marginal exact --samples 99",
     f"resume {INTERRUPTED}",
     f"extend {INTERRUPTED} --samples 5e5",
     "sweep mine.toml --dry-run --jobs 2 --budget-scale 2 --only algo=aevb",
     "sweep mine.toml",
-    f"tune --algo aevb --dataset {tiny.__file__} --nz 2 --samples 100 --seeds 0,1 --trials 3",
+    f"tune --algo aevb --dataset {toy.__file__} --nz 2 --samples 100 --seeds 0,1 --trials 3",
     f"evaluate {RUN} --estimator importance --K 5 --points 10",
     f"certify {DONE} --points 2 --chains 2 --temperatures 5 --tolerance 9",
     "compare mine:algo=aevb mine:algo=wake-sleep --target -9",
@@ -264,7 +270,7 @@ class World:
         self.after(SECONDS, signal.SIGVTALRM)
         try:
             with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
-                cli.main()
+                app.main()
         except SystemExit as exit:
             code = int(exit.code or 0)
         except Hung:
@@ -322,7 +328,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (store.root / "mine").glob("*/owner*"):
         path.unlink()
     claims = Claims(str(folder / "ours.toml"))
-    baseline.save(folder / "base.json", check.baseline_content(check.Evidence(claims, store)))
+    baseline.save(folder / "base.json", check.baseline_content(evidence.Evidence(claims, store)))
     for name in ("folder", "folder.py", "folder.toml"):
         (folder / name).mkdir()
     (folder / "broken.py").write_text("import nothing_of_the_kind\n")
@@ -340,23 +346,23 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for plugin in (frey, binarized_mnist, mnist):
         monkeypatch.setattr(plugin, "MIRRORS", ("nowhere:{}", "nowhere:{}"))
-    monkeypatch.setattr(mnist, "_from_package", lambda: fetch.from_url((), bytes, size=0))
-    rows, estimate = Training.rows, judge.Trained.estimate
+    monkeypatch.setattr(mnist, "_from_package", lambda: download.from_url((), bytes, size=0))
+    rows, estimate = Training.rows, evaluate.Trained.estimate
 
     def shortened(self: Training, budget: Budget) -> Iterator[Any]:
         world.stopped = True
         world.after(PATIENCE, signal.SIGINT)
         yield from rows(self, replace(budget, wall_seconds=min(0.1, budget.wall_seconds or 1.0)))
 
-    def estimated(self: judge.Trained, *words: Any, **more: Any) -> Any:
+    def estimated(self: evaluate.Trained, *words: Any, **more: Any) -> Any:
         world.stopped = True
         world.after(PATIENCE, signal.SIGINT)
         return estimate(self, *words, **more)
 
     monkeypatch.setattr(Training, "rows", shortened)
-    monkeypatch.setattr(judge.Trained, "estimate", estimated)
-    monkeypatch.setattr(runner, "PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(provenance, "calibrate", lambda: 0.01)
+    monkeypatch.setattr(evaluate.Trained, "estimate", estimated)
+    monkeypatch.setattr(signals, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(machine, "calibrate", lambda: 0.01)
     monkeypatch.setattr(sweep, "calibrate", lambda specs, workers, data_dir: [UNKNOWN for _ in specs])
     monkeypatch.setattr(sweep.Pool, "run", lambda self, jobs: [Outcome(job, "failed", "not tried") for job in jobs])
     before = {signum: signal.signal(signum, world.note) for signum in (signal.SIGINT, signal.SIGVTALRM)}
@@ -402,7 +408,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
             yield (*path, name), command
 
 
-COMMANDS = dict(commands(cli.cli))
+COMMANDS = dict(commands(app.cli))
 KINDS: tuple[registry.Kind, ...] = ("algorithms", "models", "datasets", "estimators")
 SETTINGS = sorted(
     {
@@ -673,8 +679,8 @@ def test_settings(world: World, full: bool, survived: Survived) -> None:
 
     def complaint(rng: random.Random) -> str:
         names = [
-            *experiment.OPTIONS,
-            *experiment.MARKS,
+            *options.OPTIONS,
+            *options.MARKS,
             *SETTINGS,
             "x",
             "algo.lr",
@@ -684,15 +690,15 @@ def test_settings(world: World, full: bool, survived: Survived) -> None:
             "a.b.c",
             "",
         ]
-        options = {"algo": rng.choice(["aevb", "mcem"]), "dataset": tiny.__file__}
+        chosen = {"algo": rng.choice(["aevb", "mcem"]), "dataset": toy.__file__}
         for _ in range(rng.choice([1, 2, 3])):
-            options[rng.choice(names)] = rng.choice([*VALUES, *NASTY, *SENSIBLE])
+            chosen[rng.choice(names)] = rng.choice([*VALUES, *NASTY, *SENSIBLE])
         try:
-            assert str(experiment.spec_of(options).run_id)
+            assert str(experiment.spec_of(chosen).run_id)
         except BadInput as error:
-            return f"{options}: {error}" if "\n" in str(error) else ""
+            return f"{chosen}: {error}" if "\n" in str(error) else ""
         except Exception as error:
-            return f"{options}: {type(error).__name__}: {error}"
+            return f"{chosen}: {type(error).__name__}: {error}"
         return ""
 
     survived("settings at random", *attempted(500 if full else 60, complaint))

@@ -26,12 +26,15 @@ from faulty import Survived
 from harness.datasets import binarized_mnist, frey, mnist
 from scipy.io import savemat
 
-from harness import baseline, check, fetch, tune
-from harness.claims import Claims
-from harness.data import read_idx, read_matlab, unpickle_arrays
+from harness.claims import baseline, check, evidence
+from harness.claims.file import Claims
+from harness.data import download
+from harness.data.formats import read_idx, read_matlab, unpickle_arrays
 from harness.errors import BadInput
-from harness.experiment import MOST_RUNS, Experiment
-from harness.store import Run, Store
+from harness.runs import tune
+from harness.specs.experiment import MOST_RUNS, Experiment
+from harness.store.run import Run
+from harness.store.store import Store
 
 resource = pytest.importorskip("resource")
 Reader = Callable[[bytes], object]
@@ -88,7 +91,7 @@ def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trap:
     monkeypatch.chdir(trap.inside)
     for plugin in (frey, binarized_mnist, mnist):
         monkeypatch.setattr(plugin, "MIRRORS", ("nowhere:{}", "nowhere:{}"))
-    monkeypatch.setattr(mnist, "_from_package", lambda: fetch.from_url((), bytes, size=0))
+    monkeypatch.setattr(mnist, "_from_package", lambda: download.from_url((), bytes, size=0))
     return trap
 
 
@@ -134,11 +137,11 @@ def readers(trap: Trap) -> dict[str, Reader]:
     return {
         "frey": load(frey, "freyfaces.pkl"),
         "frey, gzip": lambda content: load(frey, "freyfaces.pkl.gz")(gzip.compress(content, 1)),
-        "frey, cache": load(frey, "frames", fetch.cache_folder("frey")),
+        "frey, cache": load(frey, "frames", download.cache_folder("frey")),
         "binarised": load(binarized_mnist, "binarized_mnist_train.amat"),
-        "binarised, cache": load(binarized_mnist, "train.packedbits.xz", fetch.cache_folder("binarized-mnist")),
+        "binarised, cache": load(binarized_mnist, "train.packedbits.xz", download.cache_folder("binarized-mnist")),
         "mnist": load(mnist, "train-images-idx3-ubyte"),
-        "mnist, cache": load(mnist, "train-images-idx3-ubyte.gz", fetch.cache_folder("mnist")),
+        "mnist, cache": load(mnist, "train-images-idx3-ubyte.gz", download.cache_folder("mnist")),
         "idx": read_idx,
         "matlab": lambda content: read_matlab(content, "X"),
         "pickle": array,
@@ -148,7 +151,9 @@ def readers(trap: Trap) -> dict[str, Reader]:
         "evaluations": put(run.path / "evaluations.json", run.evaluations),
         "study": put(store.root / "tune" / "study.json", study),
         "baseline": put(trap.inside / "b.json", lambda: baseline.read(trap.inside / "b.json")),
-        "benchmarks": put(trap.inside / "bench.json", lambda: check.check(check.Evidence(Claims(str(bench)), store))),
+        "benchmarks": put(
+            trap.inside / "bench.json", lambda: check.check(evidence.Evidence(Claims(str(bench)), store))
+        ),
         "experiment": put(trap.inside / "e.toml", lambda: Experiment("e.toml").tasks()),
         "claims": put(trap.inside / "c.toml", lambda: Claims("c.toml")),
     }
@@ -300,11 +305,11 @@ def test_nothing_of_a_wheel_is_unpacked(trap: Trap, monkeypatch: pytest.MonkeyPa
             monkeypatch.setattr(subprocess, "run", _pip(path))
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
-            found = fetch.from_package_index(
+            found = download.from_package_index(
                 "hostile==1.0", sha256, "data", hashlib.sha256(good).hexdigest(), 1_000_000
             )
             right += members in sound and found == good and not trap.sprung()
-        except fetch.MissingData as error:
+        except download.MissingData as error:
             right += members in hostile and "hostile==1.0" in str(error) and not trap.sprung()
     survived("wheels with members outside", len(sound) + len(hostile), right)
 
@@ -338,8 +343,8 @@ def test_a_source_package_is_not_built(trap: Trap, monkeypatch: pytest.MonkeyPat
     )  # nor this, which lies where we are
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(trap.inside))
-    with pytest.raises(fetch.MissingData, match="could not download hostile==1.0"):
-        fetch.from_package_index("hostile==1.0", hashlib.sha256(file.getvalue()).hexdigest(), "data", "0" * 64, 1000)
+    with pytest.raises(download.MissingData, match="could not download hostile==1.0"):
+        download.from_package_index("hostile==1.0", hashlib.sha256(file.getvalue()).hexdigest(), "data", "0" * 64, 1000)
     survived("source packages and modules in the way", 2, 0 if trap.sprung() else 2)
 
 
@@ -451,14 +456,14 @@ def test_what_is_no_file_is_not_waited_for(trap: Trap, survived: Survived) -> No
         (folder / "freyfaces.pkl", lambda: frey.load(frey.Config(), str(folder))),
         (folder / "train-images-idx3-ubyte.gz", lambda: mnist.load(mnist.Config(), str(folder))),
         (folder / "binarized_mnist_train.amat", lambda: binarized_mnist.load(binarized_mnist.Config(), str(folder))),
-        (fetch.cache_folder("frey") / "frames", lambda: frey.load(frey.Config())),
+        (download.cache_folder("frey") / "frames", lambda: frey.load(frey.Config())),
         (trap.inside / "e.toml", lambda: Experiment("e.toml")),
         (trap.inside / "c.toml", lambda: Claims("c.toml")),
         (trap.inside / "b.json", lambda: baseline.read(trap.inside / "b.json")),
-        (trap.inside / "bench.json", lambda: check.check(check.Evidence(Claims(str(bench)), Store(trap.inside)))),
+        (trap.inside / "bench.json", lambda: check.check(evidence.Evidence(Claims(str(bench)), Store(trap.inside)))),
         (run.path / "run.json", run.read),
     ]
-    fetch.cache_folder("frey").mkdir(parents=True)
+    download.cache_folder("frey").mkdir(parents=True)
     kinds: list[Callable[[Path], object]] = [
         os.mkfifo,
         os.mkdir,
@@ -480,7 +485,7 @@ def test_what_is_no_file_is_not_waited_for(trap: Trap, survived: Survived) -> No
 def test_files_are_written_in_place_of_links(trap: Trap, survived: Survived) -> None:
     """What a link leads to stays as it is; also where it is a temporary file's name that could be foreseen."""
     right, writers = 0, {
-        "cache": lambda path: fetch.save(path, b"new"),
+        "cache": lambda path: download.save(path, b"new"),
         "baseline": lambda path: baseline.save(path, {"schema": 1, "code": {}, "runs": {}}),
     }  # fmt: skip
     for name, write in writers.items():

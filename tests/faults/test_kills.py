@@ -12,13 +12,14 @@ import pytest
 from faulty import OFTEN, Survived, experiment
 from support import kill, processes, what_was_learned
 
-import harness.store
-from harness import runner, tiny
+import harness.store.run
 from harness.errors import BadInput
-from harness.ledger import Budget
-from harness.loop import Training
-from harness.spec import make_spec
-from harness.store import Store
+from harness.runs import runner
+from harness.specs.budget import Budget
+from harness.specs.run import make_spec
+from harness.store.store import Store
+from harness.testing import toy
+from harness.training.loop import Training
 
 Started = Callable[..., "subprocess.Popen[str]"]
 
@@ -116,7 +117,7 @@ class Killed(BaseException):
 def test_without_the_cut_of_the_trace_kills_would_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: where rows behind the checkpoint are left where they are, what a killed run ends with differs."""
     spec = make_spec(
-        "aevb", tiny.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 500}
+        "aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 500}
     )
     whole, killed, as_it_is = (Store(tmp_path / name) for name in ("whole", "killed", "as-it-is"))
     runner.ensure(whole, spec, Budget(samples=4000))
@@ -138,9 +139,9 @@ def test_without_the_cut_of_the_trace_kills_would_show(tmp_path: Path, monkeypat
     runner.resume(next(as_it_is.runs()))
     assert what_was_learned(as_it_is, "runs") == expected
 
-    replace = harness.store.replace_file
+    replace = harness.store.run.replace_file
     monkeypatch.setattr(
-        harness.store, "replace_file", lambda path, content: path.suffix == ".jsonl" or replace(path, content)
+        harness.store.run, "replace_file", lambda path, content: path.suffix == ".jsonl" or replace(path, content)
     )
     runner.resume(run)
     with pytest.raises(BadInput, match=r"trace.jsonl was edited or damaged"):

@@ -13,15 +13,18 @@ import pytest
 from faulty import Survived, experiment
 from support import environment, kill, what_was_learned
 
-from harness import owner, tiny
 from harness.errors import Busy
-from harness.store import Record, Run, Store
+from harness.store import lease
+from harness.store.record import Record
+from harness.store.run import Run
+from harness.store.store import Store
+from harness.testing import toy
 
 Started = Callable[..., "subprocess.Popen[str]"]
 
 RACE = f"""
 [base]
-dataset = "{tiny.__file__}"
+dataset = "{toy.__file__}"
 nz = 2
 hidden = 5
 samples = 2000
@@ -38,7 +41,9 @@ ELSEWHERE = """
 import contextlib, os, sys, time
 import filelock
 from pathlib import Path
-from harness import owner, store
+from harness.store import lease
+from harness.store.record import Record
+from harness.store.run import Run
 
 class NoLock:  # of a network's file system whose locks do not reach another machine
     def __init__(self, path): pass
@@ -46,10 +51,10 @@ class NoLock:  # of a network's file system whose locks do not reach another mac
     def release(self): pass
 
 filelock.FileLock = NoLock
-owner.machine = lambda: "another machine"
-owner.RENEWAL_SECONDS, owner.LEASE_SECONDS, owner.LOOK_SECONDS = {renewal}, {lease}, 0.05
-run = store.Run(Path(sys.argv[1]))
-record = store.Record(run.id, {{}}, {{}})
+lease.machine = lambda: "another machine"
+lease.RENEWAL_SECONDS, lease.LEASE_SECONDS, lease.LOOK_SECONDS = {renewal}, {lease}, 0.05
+run = Run(Path(sys.argv[1]))
+record = Record(run.id, {{}}, {{}})
 run.claim()
 print("mine", flush=True)
 for line in sys.stdin:
@@ -63,11 +68,11 @@ RENEWAL, LEASE = 0.2, 1.5
 
 
 @pytest.fixture
-def lease(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease that is short enough to wait for."""
-    monkeypatch.setattr(owner, "RENEWAL_SECONDS", RENEWAL)
-    monkeypatch.setattr(owner, "LEASE_SECONDS", LEASE)
-    monkeypatch.setattr(owner, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "RENEWAL_SECONDS", RENEWAL)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", LEASE)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.05)
 
 
 def elsewhere(run: Run) -> "subprocess.Popen[str]":
@@ -108,9 +113,7 @@ def test_processes_race_for_runs(started: Started, tmp_path: Path, full: bool, s
 
 def test_a_dead_owner_on_this_machine_is_followed_at_once(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "a-run")
-    code = (
-        "import sys; from pathlib import Path; from harness.store import Run; r = Run(Path(sys.argv[1])); r.claim(); "
-    )
+    code = "import sys; from pathlib import Path; from harness.store.run import Run; r = Run(Path(sys.argv[1])); r.claim(); "
     code += "print('mine', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -128,14 +131,14 @@ def test_a_dead_owner_on_this_machine_is_followed_at_once(tmp_path: Path) -> Non
 
 
 def test_a_live_owner_on_another_machine_is_never_robbed_and_a_dead_one_after_its_lease(
-    tmp_path: Path, lease: None, survived: Survived
+    tmp_path: Path, short_lease: None, survived: Survived
 ) -> None:
     run = Run(tmp_path / "runs" / "a-run")
     other = elsewhere(run)
     kept = 0
     for hour in (0, 3600, -3600):  # as if the clock of either machine had been set
         os.utime(run.path / "owner.json", (time.time() + hour,) * 2)
-        owner._seen.clear()
+        lease._seen.clear()
         with pytest.raises(Busy, match="is being written by another process"):
             Run(run.path).claim()
         assert run.owned()
@@ -156,7 +159,7 @@ def test_a_live_owner_on_another_machine_is_never_robbed_and_a_dead_one_after_it
 
 
 def test_an_owner_that_was_suspended_for_longer_than_its_lease_writes_nothing_any_more(
-    tmp_path: Path, lease: None, survived: Survived
+    tmp_path: Path, short_lease: None, survived: Survived
 ) -> None:
     run = Run(tmp_path / "runs" / "a-run")
     other = elsewhere(run)
@@ -177,7 +180,7 @@ def test_an_owner_that_was_suspended_for_longer_than_its_lease_writes_nothing_an
 
 
 def test_a_sweep_waits_for_the_owner_elsewhere_and_then_goes_on(
-    started: Started, tmp_path: Path, lease: None, survived: Survived
+    started: Started, tmp_path: Path, short_lease: None, survived: Survived
 ) -> None:
     """With the lease as it is; a run that is claimed and never begun by a process on another machine, which then dies."""
     path, store = experiment(tmp_path, seeds=1, samples=2000), Store(tmp_path / "results")
@@ -187,7 +190,8 @@ def test_a_sweep_waits_for_the_owner_elsewhere_and_then_goes_on(
     (first.path / "trace.jsonl").unlink()
     other = elsewhere(first)
     code = (
-        f"from harness import cli, owner; owner.RENEWAL_SECONDS, owner.LEASE_SECONDS = {RENEWAL}, {LEASE}; cli.main()"
+        "from harness import cli; from harness.store import lease; "
+        f"lease.RENEWAL_SECONDS, lease.LEASE_SECONDS = {RENEWAL}, {LEASE}; cli.main()"
     )
     sweep = [sys.executable, "-c", code, "sweep", str(path), "--jobs", "1", "--results", str(store.root)]
     with subprocess.Popen(sweep, env=environment(), stderr=subprocess.PIPE, text=True) as driver:

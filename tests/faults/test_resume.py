@@ -12,25 +12,29 @@ from faulty import Survived
 from harness.datasets import mnist as mnist_plugin
 from support import PLUGINS, what_was_learned
 
-from harness import api, loop, runner, tiny
+from harness import api
 from harness.errors import Interrupted
-from harness.ledger import Budget
-from harness.spec import RunSpec, make_spec
-from harness.state import digest
-from harness.store import Record, Store
+from harness.runs import runner
+from harness.specs.budget import Budget
+from harness.specs.run import RunSpec, make_spec
+from harness.store.checkpoint import digest
+from harness.store.record import Record
+from harness.store.store import Store
+from harness.testing import toy
+from harness.training import loop
 
 LEARNED = ("theta", "phi", "algorithm", "rng", "ledger", "info")
 NETWORK: dict[str, Any] = {"nz": 2, "hidden": 5, "batch_size": 10}
 CHAINS: dict[str, Any] = {"nz": 2, "hidden": 5, "warmup": 3}
 CASES: list[tuple[str, str, dict[str, Any], str | None, int]] = [
-    ("aevb", tiny.__file__, NETWORK, "hmc-density", 400),
-    ("wake-sleep", tiny.__file__, NETWORK, "importance", 800),
-    ("mcem", tiny.__file__, CHAINS, "importance", 8000),
-    ("aevb", tiny.__file__, NETWORK, "importance", 2000),
-    ("wake-sleep", tiny.__file__, NETWORK, "ais", 2000),
-    ("wake-sleep", tiny.__file__, NETWORK, "quadrature", 1000),
-    ("mcem", tiny.__file__, CHAINS, "hmc-density", 20_000),
-    (str(PLUGINS / "iwae.py"), tiny.__file__, NETWORK, None, 5000),
+    ("aevb", toy.__file__, NETWORK, "hmc-density", 400),
+    ("wake-sleep", toy.__file__, NETWORK, "importance", 800),
+    ("mcem", toy.__file__, CHAINS, "importance", 8000),
+    ("aevb", toy.__file__, NETWORK, "importance", 2000),
+    ("wake-sleep", toy.__file__, NETWORK, "ais", 2000),
+    ("wake-sleep", toy.__file__, NETWORK, "quadrature", 1000),
+    ("mcem", toy.__file__, CHAINS, "hmc-density", 20_000),
+    (str(PLUGINS / "iwae.py"), toy.__file__, NETWORK, None, 5000),
     ("aevb", "mnist", {"nz": 2, "hidden": 20, "binarize": "stochastic"}, None, 3000),
 ]  # fmt: skip
 

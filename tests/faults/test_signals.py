@@ -10,8 +10,9 @@ import pytest
 from faulty import TINY, Survived
 from support import PLUGINS, Result
 
-from harness import runner
-from harness.store import Run, Store
+from harness.runs import signals
+from harness.store.run import Run
+from harness.store.store import Store
 
 Started = Callable[..., "subprocess.Popen[str]"]
 
@@ -101,7 +102,7 @@ def test_signals_while_it_trains_evaluates_and_hangs(
 def test_a_step_that_hangs_beyond_the_budget_of_wall_time_fails(
     harness: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "HANGING_SECONDS", 1.0)
+    monkeypatch.setattr(signals, "HANGING_SECONDS", 1.0)
     path, flag = hanging(tmp_path)
     words = ["run", "--algo", path, *TINY, "--first-mark", "1000000000", "--wall-seconds", "0.5"]
     assert harness(*words, "--samples", "1000").code == 0

@@ -13,8 +13,10 @@ import pytest
 from faulty import Survived, experiment
 from support import Result, environment, rewrite
 
-from harness import provenance
-from harness.store import SCHEMA, Run, Store
+from harness.runs import machine, provenance
+from harness.store.record import SCHEMA
+from harness.store.run import Run
+from harness.store.store import Store
 
 Harness = Callable[..., Result]
 
@@ -222,10 +224,10 @@ def test_a_run_that_goes_on_with_other_software_says_and_records_it(
         ("torch 0.0.1 instead of", lambda m: m.setattr(provenance, "version", other("torch"))),
         ("numpy 0.0.1 instead of", lambda m: m.setattr(provenance, "version", other("numpy"))),
         ("threads 3 instead of 1", lambda m: m.setattr(provenance.torch, "get_num_threads", lambda: 3)),
-        ("processor other instead of", lambda m: m.setattr(provenance, "cpu_model", lambda: "other")),
+        ("processor other instead of", lambda m: m.setattr(machine, "cpu_model", lambda: "other")),
         (
             "flushing denormals False instead of True",
-            lambda m: m.setattr(provenance, "flushes_denormals", lambda: False),
+            lambda m: m.setattr(machine, "flushes_denormals", lambda: False),
         ),
     ]
     for words, change in changes:

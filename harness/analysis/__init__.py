@@ -1,0 +1,1 @@
+"""Numbers from stored runs: selections, curves, published values, comparisons, tables, exports."""

@@ -1,0 +1,293 @@
+"""The store in one file or three tables, for other tools; and back, value for value.
+
+    json        one file: a list of runs {group, record, rows, evaluations}, with NaN and infinities as {"$float": "nan"}
+    csv         a folder: runs.csv (a line a run), rows.csv (a line a mark), estimates.csv (a line an estimate)
+    parquet     the same tables as runs.parquet, rows.parquet and estimates.parquet
+
+Tables join on `group`, `run` and `row`; `row` counts marks from 1, and is empty for an estimate that was made after training.
+Their columns are for data frames, which cannot tell everything apart, such as a setting that is None from one that is not there.
+So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations`: `read`
+needs nothing else.
+"""
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.analysis.selection import flat, wanted
+from harness.errors import BadInput
+from harness.files import from_json, replace_file, to_json
+from harness.specs.options import conditions
+from harness.store.record import Record
+from harness.store.store import Store
+
+TABLE_FORMATS = ("csv", "parquet")
+
+FORMATS = (*TABLE_FORMATS, "json")
+
+TABLES = ("runs", "rows", "estimates")
+
+JSON = ("json", "evaluations")
+
+_JSON_BEGINS = b'[\n{"group": '
+
+Line = dict[str, Any]
+
+
+class Exported(NamedTuple):
+    """A run as the store has it.
+
+    Attributes:
+        group: of the store.
+        record: its run.json.
+        rows: its trace.
+        evaluations: what was estimated after training.
+    """
+
+    group: str
+    record: Record
+    rows: list[Line]
+    evaluations: list[Line]
+
+
+def load(store: Store, groups: Collection[str] = (), only: str | None = None) -> tuple[list[Exported], list[str]]:
+    """Return the runs of a store, and for every one that cannot be read the reason.
+
+    Args:
+        store: the store.
+        groups: those wanted; all by default.
+        only: conditions such as "nz=20,algo=aevb".
+
+    Raises:
+        BadInput: there are none.
+    """
+    runs = store.remains()
+    if not runs:
+        raise BadInput(f"there are no runs in {str(store.root)!r}: make one with `harness run`, or name a --results")
+    store.require_groups(groups, {run.path.parent.name for run in runs})
+    found, unreadable, conditioned = [], [], conditions(only)
+    for run in runs:
+        if groups and run.path.parent.name not in groups:
+            continue
+        try:
+            stored = run.content()
+            if wanted([stored], conditioned):
+                found.append(Exported(run.path.parent.name, *stored, run.evaluations()))
+        except (BadInput, OSError, ValueError) as error:
+            unreadable.append(f"{run.path.parent.name}/{run.id}: {error}")
+    if not found and not unreadable:
+        raise BadInput(f"--only is {only!r}, and no run meets it: see `harness list`")
+    return found, unreadable
+
+
+def require_place(form: str, path: Path) -> None:
+    """Raise BadInput unless this format can be written, and there is nothing at this path but an earlier export."""
+    if form not in FORMATS:
+        raise BadInput(f"--format is {form!r}: choose {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if form == "parquet":
+        _arrow()
+    try:
+        if form == "json":
+            ours = path.is_file() and _begins(path, _JSON_BEGINS)
+        else:
+            ours = path.is_dir() and set(os.listdir(path)) in (set(), *map(_files, TABLE_FORMATS))
+    except OSError as error:
+        raise BadInput(f"{str(path)!r} cannot be read ({error.strerror}): name another place with --out") from error
+    if os.path.lexists(path) and not ours:
+        kind = "file" if form == "json" else "folder"
+        raise BadInput(
+            f"{str(path)!r} is there already, and is no {kind} of an earlier export: name another with --out"
+        )
+
+
+def write(runs: Sequence[Exported], form: str, path: Path) -> None:
+    """Write all of these runs, or nothing.
+
+    Args:
+        runs: as `load` returned them.
+        form: csv, parquet or json.
+        path: of the file, or of the folder of tables; an earlier export there is replaced.
+
+    Raises:
+        BadInput: as `require_place`; or there are no runs, or the place cannot be written.
+    """
+    require_place(form, path)
+    if not runs:
+        raise BadInput("no run can be read, so there is nothing to export: see `harness doctor`")
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if form == "json":
+            text = ",\n".join(to_json({**run._asdict(), "record": asdict(run.record)}) for run in runs)
+            replace_file(path, f"[\n{text}\n]\n".encode())
+        else:
+            content = _csv if form == "csv" else _parquet
+            _replace_folder(path, {f"{name}.{form}": content(table) for name, table in _tables(runs).items()})
+    except OSError as error:
+        raise BadInput(f"{str(path)!r} cannot be written ({error.strerror}): name another with --out") from error
+
+
+def read(path: Path) -> list[Exported]:
+    """Return what was exported to a path, as the store had it.
+
+    Raises:
+        BadInput: there is no export, or it is damaged.
+    """
+    try:
+        if path.is_file():
+            content = from_json(path.read_text(encoding="utf-8"))
+            return [Exported(**{**run, "record": Record(**run["record"])}) for run in content]
+        for form in TABLE_FORMATS:
+            if (path / f"runs.{form}").is_file():
+                return _from_tables(_lines(path / f"runs.{form}", JSON), _lines(path / f"rows.{form}", JSON[:1]))
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise BadInput(f"{str(path)!r} is no whole export ({error}): export again with `harness export`") from error
+    raise BadInput(f"{str(path)!r} is no export: make one with `harness export`")
+
+
+class _Table:
+    """Columns that grow by lines, which may have others than these."""
+
+    def __init__(self, *columns: str) -> None:
+        self._columns: dict[str, list[Any]] = {name: [] for name in columns}
+        self._length = 0
+
+    def add(self, line: Line) -> None:
+        for name, value in line.items():
+            column = self._columns.setdefault(name, [])
+            if len(column) < self._length:
+                column.extend([None] * (self._length - len(column)))
+            column.append(value)
+        self._length += 1
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the columns in the order of their first lines, those of one part together, JSON last."""
+        for column in self._columns.values():
+            column.extend([None] * (self._length - len(column)))
+        parts = list(dict.fromkeys(name.partition(".")[0] for name in self._columns))
+        order = sorted(self._columns, key=lambda name: (name in JSON, parts.index(name.partition(".")[0])))
+        return {name: self._columns[name] for name in order}
+
+
+def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
+    """Return the columns of each table."""
+    tables = _Table(), _Table("group", "run", "row", "json"), _Table("group", "run", "row", "estimator", "split")
+    to_runs, to_rows, to_estimates = (table.add for table in tables)
+    for group, record, rows, evaluations in runs:
+        key = {"group": group, "run": record.run}
+        to_runs(key | _about(record) | {"json": to_json(asdict(record)), "evaluations": to_json(evaluations)})
+        for number, row in enumerate(rows, 1):
+            about = _leaves({name: value for name, value in row.items() if name != "estimates"})
+            to_rows({**key, "row": number} | about | {"json": to_json(row)})
+            for estimate in row.get("estimates", []):
+                to_estimates({**key, "row": number} | _judged(row, estimate))
+        for evaluation in evaluations:
+            to_estimates({**key, "row": None} | _judged(evaluation, evaluation["estimate"]))
+    return {name: table.columns() for name, table in zip(TABLES, tables, strict=True)}
+
+
+def _about(record: Record) -> Line:
+    """Return the columns of a record, such as algorithm and algorithm.lr; of its sittings, the last one's."""
+    spec = {name.removesuffix(".name"): value for name, value in _leaves(record.spec).items()}
+    spent = _leaves({"budget": record.budget, "ledger": record.ledger, "overshoot": record.overshoot})
+    last = {"sittings": len(record.provenance), "provenance": record.provenance[-1] if record.provenance else {}}
+    return {"status": record.status, "reason": record.reason} | spec | spent | _leaves(last)
+
+
+def _judged(row: Line, estimate: Line) -> Line:
+    """Return the columns of an estimate, with the training that the model had; of its settings JSON, as each has its own."""
+    spent = {name: row.get("ledger", {}).get(name) for name in ("samples", "cpu_seconds", "wall_seconds")}
+    return spent | _leaves(estimate | {"settings": to_json(estimate.get("settings", {}))})
+
+
+def _leaves(content: Line) -> Line:
+    """Return what is nested as columns of dotted names."""
+    return {name: value for part, nested in content.items() for name, value in flat(part, nested).items()}
+
+
+def _csv(columns: dict[str, list[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def _parquet(columns: dict[str, list[Any]]) -> bytes:
+    arrow, parquet = _arrow()
+
+    def array(values: list[Any]) -> Any:
+        try:
+            return arrow.array(values)
+        except (arrow.ArrowInvalid, arrow.ArrowTypeError, OverflowError):  # a column of numbers and words, say
+            return arrow.array([None if value is None else str(value) for value in values])
+
+    buffer = io.BytesIO()
+    parquet.write_table(arrow.table({name: array(values) for name, values in columns.items()}), buffer)
+    return buffer.getvalue()
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BadInput(
+            "--format parquet needs pyarrow: `python -m pip install pyarrow`, or choose csv or json"
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+def _lines(path: Path, json: Sequence[str]) -> list[Line]:
+    """Return the keys of a table's lines, and these columns of JSON decoded."""
+    names = ["group", "run", *json]
+    if path.suffix == ".parquet":
+        lines = _arrow()[1].read_table(path, columns=names).to_pylist()
+    else:
+        import pandas as pd
+
+        lines = pd.read_csv(path, usecols=names, dtype=str, keep_default_na=False).to_dict("records")
+    return [line | {name: from_json(line[name]) for name in json} for line in lines]
+
+
+def _from_tables(runs: list[Line], rows: list[Line]) -> list[Exported]:
+    found = {}
+    for line in runs:
+        found[line["group"], line["run"]] = Exported(line["group"], Record(**line["json"]), [], line["evaluations"])
+    for line in rows:
+        found[line["group"], line["run"]].rows.append(line["json"])
+    for run in found.values():
+        if len(run.rows) < run.record.trace["rows"]:
+            raise ValueError(f"run {run.record.run} has lost rows")
+    return list(found.values())
+
+
+def _files(form: str) -> set[str]:
+    return {f"{name}.{form}" for name in TABLES}
+
+
+def _begins(path: Path, content: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(content)) == content
+
+
+def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
+    """Write a folder of files so that after a crash either the old or the new one is there, whole, if not by its name."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        new.mkdir()
+        for name, content in files.items():
+            replace_file(new / name, content)
+        try:
+            if path.exists():
+                os.replace(path, old)
+            os.replace(new, path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            raise

@@ -1,0 +1,36 @@
+"""Claims that a mean lies within bounds."""
+
+import math
+from collections.abc import Iterator
+
+from harness.analysis.statistics import mean
+from harness.claims.estimates import described, parts_of, take
+from harness.claims.evidence import Evidence, Verdict
+from harness.claims.file import Bound
+from harness.claims.wording import runs_in_words
+
+
+def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict]:
+    """Yield for each part of the runs and each mark whether their mean is within the bounds."""
+    required = " and ".join(
+        f"{word} {limit:g}{sign}{claim.tolerance:g}" if claim.tolerance else f"{word} {limit:g}"
+        for word, limit, sign in (("≥", claim.least, " - "), ("≤", claim.most, " + "))
+        if math.isfinite(limit)
+    )
+    for part, runs in parts_of(evidence.select(claim), claim.per):
+        for mark in claim.at:
+            about = described(part, mark)
+            taken = take(claim, evidence, runs, mark, lambda stored: stored[0].run)
+            if taken.trouble:
+                yield Verdict(claim, about, None, None, required, "fails", taken.trouble)
+                continue
+            found = mean(list(taken.values.values()))
+            low, high = claim.least - claim.tolerance - found.mean, found.mean - claim.most - claim.tolerance
+            over = max(low, high)
+            where = "below" if low > high else "above"
+            why = (
+                f"{over:.3g} nats {where} what is allowed"
+                if over > 0
+                else f"mean of {runs_in_words(found.n)}{taken.note}"
+            )
+            yield Verdict(claim, about, found.mean, found.error, required, "fails" if over > 0 else "holds", why)

@@ -1,0 +1,89 @@
+"""Verdicts in the forms that continuous integration reads: JUnit's XML, and annotations of GitHub Actions."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from harness.claims.evidence import Verdict
+from harness.claims.file import Claims
+from harness.claims.wording import sentence, verdict_cells
+from harness.errors import BadInput
+from harness.files import write_output
+from harness.report.tables import markdown
+
+
+def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> str:
+    """Return a JUnit report: a test case a verdict, in which what cannot be told is skipped, and an error a run that was lost."""
+    counts = {"tests": len(verdicts) + len(lost), "errors": len(lost)}
+    counts["failures"] = sum(verdict.says == "fails" for verdict in verdicts)
+    counts["skipped"] = sum(verdict.says == "cannot tell" for verdict in verdicts)
+    suite = ElementTree.Element("testsuite", name=f"harness check {claims.called}")
+    for name, n in counts.items():
+        suite.set(name, str(n))
+    for verdict in verdicts:
+        name = f"{verdict.claim.title()}: {verdict.about}" if verdict.about else verdict.claim.title()
+        case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=name)
+        case.set("file", str(claims.path))
+        case.set("line", str(claims.line(verdict.claim)))
+        if verdict.says == "fails":
+            ElementTree.SubElement(case, "failure", message=sentence(verdict))
+        elif verdict.says == "cannot tell":
+            ElementTree.SubElement(case, "skipped", message=sentence(verdict))
+        else:
+            ElementTree.SubElement(case, "system-out").text = sentence(verdict)
+    for words in lost:
+        case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=words.partition(" ")[0])
+        ElementTree.SubElement(case, "error", message=words)
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def annotations(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> list[str]:
+    """Return workflow commands of GitHub Actions for what fails, cannot be told or is better, and for runs that were lost."""
+    level = {"fails": "error", "cannot tell": "warning", "better": "notice"}
+    lines = [f"::error title={_property('a run was lost')}::{_escaped(words)}" for words in lost]
+    for verdict in verdicts:
+        if verdict.says in level:
+            where = f"file={_property(_from_here(claims.path))},line={claims.line(verdict.claim)}"
+            title = _property(f"{verdict.claim.title()} {verdict.says}")
+            lines.append(f"::{level[verdict.says]} {where},title={title}::{_escaped(sentence(verdict))}")
+    return lines
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as the current folder, which is the checkout, has it."""
+    here = Path.cwd()
+    return str(path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path)
+
+
+def publish(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str], report: Path | None) -> None:
+    """Write the JUnit report, and on GitHub Actions annotate what deserves it and add the table to the job's summary.
+
+    Raises:
+        BadInput: the report cannot be written.
+    """
+    if report is not None:
+        try:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            write_output(report, junit(claims, verdicts, lost).encode())
+        except OSError as error:
+            raise BadInput(
+                f"--junit is {str(report)!r}, which cannot be written ({error.strerror}): name another"
+            ) from None
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for line in annotations(claims, verdicts, lost):
+        print(line, file=sys.stderr)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write(f"### harness check {claims.called}\n\n{markdown(*verdict_cells(verdicts))}\n")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,217 @@
+"""What holds of every sound run, and takes loading its checkpoint or training for a moment to see: for `harness check --run`.
+
+`importance`     the bound by sampling alone is the lower bound, and with more samples K the importance-weighted one does not
+                 fall (Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519, theorem 1)
+`resume`         a run that is stopped and goes on is the uninterrupted one, bit for bit
+`fresh-dreams`   the recognition model learns from fantasies of the generative model as it is then
+`stationary`     the recognition model is as wide as the bound wants it: see `_stationary`
+"""
+
+import itertools
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import api
+from harness.analysis.selection import Stored
+from harness.analysis.statistics import mean
+from harness.claims.evidence import Evidence, Says
+from harness.claims.file import Invariant
+from harness.claims.invariants import ERRORS, Found, Runs, Verdicts
+from harness.runs.evaluate import Trained
+from harness.runs.runner import ensure
+from harness.specs.budget import Budget
+from harness.specs.run import RunSpec
+from harness.store.checkpoint import digest
+from harness.store.run import Run
+from harness.store.store import Store
+from harness.training.evaluation import chosen_points
+from harness.training.loop import Training
+
+LEVEL = 0.98
+
+SAMPLES = (4, 64)  # of importance-weighted bounds
+
+BOUND_DRAWS = 50  # of the recognition model, a point
+
+DRAWS = 10  # the same for a pull
+
+PATH = 200  # steps over which a pull is averaged
+
+STEPS = 12  # of the short runs
+
+
+def bounds(evidence: Evidence, run: Run, stored: Stored) -> list[dict[str, Any]]:
+    """Return lower bounds over the points on which a run's last model was judged by something that does not err below."""
+    judged = {(e["split"], e["points"]) for e in stored[1][-1]["estimates"] if e["direction"] != "lower"}
+    trained = Trained(run, evidence.data_dir)
+    if trained.subject.recognition is None:
+        return []
+    return [
+        trained.estimate(name, split, points, settings, keep=False)[0].row()
+        for split, points in sorted(judged)
+        for name, settings in (("lower-bound", {}), ("importance", {"K": SAMPLES[-1]}))
+    ]
+
+
+def _importance(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
+    tolerance = 0.05 if claim.tolerance is None else claim.tolerance
+    trained = Trained(runs[0][0], evidence.data_dir)
+    model, q = trained.subject.model, trained.subject.recognition
+    if q is None:
+        yield "", Found(None, None, "", "fails", "its runs have no recognition model to propose with")
+        return
+    bound = trained.estimate("lower-bound", "test", claim.points, {"n_samples": BOUND_DRAWS}, keep=False)[1]
+    x = chosen_points(trained.subject.dataset, "test", claim.points)
+    with torch.no_grad():
+        posterior = q.posterior(x)
+        z = posterior.sample(BOUND_DRAWS, torch.Generator().manual_seed(0))
+        sampled = (model.log_p_xz(x, z) - posterior.log_prob(z)).double().mean(0)
+    rungs = [("lower-bound", bound), ("K=1", sampled)]
+    for k in SAMPLES:
+        rungs.append((f"K={k}", trained.estimate("importance", "test", claim.points, {"K": k}, keep=False)[1]))
+    why = f"{claim.points} test points of {runs[0][0].id}"
+    for (below, low), (above, high) in itertools.pairwise(rungs):
+        both = below == "lower-bound"  # two estimates of the same, so neither may be above
+        required, about = f"0 ± {tolerance:g}" if both else f"≥ -{tolerance:g}", f", {above} less {below}"
+        if not (high - low).isfinite().all():
+            yield about, Found(None, None, required, "fails", "it is not finite")
+            continue
+        rise = mean((high - low).tolist())
+        off = abs(rise.mean) if both else -rise.mean
+        says: Says = "fails" if off - ERRORS * (rise.error or 0.0) > tolerance else "holds"
+        yield about, Found(rise.mean, rise.error, required, says, why)
+
+
+def _resume(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
+    def ended(run: Run) -> tuple[str, list[Any]]:
+        """Return what a run's state and its rows at marks are, times and ends aside."""
+        state = run.checkpoint() or {}
+        rows = [{**row, "end": None, "ledger": _without_seconds(row["ledger"])} for row in run.rows() if row["marks"]]
+        return digest({name: state[name] for name in ("theta", "phi", "algorithm", "rng", "ledger", "info")}), rows
+
+    spec = _short(RunSpec.model_validate(runs[0][1][0].spec))
+    with tempfile.TemporaryDirectory() as folder:
+        whole, parts = Store(Path(folder) / "whole"), Store(Path(folder) / "parts")
+        step = ensure(parts, spec, Budget(samples=1), data_dir=evidence.data_dir).ledger["samples"]
+        for steps in (STEPS // 3, STEPS):
+            ensure(parts, spec, Budget(samples=int(steps * step)), data_dir=evidence.data_dir)
+        ensure(whole, spec, Budget(samples=int(STEPS * step)), data_dir=evidence.data_dir)
+        alike = ended(whole.run(spec.run_id)) == ended(parts.run(spec.run_id))
+    why = f"{STEPS} steps at once, and stopped twice: " + ("bit for bit the same" if alike else "not the same")
+    yield "", Found(None, None, "the same bits", "holds" if alike else "fails", why)
+
+
+def _fresh_dreams(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
+    spec = RunSpec.model_validate(runs[0][1][0].spec)
+    settings = dict(spec.algorithm.settings)
+    if "warmup" in settings:
+        settings["warmup"] = 0  # in which no parameter moves
+    spec = _short(spec.model_copy(update={"algorithm": spec.algorithm.model_copy(update={"settings": settings})}))
+    training = Training(spec, evidence.data_dir)
+    dreams = _Dreams(training)
+    for _ in range(STEPS):
+        training._step()
+    if not dreams.used:
+        why = "no fantasy was handed to the recognition model" if dreams.drawn else "no fantasy was drawn"
+        yield "", Found(None, None, "0 stale", "fails", f"{why} in {STEPS} steps")
+        return
+    why = f"of {dreams.used} batches of fantasies in {STEPS} steps"
+    yield "", Found(float(dreams.stale), None, "0 stale", "fails" if dreams.stale else "holds", why)
+
+
+class _Dreams:
+    """Watches fantasies on their way from the generative model to the recognition model.
+
+    Attributes:
+        drawn: batches of them that were drawn.
+        used: batches that the recognition model was given.
+        stale: of those, how many the generative model would not draw any more, as its parameters had changed.
+    """
+
+    def __init__(self, training: Any):
+        self.drawn = self.used = self.stale = 0
+        model, q = training.problem.model, training.problem.recognition
+        flat, sample = model.params.flat, model.sample
+        versions: dict[int, tuple[Any, int]] = {}
+
+        def drawing(*args: Any, **kwargs: Any) -> Any:
+            out = sample(*args, **kwargs)
+            versions[out[0].data_ptr()] = out[0], flat._version  # the tensor is held, so that its place stays its own
+            self.drawn += 1
+            return out
+
+        model.sample = drawing
+        if q is None:
+            return
+        posterior = q.posterior
+
+        def inferring(x: Any, *args: Any, **kwargs: Any) -> Any:
+            if x.data_ptr() in versions:
+                self.used += 1
+                self.stale += versions[x.data_ptr()][1] != flat._version
+            return posterior(x, *args, **kwargs)
+
+        q.posterior = inferring
+
+
+def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
+    """Yield how strongly the density pulls on the recognition model's width; 1 is right.
+
+    Let z = μ + s (ζ - μ), ζ ~ q(z|x). The bound's derivative by log s at s = 1 is E_q[(z - μ)·∇ log p(x, z)] + dim z, as the
+    entropy of q grows by dim z. A recognition model that ascends the bound and can change its width as a whole makes the mean of
+    that over training points vanish, so that -E[(z - μ)·∇ log p(x, z)] / dim z is 1. A KL with weight w makes it w where q is
+    narrow, and noise that is c times too wide 1/c². For μ stands another draw, which is independent of z and has this mean.
+    A single state is off by the noise of its last steps, so the mean is over many steps of training that goes on from there.
+    """
+    tolerance = 0.06 if claim.tolerance is None else claim.tolerance
+    if len(runs) < 2:
+        raise evidence.refusal(claim, f"{runs[0][0].id} is one seed alone, and an interval needs two")
+    found = []
+    for run, stored in runs:
+        trained = Trained(run, evidence.data_dir)
+        if trained.subject.recognition is None:
+            raise evidence.refusal(claim, f"{run.id} has no recognition model to be stationary")
+        training = Training(RunSpec.model_validate(stored[0].spec), evidence.data_dir)
+        training.load(trained.checkpoint)
+        rng, pulls = torch.Generator().manual_seed(0), []
+        for _ in range(PATH):
+            x = training._batch().x
+            with torch.no_grad():
+                posterior = training.recognition.posterior(x)
+                z, other = posterior.sample(DRAWS, rng), posterior.sample(DRAWS, rng)
+            slope = api.hmc.joint(training.model, x).gradient(z)
+            pulls.append(-((z - other) * slope).sum(-1).mean().item() / z.shape[-1])
+            training._step()
+        found.append(statistics.fmean(pulls))
+    required, why = f"1 ± {tolerance:g}", f"mean over the next {PATH} steps of {len(found)} runs"
+    if not all(map(math.isfinite, found)):
+        yield "", Found(None, None, required, "fails", "it is not finite")
+        return
+    pull = mean(found)
+    off = abs(pull.mean - 1.0)
+    says: Says = "holds" if off <= tolerance else "fails" if off - pull.half(LEVEL) > tolerance else "cannot tell"
+    yield "", Found(pull.mean, pull.error, required, says, why)
+
+
+HOLDS: dict[str, Callable[[Invariant, Evidence, Runs], Verdicts]] = {
+    "importance": _importance, "resume": _resume, "fresh-dreams": _fresh_dreams, "stationary": _stationary,
+}  # fmt: skip
+
+
+def _short(spec: RunSpec) -> RunSpec:
+    """Return a run whose evaluation takes no time to speak of."""
+    judges = tuple(
+        judge.model_copy(update={"points": min(judge.points, 10), "final_points": 10})
+        for judge in spec.evaluation.estimators[:1]
+    )
+    return spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"estimators": judges})})
+
+
+def _without_seconds(ledger: Mapping[str, float]) -> dict[str, float]:
+    return {name: n for name, n in ledger.items() if not name.endswith("seconds")}

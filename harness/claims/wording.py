@@ -1,0 +1,69 @@
+"""Verdicts in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.analysis.statistics import MOST_SEEDS, Difference
+from harness.claims.evidence import Verdict
+from harness.report.text import print_table
+
+
+def runs_in_words(n: int) -> str:
+    """Return how many runs there are, in words."""
+    return "1 run" if n == 1 else f"{n} runs"
+
+
+def pairs_in_words(found: Difference) -> str:
+    """Return over what a difference is, in words."""
+    return f"{found.n} pairs" if found.paired else f"unpaired, {found.n} seeds or more a side"
+
+
+def more_seeds_in_words(found: Difference, border: float, level: float) -> str:
+    """Return how many more seeds would settle it, in words."""
+    more = found.more_seeds(border, level)
+    return f"; needs about {more} more seeds" if more is not None else f"; needs more than {MOST_SEEDS} seeds"
+
+
+def verdict_row(verdict: "Verdict") -> dict[str, Any]:
+    """Return a verdict as plain data."""
+    claim = verdict.claim
+    facts = {
+        "claim": claim.title(),
+        "kind": claim.kind,
+        "where": dict(claim.where),
+        "holds": getattr(claim, "holds", None),
+    }
+    return facts | {name: value for name, value in verdict._asdict().items() if name != "claim"}
+
+
+def observed(verdict: "Verdict") -> str:
+    """Return what was observed, with its error."""
+    if verdict.observed is None:
+        return ""
+    digits = 2 if abs(verdict.observed) >= 10 else 3
+    return f"{verdict.observed:.{digits}f}" + ("" if verdict.error is None else f" ± {verdict.error:.{digits}f}")
+
+
+def verdict_cells(verdicts: Sequence["Verdict"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return heads and cells of a table of verdicts."""
+    rows: list[tuple[str, ...]] = [(v.claim.title(), v.about, observed(v), v.required, v.says, v.why) for v in verdicts]
+    return ("claim", "about", "observed", "required", "verdict", "why"), rows
+
+
+def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
+    """Print a line a verdict, and how many there are of each."""
+    print_table(*verdict_cells(verdicts))
+    counts = {says: sum(v.says == says for v in verdicts) for says in dict.fromkeys(v.says for v in verdicts)}
+    words = {
+        "holds": "hold",
+        "fails": "fail" if counts.get("fails") != 1 else "fails",
+        "better": "better than required",
+    }
+    print("\n" + ", ".join(f"{n} {words.get(says, says)}" for says, n in counts.items()))
+
+
+def sentence(verdict: Verdict) -> str:
+    """Return a verdict as one line."""
+    seen = "" if verdict.observed is None else f", observed {observed(verdict)}"
+    required = f" ({verdict.required} required{seen})" if verdict.required else ""
+    return f"{verdict.about or verdict.claim.title()} {verdict.says}: {verdict.why}{required}"

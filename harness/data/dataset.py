@@ -1,0 +1,111 @@
+"""Data in memory, as models see it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from harness.errors import BadInput
+from harness.inference.rng import bernoulli
+
+Kind = Literal["binary", "unit", "real"]
+
+Split = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test set.
+
+    Attributes:
+        train: training points (N, D) as stored, of any integer type, bool or float32.
+        test: test points (N', D).
+        kind: what a model sees: "binary" {0, 1}, "unit" [0, 1] or "real".
+        sha256: identifies the data; recorded with every run.
+        source: where it was found; not recorded, as it may name a private path.
+        scale: a stored value times this is what a model sees.
+        stochastic: a value in [0, 1] is the probability of a 1, drawn anew at each presentation.
+        shape: (rows, columns) of an image.
+        valid: validation points (N'', D), where the data come with some.
+    """
+
+    train: Tensor
+    test: Tensor
+    kind: Kind
+    sha256: str
+    source: str
+    scale: float = 1.0
+    stochastic: bool = False
+    shape: tuple[int, int] | None = None
+    valid: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for split in (self.train, self.test, self.valid):
+            if split is not None and split.dtype in (torch.float64, torch.float16, torch.bfloat16):
+                raise BadInput(f"a dataset's points are {split.dtype}: give float32, or integers and a scale")
+
+    def first(self, n: int | None) -> "Dataset":
+        """Return the dataset with only its first n training points (all where n is None)."""
+        if n is None:
+            return self
+        if not 0 < n <= len(self.train):
+            raise BadInput(f"--n-train is {n}: this dataset has 1 to {len(self.train)} training points")
+        return replace(self, train=self.train[:n])
+
+    def to(self, device: torch.device) -> "Dataset":
+        """Return the dataset with all of its points on a device."""
+        valid = None if self.valid is None else self.valid.to(device)
+        return replace(self, train=self.train.to(device), test=self.test.to(device), valid=valid)
+
+    def rows(self, split: Split, index: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the points at `index` (B,) as a model sees them, (B, D) float; rng draws the binarisation, if there is one."""
+        return self._shown(getattr(self, split).index_select(0, index), rng)
+
+    def _shown(self, stored: Tensor, rng: torch.Generator) -> Tensor:
+        x = _as_floats(stored, self.scale)
+        return bernoulli(x, rng) if self.stochastic else x
+
+    def batch(self, index: Tensor, rng: torch.Generator) -> "Batch":
+        """Return the training points at `index` (B,) as a batch."""
+        return Batch(self.rows("train", index, rng), index)
+
+    def full_batch(self, rng: torch.Generator) -> "Batch":
+        """Return all training points as a batch that keeps them as they are stored, a quarter of the memory for pixels."""
+        index, stored, scale = torch.arange(len(self.train)), self.train, self.scale
+        if self.stochastic:
+            parts = [self._shown(part, rng).to(torch.uint8) for part in stored.split(1000)]
+            stored, scale = torch.cat(parts), 1.0
+        return Batch(stored, index, scale)
+
+
+def _as_floats(stored: Tensor, scale: float) -> Tensor:
+    """Return stored values times a scale, in floating point; never the stored tensor changed."""
+    x = stored if stored.is_floating_point() else stored.to(torch.float32)
+    if scale == 1.0:
+        return x
+    return x * scale if x is stored else x.mul_(scale)
+
+
+class Batch:
+    """Training points.
+
+    Attributes:
+        index: their positions in the training set (B,).
+    """
+
+    __slots__ = ("_scale", "_stored", "index")
+
+    def __init__(self, stored: Tensor, index: Tensor, scale: float = 1.0):
+        self._stored, self.index, self._scale = stored, index, scale
+
+    @property
+    def x(self) -> Tensor:
+        """The points as a model sees them, (B, D) float; made anew each time unless they are stored so."""
+        return _as_floats(self._stored, self._scale)
+
+    def split(self, size: int) -> Iterator["Batch"]:
+        """Yield the same points in batches of at most `size`, so that no more than that are in memory as floats."""
+        for stored, index in zip(self._stored.split(size), self.index.split(size), strict=True):
+            yield Batch(stored, index, self._scale)

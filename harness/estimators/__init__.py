@@ -1,0 +1,1 @@
+"""Built-in estimators of log p(x) and of bounds on it, one a file."""

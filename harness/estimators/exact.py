@@ -1,0 +1,43 @@
+"""Exact log p(x): the model's closed form, or the sum over all states of a few binary latents."""
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import api
+
+DIRECTION = "exact"
+
+MOST_BITS = 16
+
+
+class Config(api.Config):
+    """There is nothing to set."""
+
+
+def skip(config: Config, model: Any, recognition: Any) -> str | None:
+    """Refuse models whose latents cannot be summed or integrated out."""
+    latents = model.latents
+    if hasattr(model, "log_p_x"):
+        return None
+    if latents.kind == "binary" and latents.total <= MOST_BITS:
+        return None
+    if latents.kind == "binary":
+        return f"2^{latents.total} states are too many to sum over, {MOST_BITS} latents are the most: use importance"
+    return "log p(x) of this model has no closed form: use importance, ais, or quadrature for up to 3 latents"
+
+
+def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+    """Return each point's log p(x), and no variance."""
+    if hasattr(model, "log_p_x"):
+        value = model.log_p_x(x)
+    else:
+        states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=model.latents.total)), dtype=x.dtype)
+        value = torch.full((len(x),), -math.inf, dtype=torch.float64)
+        for part in states.split(api.posterior.pieces(len(states), len(x))):
+            z = part.unsqueeze(1).expand(-1, len(x), -1)  # (S, B, Z)
+            value = torch.logaddexp(value, model.log_p_xz(x, z).double().logsumexp(0))
+    return api.PerPoint(value, torch.zeros_like(value))

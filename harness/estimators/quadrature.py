@@ -1,0 +1,160 @@
+"""Gauss-Hermite quadrature over up to three latents, centred on each point's posterior modes and scaled by their curvature.
+
+John Naylor and Adrian Smith, "Applications of a method for the efficient computation of posterior distributions" (Applied
+Statistics 31, 1982), for one mode m with C Cᵀ the inverse of the curvature there, z = m + √2 C u, and nodes u_i with weights
+w_i for exp(-u²):
+
+    p(x) = ∫ p(x, z) dz ≈ 2^(Z/2) |C| Σ_i w_i exp(u_i²) p(x, z_i)
+
+A posterior of several modes is shared out among them: p(x) = Σ_k ∫ r_k(z) p(x, z) dz, r_k = N_k / Σ_j N_j with N_k the normal
+density of mean m_k and covariance C_k C_kᵀ, each integral about its own mode. The number of nodes is doubled until that moves
+the result by less than `tolerance`; the last movement is reported, and its square stands for the variance. A mode to which no
+beginning leads is missed.
+"""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import api
+
+DIRECTION = "exact"
+
+MOST_LATENTS = 3
+
+NEGLIGIBLE = 15.0  # nats by which a mode must weigh less than the heaviest to be left out
+
+
+class Config(api.Config):
+    """Settings of the estimate."""
+
+    modes: int = api.setting(6, "beginnings of the search for modes, each apart from the others", gt=0)
+    nodes: int = api.setting(8, "nodes in each dimension to begin with", gt=1)
+    doublings: int = api.setting(3, "how often they are doubled at the most", gt=0, le=5)
+    tolerance: float = api.setting(0.01, "accepted when doubling moves the result by less, nats", gt=0)
+
+
+def skip(config: Config, model: Any, recognition: Any) -> str | None:
+    """Refuse latents that are not continuous or too many."""
+    n, kind = model.latents.total, model.latents.kind
+    if kind != "continuous":
+        return f"it integrates continuous latents, and the model's are {kind}"
+    if n > MOST_LATENTS:
+        return f"it can integrate {MOST_LATENTS} latents at the most, and the model has {n}: use importance or ais"
+    return None
+
+
+def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+    """Return each point's log p(x); how far the last doubling moved it, squared; and the same, with modes and nodes used."""
+    modes = find_modes(model, recognition, x, rng, config.modes)
+    value = _integral(model, x, modes, config.nodes)
+    moved, used = torch.full_like(value, math.inf), torch.full_like(value, config.nodes)
+    for doubling in range(1, config.doublings + 1):
+        open_ = (moved >= config.tolerance).nonzero().squeeze(-1)
+        if not len(open_):
+            break
+        nodes = config.nodes * 2**doubling
+        new = _integral(model, x[open_], modes.at(open_), nodes)
+        moved[open_], value[open_], used[open_] = (new - value[open_]).abs(), new, float(nodes)
+    accepted = (moved < config.tolerance).double()
+    found = modes.present.sum(0).double()
+    return api.PerPoint(value, moved.square(), {"moved": moved, "modes": found, "nodes": used, "accepted": accepted})
+
+
+class Modes(NamedTuple):
+    """Modes of each point's posterior.
+
+    Attributes:
+        z: where they are (K, B, Z).
+        scale: C, a Cholesky factor of the inverse curvature there (K, B, Z, Z).
+        present: whether it is one, and not the same as another or beyond all weight (K, B).
+    """
+
+    z: Tensor
+    scale: Tensor
+    present: Tensor
+
+    def at(self, index: Tensor) -> "Modes":
+        """Return those of some of the points."""
+        return Modes(*(part[:, index] for part in self))
+
+    def log_normal(self, z: Tensor) -> Tensor:
+        """Return log N(z; m_k, C_k C_kᵀ) up to a constant, for z (S, B, Z), (K, S, B); minus infinity for absent ones."""
+        offset = (z - self.z.unsqueeze(1)).unsqueeze(-1)  # (K, S, B, Z, 1)
+        white = torch.linalg.solve_triangular(self.scale.unsqueeze(1), offset, upper=False).squeeze(-1)
+        log_p: Tensor = -0.5 * white.square().sum(-1) - _log_det(self.scale).unsqueeze(1)
+        return log_p.masked_fill(~self.present.unsqueeze(1), -math.inf)
+
+
+def _log_det(scale: Tensor) -> Tensor:
+    return scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def find_modes(model: Any, recognition: Any, x: Tensor, rng: torch.Generator, n: int) -> Modes:
+    """Return the modes of each point's posterior to which damped Newton steps lead from n beginnings."""
+    posterior = api.hmc.joint(model, x)
+    z = api.posterior.likely(model, recognition, x, rng, n)  # (K, B, Z)
+    _, log_p, grad, _ = posterior.at(z)
+    for _ in range(100):
+        step = torch.linalg.solve(_curvature(posterior, z), grad.unsqueeze(-1)).squeeze(-1)
+        best_z, best_log_p, best_grad = z, log_p, grad
+        for halvings in range(8):
+            there = z + 0.5**halvings * step
+            _, value, slope, _ = posterior.at(there)
+            better = value > best_log_p
+            best_z = torch.where(better.unsqueeze(-1), there, best_z)
+            best_grad = torch.where(better.unsqueeze(-1), slope, best_grad)
+            best_log_p = torch.where(better, value, best_log_p)
+        climbed = best_log_p - log_p
+        z, log_p, grad = best_z, best_log_p, best_grad
+        if climbed.max() < 1e-3:
+            break
+    scale = torch.linalg.cholesky(torch.linalg.inv(_curvature(posterior, z)))
+    mass = log_p + _log_det(scale)  # of Laplace's approximation
+    present = mass > mass.max(0).values - NEGLIGIBLE
+    for k in range(n):  # one that lies within a standard deviation of a heavier mode is the same
+        white = torch.linalg.solve_triangular(scale, (z[k] - z).unsqueeze(-1), upper=False).squeeze(-1)
+        near = (white.square().sum(-1) < 1.0) & present
+        ahead = (mass > mass[k]) | ((mass == mass[k]) & (torch.arange(n) < k).unsqueeze(-1))
+        present[k] &= ~(near & ahead).any(0)
+    return Modes(z, scale, present)
+
+
+def _curvature(posterior: api.hmc.Target, z: Tensor, delta: float = 1e-2) -> Tensor:
+    """Return minus the Hessian (..., Z, Z) by differences of gradients, its eigenvalues made at least 1, the prior's own."""
+    columns = []
+    for j in range(z.shape[-1]):
+        shift = torch.zeros(z.shape[-1], dtype=z.dtype)
+        shift[j] = delta
+        columns.append((posterior.gradient(z - shift) - posterior.gradient(z + shift)) / (2 * delta))
+    hessian = torch.stack(columns, dim=-1)
+    values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.mT))
+    curvature: Tensor = vectors @ torch.diag_embed(values.clamp(min=1.0)) @ vectors.mT
+    return curvature
+
+
+def _integral(model: Any, x: Tensor, modes: Modes, nodes: int) -> Tensor:
+    """Return the log of the sum over modes and nodes, (B,) in float64."""
+    u, w = np.polynomial.hermite.hermgauss(nodes)
+    Z = modes.z.shape[-1]
+    grid = torch.tensor(list(itertools.product(u, repeat=Z)))  # (nodes^Z, Z)
+    log_w = torch.tensor(list(itertools.product(np.log(w), repeat=Z))).sum(-1) + grid.square().sum(-1)
+    total = torch.full((len(x),), -math.inf, dtype=torch.float64)
+    for k in range(len(modes.z)):
+        here = modes.present[k].nonzero().squeeze(-1)
+        if not len(here):
+            continue
+        some_x, some = x[here], modes.at(here)
+        jacobian = _log_det(some.scale[k]).double() + 0.5 * math.log(2.0) * Z
+        sizes = api.posterior.pieces(len(grid), len(here))
+        for points, weight in zip(grid.to(x.dtype).split(sizes), log_w.split(sizes), strict=True):
+            z = some.z[k] + math.sqrt(2.0) * torch.einsum("bij,sj->sbi", some.scale[k], points)  # (S, B, Z)
+            log_q = some.log_normal(z)
+            share = (log_q[k] - log_q.logsumexp(0)).double()  # log r_k
+            log_p = model.log_p_xz(some_x, z).double() + weight.unsqueeze(-1) + share
+            total[here] = torch.logaddexp(total[here], log_p.logsumexp(0) + jacobian)
+    return total

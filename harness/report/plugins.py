@@ -1,0 +1,38 @@
+"""Plugins, for people and as plain data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.specs import registry
+
+
+def plugin_data(plugin: registry.Plugin) -> dict[str, Any]:
+    """Return all about a plugin as plain data."""
+    settings = []
+    if plugin.module is not None:
+        for name, field in plugin.module.Config.model_fields.items():
+            default = None if field.is_required() else field.default
+            kind = getattr(field.annotation, "__name__", str(field.annotation))
+            choices = [str(a) for a in getattr(field.annotation, "__args__", ())]
+            settings.append(
+                {"name": name, "default": default, "type": "|".join(choices) or kind, "help": field.description or ""}
+            )
+    return {
+        "name": plugin.name,
+        "source": plugin.source,
+        "description": plugin.description,
+        "broken": plugin.broken,
+        "settings": settings,
+    }
+
+
+def print_plugins(plugins: Sequence[registry.Plugin]) -> None:
+    """Print name, source, description and settings of plugins."""
+    for plugin in plugins:
+        data = plugin_data(plugin)
+        print(f"{plugin.name} ({plugin.source})")
+        print(f"  {'BROKEN: ' + plugin.broken if plugin.broken else plugin.description}")
+        for s in data["settings"]:
+            option = f"--{s['name'].replace('_', '-')} {s['default']}"
+            print(f"    {option:<26}{s['help']}" + (f" ({s['type']})" if "|" in s["type"] else ""))
+        print()

@@ -1,0 +1,110 @@
+"""Progress bars for terminals: of a run over whichever budget will end first, and of a sweep over its runs."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+
+from harness.report.text import duration, quantity
+from harness.runs.local import LocalExecutor
+from harness.runs.sweep import Planned
+from harness.specs.budget import Budget
+from harness.training.loop import Row, Tick, Training
+
+UNITS = {"samples": "samples", "cpu_seconds": "CPU s", "wall_seconds": "s"}
+
+
+class _Bars:
+    """Bars on a terminal; nothing where standard error is none."""
+
+    def __init__(self, *columns: ProgressColumn):
+        self._console = Console(file=sys.stderr)
+        # Drawn when called alone: a refreshing thread would be charged to the run's CPU seconds.
+        self._progress = Progress(*columns, console=self._console, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
+
+
+class ProgressBar(_Bars):
+    """Shows a run as it trains; draws nothing where standard error is no terminal.
+
+    Call it with the training and what it yielded. `time left` counts training alone.
+    """
+
+    def __init__(self, budget: Budget, label: str):
+        self._limits = budget.limits()
+        self._bound = ""
+        fields: dict[str, Any] = dict.fromkeys(("spent", "bound", "rate", "left"), "")
+        super().__init__(TextColumn(label), BarColumn(), *(TextColumn(f"{{task.fields[{name}]}}") for name in fields))
+        self._task = self._progress.add_task("", total=1.0, **fields)
+
+    def __call__(self, training: Training, event: Row | Tick) -> None:
+        """Take in what the training yielded, and draw."""
+        if not self._console.is_terminal:
+            return
+        spent = training.spent()
+        if not isinstance(event, str):
+            bounds = {e["split"]: e["mean"] for e in event["estimates"] if e["estimator"] == "lower-bound"}
+            self._bound = "bound " + "/".join(f"{mean:.1f}" for mean in bounds.values()) if bounds else ""
+        fraction, counter = max((spent[name] / limit, name) for name, limit in self._limits.items())
+        wall = max(spent["wall_seconds"], 1e-9)
+        self._progress.update(
+            self._task,
+            completed=min(fraction, 1.0),
+            spent=f"{quantity(spent[counter])}/{quantity(self._limits[counter])} {UNITS[counter]}",
+            bound=self._bound,
+            rate=f"{spent['samples'] / wall:,.0f} samples/s",
+            left=f"{duration(wall * (1 / fraction - 1))} left" if 0 < fraction <= 1 else "",
+        )
+        self._progress.refresh()
+
+
+class PoolProgress(_Bars):
+    """Shows a pool at work: on a terminal a bar over all runs and one a run under way, elsewhere a line for each that ends.
+
+    Args:
+        planned: the jobs, those that are done already included.
+        workers: how many run at a time.
+    """
+
+    def __init__(self, planned: Sequence[Planned], workers: int):
+        self._seconds = {p.job.spec.run_id: p.seconds for p in planned if p.seconds is not None}
+        self._total, self._before, self._workers = len(planned), len(planned) - len(self._seconds), workers
+        super().__init__(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+        self._all = self._progress.add_task("all runs", total=max(1e-9, sum(self._seconds.values())), note="")
+        self._bars: dict[str, Any] = {}
+        self._shown, self._begun = 0, time.monotonic()
+
+    def __call__(self, pool: LocalExecutor) -> None:
+        """Show where the pool is."""
+        for outcome in pool.outcomes[self._shown :]:
+            self._shown += 1
+            run = outcome.job.spec.run_id
+            why = f", {outcome.reason}" if outcome.reason else ""
+            line = f"[{self._before + self._shown}/{self._total}] {run}: {outcome.status}{why}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            if run in self._bars:
+                self._progress.remove_task(self._bars.pop(run))
+        if not self._console.is_terminal:
+            return
+        for run, fraction in pool.active.items():
+            if run not in self._bars:
+                self._bars[run] = self._progress.add_task(run, total=1.0, note="")
+            self._progress.update(self._bars[run], completed=fraction, note=f"{fraction:.0%}")
+        spent = sum(self._seconds[o.job.spec.run_id] for o in pool.outcomes)
+        spent += sum(fraction * self._seconds[run] for run, fraction in pool.active.items())
+        elapsed, whole = time.monotonic() - self._begun, sum(self._seconds.values())
+        pace = spent / elapsed if spent > 0.02 * whole else float(self._workers)  # calibrated seconds a second
+        note = f"{self._before + self._shown}/{self._total}, {duration((whole - spent) / pace)} left"
+        self._progress.update(self._all, completed=spent, note=note)
+        self._progress.refresh()

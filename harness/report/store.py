@@ -1,0 +1,62 @@
+"""What is in the store besides runs, for people and as plain data."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.report.text import counted, print_table
+from harness.store.store import Store
+
+if TYPE_CHECKING:
+    from harness.analysis.export import Exported
+    from harness.store.gc import Garbage
+
+
+def print_damage(store: Store, damaged: Sequence[dict[str, Any]]) -> None:
+    """Print what `doctor.examine_store` found."""
+    for one in damaged:
+        what = f"its {one['file']} alone" if one["file"] else "the run"
+        moved = f"\n  moved {what} to {one['moved_to']}" if one["moved_to"] else ""
+        print(f"{one['run']}: {one['reason']}{moved}")
+    runs = sum(1 for _ in store.runs())
+    print(
+        f"{store.root}: {len(damaged)} damaged, {runs} runs in all"
+        if damaged
+        else f"{store.root}: {runs} runs, all sound"
+    )
+    if any(one["moved_to"] is None for one in damaged):
+        print("next: harness doctor --repair")
+
+
+def print_exported(runs: Sequence["Exported"], path: Path) -> None:
+    """Print where an export is, and how much there is of what."""
+    rows = sum(len(run.rows) for run in runs)
+    estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(
+        len(r.evaluations) for r in runs
+    )
+    print(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
+
+
+def garbage_data(garbage: Sequence["Garbage"], *, dry_run: bool) -> dict[str, Any]:
+    """Return what went, or would go, as plain data."""
+    items = [{**one._asdict(), "path": str(one.path)} for one in garbage]
+    return {"dry_run": dry_run, "bytes": sum(one.bytes for one in garbage if not one.reason), "items": items}
+
+
+def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
+    """Print what went, or would go, its bytes, and what the runs can do no more."""
+    gone = [one for one in garbage if not one.reason]
+    if gone:
+        print_table(("", "run", "bytes"), [(one.what, one.run, f"{one.bytes:,}") for one in gone])
+        print()
+    counts = {what: sum(one.what == what for one in gone) for what in ("checkpoint", "quarantined run", "leftover")}
+    parts = ", ".join(counted(n, what) for what, n in counts.items() if n) or "nothing"
+    print(f"{'would remove' if dry_run else 'removed'} {parts}: {sum(one.bytes for one in gone):,} bytes")
+    if counts["checkpoint"]:
+        print(
+            "without its checkpoint a run keeps its curves and estimates; it cannot be extended, evaluated, certified or sampled"
+        )
+    for one in garbage:
+        if one.reason:
+            print(f"harness: {one.path} is left: {one.reason}", file=sys.stderr)

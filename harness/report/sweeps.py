@@ -1,0 +1,94 @@
+"""Sweeps and studies, for people and as plain data."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.report.text import duration, print_table, quantity
+
+if TYPE_CHECKING:
+    from harness.runs.jobs import Outcome
+    from harness.runs.sweep import Planned
+    from harness.runs.tune import Tuned
+
+
+def planned_row(planned: "Planned") -> dict[str, Any]:
+    """Return a line of `harness sweep --dry-run` as plain data."""
+    return {
+        "run": planned.job.spec.run_id,
+        "group": planned.job.group,
+        "budget": planned.job.budget.limits(),
+        "state": planned.state,
+        "samples": planned.spent,
+        "seconds_left": planned.seconds,
+        "reason": planned.reason,
+    }
+
+
+def print_plan(name: str, planned: Sequence["Planned"], workers: int) -> None:
+    """Print the runs of a sweep, what is done, and what the rest will cost."""
+    rows = []
+    for p in planned:
+        budget = ", ".join(
+            f"{quantity(limit)} {counter.replace('_', ' ')}" for counter, limit in p.job.budget.limits().items()
+        )
+        left = "" if p.seconds is None else duration(p.seconds)
+        rows.append((p.job.spec.run_id, budget, p.state, quantity(p.spent), left))
+    print_table(("run", "budget", "state", "samples", "CPU time to go"), rows)
+    _print_reasons((p.job.spec.run_id, p.state, p.reason) for p in planned)
+    to_run = [p.seconds for p in planned if p.seconds is not None]
+    done = sum(p.state == "done" for p in planned)
+    wall = duration(_makespan(to_run, workers))
+    print(f"\n{name}: {len(planned)} runs, {done} done, {len(to_run)} to run")
+    print(f"by a short calibration: {duration(sum(to_run))} of CPU time, about {wall} with --jobs {workers}")
+
+
+def _makespan(seconds: Sequence[float], workers: int) -> float:
+    """Return when the last worker is done, if each takes the next job as soon as it is free."""
+    ends = [0.0] * workers
+    for job in seconds:
+        ends[ends.index(min(ends))] += job
+    return max(ends)
+
+
+def outcome_row(outcome: "Outcome") -> dict[str, Any]:
+    """Return how a job of a sweep ended as plain data."""
+    return {
+        "run": outcome.job.spec.run_id,
+        "group": outcome.job.group,
+        "status": outcome.status,
+        "reason": outcome.reason,
+    }
+
+
+def print_outcomes(name: str, outcomes: Sequence["Outcome"]) -> None:
+    """Print how many jobs of a sweep ended how, and why those that have no result have none."""
+    counts = {status: sum(o.status == status for o in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
+    words = {"already": "done already"}
+    print(f"{name}: " + ", ".join(f"{n} {words.get(status, status)}" for status, n in counts.items()))
+    _print_reasons((o.job.spec.run_id, o.status, o.reason) for o in outcomes)
+
+
+def print_tuned(estimator: str, tuned: "Tuned") -> None:
+    """Print the trials of a study, the best first, what was chosen and what it all cost."""
+    names = list(tuned.chosen)
+    rows = [
+        (
+            *(str(trial.settings[name]) for name in names),
+            "diverged" if trial.value == -math.inf else f"{trial.value:.2f}",
+        )
+        for trial in tuned.trials
+    ]
+    print_table((*names, f"{estimator} on train"), rows)
+    words = " ".join(f"--{name} {value}" for name, value in tuned.chosen.items())
+    spent = tuned.spent
+    print(f"\n{tuned.study}: {words}")
+    cost = f"{quantity(spent['samples'])} samples and {spent['cpu_seconds']:.1f} CPU s of training"
+    print(f"spent {cost} on {len(tuned.trials)} trials")
+    print("next: harness run " + " ".join(f"--{name} tuned" for name in names) + ", all else as here")
+
+
+def _print_reasons(rows: Iterable[tuple[str, str, str | None]]) -> None:
+    for run, status, reason in rows:
+        if reason is not None:
+            print(f"{run} {status}: {reason}")

@@ -1,0 +1,1 @@
+"""Bringing runs to their budget: one run, many runs, tuning, and estimates of stored runs."""

@@ -1,0 +1,105 @@
+"""The sandwich that says whether to believe a run's estimates."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from harness.errors import BadInput
+from harness.runs.evaluate import Trained
+from harness.specs import registry
+from harness.training.evaluation import Estimate, Split
+
+
+class Certificate(NamedTuple):
+    """What `certify` found.
+
+    Attributes:
+        estimates: all of them.
+        gap: upper minus lower bound on simulated points, nats: how far either can be off there.
+        gap_error: its standard error, from the spread of the gap over points.
+        disagreement: which estimator that the run reports differs most from AIS on the same test points, by how many nats, and
+            the standard error of that, from its spread over points; None if the run reports none.
+        tolerance: what was asked for.
+    """
+
+    estimates: list[Estimate]
+    gap: float
+    gap_error: float
+    disagreement: tuple[str, float, float] | None
+    tolerance: float
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether gap and disagreement, each with twice its error, are within the tolerance."""
+        return self.closed and (self.disagreement is None or _within(*self.disagreement[1:], self.tolerance))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the gap is within the tolerance, with twice its error. One far below zero is no less wrong than one above."""
+        return _within(self.gap, self.gap_error, self.tolerance)
+
+
+def _within(difference: float, error: float, tolerance: float) -> bool:
+    return abs(difference) + 2 * error <= tolerance
+
+
+def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[str, Any]) -> Certificate:
+    """Sandwich log p(x) between forward and reverse annealed importance sampling, and compare what the run reports.
+
+    On points simulated from the model, forward AIS lies below log p(x) and reverse AIS above it, so the gap between them
+    bounds the error of both; up to 3 latents quadrature stands between them. On test points, which cannot be sandwiched,
+    forward AIS with the same settings is compared with every estimator by which the run was judged, at its marks or afterwards.
+
+    Args:
+        trained: the run.
+        points: how many simulated points, and test points; two or more.
+        tolerance: what gap and disagreement may be, nats.
+        settings: of `ais`, complete; two or more chains.
+
+    Raises:
+        BadInput: these cannot tell an error.
+    """
+    if points < 2 or settings["chains"] < 2:
+        what = "--points" if points < 2 else "--chains"
+        raise BadInput(f"{what} is 1, and one alone tells no error: give 2 or more")
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise BadInput(f"--tolerance is {tolerance:g}: give a positive number of nats, such as 0.5")
+    estimates: list[Estimate] = []
+
+    def add(name: str, split: Split, chosen: Mapping[str, Any]) -> Tensor:
+        estimate, values = trained.estimate(name, split, points, chosen)
+        estimates.append(estimate)
+        return values
+
+    def difference(a: Tensor, b: Tensor) -> tuple[float, float]:
+        return (a - b).mean().item(), (a - b).std().item() / math.sqrt(len(a))
+
+    reported = _reported(trained, settings)
+    lower = add("ais", "simulated", settings)
+    upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
+    gap, gap_error = difference(upper, lower)
+    quadrature = registry.get("estimators", "quadrature").module
+    if quadrature.skip(quadrature.Config(), trained.subject.model, trained.subject.recognition) is None:
+        add("quadrature", "simulated", {})
+    reference = add("ais", "test", settings)
+    worst: tuple[str, float, float] | None = None
+    for name, its_settings in reported:
+        found = (name, *difference(add(name, "test", its_settings), reference))
+        if worst is None or abs(found[1]) + 2 * found[2] > abs(worst[1]) + 2 * worst[2]:
+            worst = found
+    return Certificate(estimates, gap, gap_error, worst, tolerance)
+
+
+def _reported(trained: Trained, reference: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the estimators of log p(x) by which the run was judged at its marks or afterwards, each with all its settings.
+
+    Lower bounds are not among them, as they need not be near log p(x), nor is AIS as the reference has it.
+    """
+    judges = [(judge.file or judge.name, judge.settings) for judge in trained.spec.evaluation.estimators]
+    for row in trained.run.evaluations():
+        if row["estimate"]["split"] == "test":
+            judges.append((row["file"] or row["estimate"]["estimator"], row["estimate"]["settings"]))
+    distinct = [judge for i, judge in enumerate(judges) if judge not in judges[:i]]
+    return [judge for judge in distinct if judge[0] != "lower-bound" and judge != ("ais", dict(reference))]

@@ -1,0 +1,86 @@
+"""Stored runs before estimators."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from harness.errors import BadInput
+from harness.runs.code import code_version
+from harness.runs.stored_spec import stored_spec
+from harness.specs import registry
+from harness.specs.run import validated
+from harness.store.run import Run
+from harness.training.evaluation import Estimate, Split, evaluate_points, finite, summarise
+from harness.training.process import prepare_process
+from harness.training.subject import Subject
+
+
+class Trained:
+    """A stored run's model as its checkpoint has it.
+
+    Args:
+        run: the run.
+        data_dir: the user's folder of data files.
+
+    Raises:
+        BadInput: the checkpoint or the data are gone, or they are not those of the run.
+    """
+
+    def __init__(self, run: Run, data_dir: str | None = None):
+        record, checkpoint = run.read(), run.checkpoint()
+        if checkpoint is None:
+            raise BadInput(
+                f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
+                f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
+            )
+        self.run, self.spec, self.ledger = run, stored_spec(run, record), checkpoint["ledger"]
+        self.checkpoint = checkpoint
+        prepare_process(self.spec.threads)
+        self.subject = Subject.build(self.spec, data_dir)
+        if record.provenance and record.provenance[-1]["dataset"]["sha256"] != self.subject.dataset.sha256:
+            raise BadInput(
+                f"run {run.id} was trained on other data than those in {self.subject.dataset.source}: "
+                "name its own with --data-dir"
+            )
+        self.subject.load(checkpoint)
+        if not all(map(finite, self.subject.parts)):
+            raise BadInput(
+                f"run {run.id} has parameters that are not finite, so its model is none: see `harness show {run.id}`"
+            )
+
+    def estimate(
+        self,
+        name: str,
+        split: Split = "test",
+        points: int = 1000,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        keep: bool = True,
+    ) -> tuple[Estimate, Tensor]:
+        """Return an estimate over the first `points` evaluation points of a split, and the values (B,) that it is the mean of.
+
+        The estimate is appended to the run's evaluations, unless it is not to be kept.
+
+        Raises:
+            BadInput: an unknown estimator, setting or split, or an estimator that cannot judge this model, with its reason.
+        """
+        plugin = registry.get("estimators", name)
+        config = plugin.module.Config(**validated(plugin.module.Config, settings or {}, f"of estimator {name!r}"))
+        dataset, model, recognition = self.subject.dataset, self.subject.model, self.subject.recognition
+        splits = [s for s in ("train", "valid", "test") if getattr(dataset, s) is not None] + ["simulated"]
+        if plugin.simulated:
+            splits = ["simulated"]
+        if split not in splits:
+            raise BadInput(f"--split is {split!r}: choose {' or '.join(splits)} for {name} on this run")
+        if points < 1:
+            raise BadInput(f"--points is {points}: give a whole number from 1")
+        if reason := plugin.module.skip(config, model, recognition):
+            raise BadInput(f"{name} cannot judge run {self.run.id}: {reason}")
+        each = evaluate_points(plugin.module, config, model, recognition, dataset, split, points, self.spec.seed)
+        found = summarise(plugin.name, plugin.module, config, split, each)
+        row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
+        if keep:
+            self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
+        return found, each.value.double()

@@ -1,0 +1,233 @@
+"""Runs in the store: starts, resumes and extends them, saves checkpoints, and stops at a signal without losing anything."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BadInput, Busy, Diverged, Interrupted, RunFailed, StoreTrouble
+from harness.runs.provenance import provenance
+from harness.runs.signals import Stopped, stopping_signals
+from harness.runs.stored_spec import stored_spec
+from harness.specs.budget import Budget
+from harness.specs.run import RunSpec
+from harness.store.record import Record, changes
+from harness.store.run import Run
+from harness.store.store import Store
+from harness.training.loop import Row, Tick, Training
+
+CHECKPOINT_SECONDS = 60.0  # between checkpoints; HARNESS_CHECKPOINT_SECONDS
+
+Watch = Callable[[Training, Row | Tick], None]
+
+Say = Callable[[str], None]
+
+
+def unheard(words: str) -> None:
+    """Say nothing."""
+
+
+def ensure(
+    store: Store,
+    spec: RunSpec,
+    budget: Budget,
+    *,
+    group: str = "runs",
+    data_dir: str | None = None,
+    watch: Watch | None = None,
+    say: Say = unheard,
+) -> Record:
+    """Bring the run of this specification to this budget: start it, resume it, extend it, or find it done.
+
+    Args:
+        store: where runs are kept.
+        spec: the run.
+        budget: what it may spend in all, earlier sittings included.
+        group: the group of the store that it belongs to.
+        data_dir: the user's folder of data files.
+        watch: called with every row and tick.
+        say: told what the user should know, in a sentence.
+
+    Returns:
+        The run's record.
+
+    Raises:
+        BadInput: it cannot be run like this; nothing was written.
+        Busy: another process is at it.
+        RunFailed: it failed or diverged, now or earlier; its rows are kept.
+        Interrupted: a signal stopped it; a checkpoint was written.
+    """
+    run = store.run(spec.run_id, group)
+    if run.exists():
+        record = run.read()
+        if record.status in ("diverged", "failed"):
+            kind = Diverged if record.status == "diverged" else RunFailed
+            raise kind(f"run {run.id} {record.status} before: {record.reason}; {again(run, record)}")
+        if finished(record, budget):
+            return record
+    else:
+        store.require_writable()
+        record = Record(run.id, spec.model_dump(mode="json"), budget.limits())
+    return _train(run, record, spec, budget, data_dir, watch, say)
+
+
+def resume(run: Run, *, data_dir: str | None = None, watch: Watch | None = None, say: Say = unheard) -> Record:
+    """Continue a run that was interrupted, killed or failed, to its own budget; see `ensure`."""
+    record = run.read()
+    if record.status == "done":
+        raise BadInput(f"run {run.id} is done, there is nothing to resume: see `harness extend {run.id} --samples N`")
+    if record.status == "diverged":
+        raise BadInput(f"run {run.id} diverged ({record.reason}) and would again: start a run with other settings")
+    return _train(run, record, stored_spec(run, record), _budget(record), data_dir, watch, say)
+
+
+def extend(
+    run: Run, budget: Budget, *, data_dir: str | None = None, watch: Watch | None = None, say: Say = unheard
+) -> Record:
+    """Continue a run to a larger budget; see `ensure`."""
+    record = run.read()
+    if record.status == "diverged":
+        raise BadInput(f"run {run.id} diverged ({record.reason}): start a run with other settings")
+    if _met(record, budget):
+        spent = ", ".join(f"{record.ledger[name]:,.0f} {name.replace('_', ' ')}" for name in budget.limits())
+        raise BadInput(f"run {run.id} has spent {spent} already: give a larger budget in all than that")
+    return _train(run, record, stored_spec(run, record), budget, data_dir, watch, say)
+
+
+def _budget(record: Record) -> Budget:
+    return Budget(**record.budget)  # type: ignore[arg-type]  # limits by name, as it was written
+
+
+def again(run: Run, record: Record) -> str:
+    """Return in words how a run that ended without a result is run again."""
+    on = f"go on with `harness resume {run.id}`, or " if record.status == "failed" else ""
+    return f"{on}delete {str(run.path)!r} to run it again"
+
+
+def finished(record: Record, budget: Budget) -> bool:
+    """Say whether a run is done and has spent this budget."""
+    return record.status == "done" and _met(record, budget)
+
+
+def _met(record: Record, budget: Budget) -> bool:
+    """Say whether a record's spending exhausts a budget."""
+    return any(record.ledger.get(name, 0) >= limit for name, limit in budget.limits().items())
+
+
+def _train(
+    run: Run, record: Record, spec: RunSpec, budget: Budget, data_dir: str | None, watch: Watch | None, say: Say
+) -> Record:
+    fresh, pause = not run.exists(), _checkpoint_seconds()
+    checkpoint = None if fresh else run.checkpoint()
+    if record.status == "done" and checkpoint is None:
+        raise BadInput(
+            f"run {run.id} cannot go on, as its checkpoint is gone: delete {str(run.path)!r} and run it again"
+        )
+    training = Training(spec, data_dir)
+    here = provenance(training.dataset.sha256)
+    if not fresh and record.provenance and record.provenance[-1]["dataset"]["sha256"] != here["dataset"]["sha256"]:
+        raise BadInput(
+            f"run {run.id} began on other data than those in {training.dataset.source}: name the first with --data-dir"
+        )
+    run.claim(say)
+    try:
+        if run.exists() == fresh or (not fresh and run.read() != record):
+            raise Busy(f"run {run.id} has just been changed by another process: see `harness show {run.id}`")
+        if checkpoint is None:
+            record.provenance = []  # from the beginning again
+        else:
+            training.load(checkpoint)
+        here["samples"] = training.ledger.samples
+        if record.provenance and (changed := changes(record.provenance[-1], here)):
+            say(
+                f"run {run.id} goes on with {changed}, so it is no longer the uninterrupted run bit for bit; recorded in the run"
+            )
+        record.status, record.reason, record.budget, record.overshoot = "running", None, budget.limits(), {}
+        record.provenance.append(here)
+        run.begin(record, None if checkpoint is None else checkpoint["trace"])
+        _follow(run, record, training, budget, watch, pause)
+    except OSError as error:
+        raise StoreTrouble(
+            f"{error.filename or run.path} cannot be written ({error.strerror}): make room or mend it, and give the same "
+            "command again"
+        ) from error
+    finally:
+        run.release()
+    return record
+
+
+def _checkpoint_seconds() -> float:
+    """Return how often to save; BadInput if the environment says nonsense."""
+    given = os.environ.get("HARNESS_CHECKPOINT_SECONDS") or str(CHECKPOINT_SECONDS)
+    with suppress(ValueError):
+        if 0 <= float(given) < math.inf:
+            return float(given)
+    raise BadInput(f"HARNESS_CHECKPOINT_SECONDS is {given!r}: give a number of seconds, such as 60")
+
+
+def _follow(run: Run, record: Record, training: Training, budget: Budget, watch: Watch | None, pause: float) -> None:
+    """Write down what training yields, until it ends, fails or is stopped."""
+
+    def save(status: str, reason: str | None = None) -> None:
+        record.status, record.reason = status, reason
+        if training.whole or status == "diverged":
+            record.ledger = training.spent()
+            run.save(record, training.checkpoint())
+        else:  # in the middle of a step, which nothing could go on from: the last checkpoint stands
+            run.write(record)
+
+    saved = time.monotonic()
+    with stopping_signals(training, budget) as caught:
+        try:
+            for event in training.rows(budget):
+                if not isinstance(event, str):
+                    run.append(record, event)
+                    record.summary = event["estimates"]
+                    record.ledger = event["ledger"]
+                    _note_memory(record.provenance[-1])
+                if watch is not None:
+                    watch(training, event)
+                if caught:
+                    raise Stopped
+                if time.monotonic() - saved > pause:
+                    save("running")
+                    saved = time.monotonic()
+        except Stopped:
+            training.clocks.switch("output")
+            if caught:
+                save("interrupted")
+                raise Interrupted(
+                    f"interrupted, nothing is lost: go on with `harness resume {run.id}`", caught[0]
+                ) from None
+            seconds = training.clocks.wall() - (budget.wall_seconds or 0.0)
+            save(
+                "failed",
+                f"a step of algorithm {training.spec.algorithm.name!r} hangs, {seconds:.0f} s beyond the budget",
+            )
+            raise RunFailed(f"run {run.id} failed: {record.reason}; its rows: `harness show {run.id}`") from None
+        except RunFailed as error:
+            training.clocks.switch("output")
+            save("diverged" if isinstance(error, Diverged) else "failed", str(error))
+            hint = ": try a smaller step size" if isinstance(error, Diverged) else ""
+            raise type(error)(
+                f"run {run.id} {record.status}: {error}{hint}; its rows: `harness show {run.id}`"
+            ) from error
+        spent = training.spent()
+        record.overshoot = {n: spent[n] - limit for n, limit in budget.limits().items() if spent[n] >= limit}
+        save("done")
+
+
+def _note_memory(sitting: dict[str, Any]) -> None:
+    """Enter the memory of this process in bytes: at the first row of a sitting, now, and at most."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (ImportError, OSError):
+        return  # a system without it
+    now = pages * resource.getpagesize()
+    most = max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    sitting["memory"] = {"first": now, **sitting.get("memory", {}), "last": now, "most": most}

@@ -1,0 +1,141 @@
+"""The parts of an experiment file besides its runs: how settings are tuned, the figure and the table."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import pydantic
+
+from harness.specs import registry
+from harness.specs.budget import COUNTERS
+from harness.specs.options import BUDGETS, Where
+from harness.specs.toml import Part
+
+MOST_PANELS = 100  # of a row of its figure
+
+Value = str | int | float | bool
+
+
+def known_estimator(name: str | None) -> str | None:
+    """Return the name of an estimator; ValueError if there is none."""
+    names = registry.names("estimators")
+    if name is not None and name not in names:
+        raise ValueError(f"choose one of {', '.join(names)}")
+    return name
+
+
+class TuneRule(Part):
+    """How settings that are "tuned" are chosen; see `harness.tune`.
+
+    Attributes:
+        samples: budget of a trial.
+        seeds: every setting is tried with each of these.
+        trials: how many settings are tried, where not all of a few.
+        estimator: whose training-set estimate decides; by default the lower bound, and hmc-density where there is none.
+        override: options of `harness run` that trials have instead of the runs' own, such as a smaller training set.
+    """
+
+    samples: float = pydantic.Field(20_000, gt=0)
+    seeds: tuple[int, ...] = pydantic.Field((0,), min_length=1)
+    trials: int | None = pydantic.Field(None, gt=0)
+    estimator: str | None = None
+    override: dict[str, Value] = pydantic.Field({})
+
+    @pydantic.field_validator("estimator")
+    @classmethod
+    def _known(cls, estimator: str | None) -> str | None:
+        return known_estimator(estimator)
+
+    @pydantic.field_validator("override")
+    @classmethod
+    def _of_trials(cls, override: dict[str, Value]) -> dict[str, Value]:
+        for name in ("seed", *BUDGETS):
+            if name in override:
+                raise ValueError(f"{name} has a key of its own in [tune]: seeds or samples")
+        return override
+
+
+class PanelRow(Part):
+    """A row of panels, one for each combination of the values in `over`.
+
+    Attributes:
+        where: options that the runs of all panels have.
+        over: options by which panels differ, with their values.
+        title: of a panel, with {option} for its values.
+        x_limits: of the x axis in its own unit, where x is the recipe's.
+        y_limits: of the y axis, nats.
+        reference: the published curves' panel, with {option} for its values.
+    """
+
+    where: dict[str, Value] = pydantic.Field({})
+    over: dict[str, list[Value | None]] = pydantic.Field({})
+    title: str | None = None
+    x_limits: tuple[float, float] | None = None
+    y_limits: tuple[float, float] | None = None
+    reference: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _sound(self) -> "PanelRow":
+        for name, values in self.over.items():
+            if not values:
+                raise ValueError(f"{name} of over has no values")
+        if (panels := math.prod(map(len, self.over.values()))) > MOST_PANELS:
+            raise ValueError(f"over makes {panels:,} panels of this row: give values for {MOST_PANELS} or fewer")
+        for what, text in (("title", self.title), ("reference", self.reference)):
+            try:
+                (text or "").format(**next(self.panels()))
+            except (LookupError, ValueError) as error:
+                known = ", ".join(f"{{{name}}}" for name in self.where | self.over) or "nothing"
+                raise ValueError(
+                    f"{what} cannot be filled in ({error!r}): it may have {known}, and {{{{ for a brace"
+                ) from None
+        return self
+
+    def panels(self) -> Iterator[Where]:
+        """Yield the options that the runs of each panel have."""
+        for values in itertools.product(*self.over.values()):
+            yield self.where | dict(zip(self.over, values, strict=True))
+
+
+class FigureRecipe(Part):
+    """What `harness plot` draws of an experiment.
+
+    Attributes:
+        estimator: whose estimates are curves.
+        beside: an estimator of the last row of a run, drawn as a mark beside the curve's end.
+        x: counter on the x axis.
+        scale: of the x axis.
+        rows: rows of panels.
+        reference: which figure of the published curves.
+    """
+
+    estimator: str = "lower-bound"
+    beside: str | None = None
+    x: str = "samples"
+    scale: str = pydantic.Field("log", pattern="^(log|linear)$")
+    rows: tuple[PanelRow, ...] = pydantic.Field((), alias="row")
+    reference: str | None = None
+
+    @pydantic.field_validator("estimator", "beside")
+    @classmethod
+    def _known(cls, estimator: str | None) -> str | None:
+        return known_estimator(estimator)
+
+    @pydantic.field_validator("x")
+    @classmethod
+    def _counter(cls, x: str) -> str:
+        if x not in COUNTERS:
+            raise ValueError(f"choose one of {', '.join(COUNTERS)}")
+        return x
+
+
+class TableRecipe(Part):
+    """What `harness table` shows of an experiment unless told otherwise.
+
+    Attributes:
+        at: samples at which algorithms are compared.
+        targets: estimates (nats, test set) whose cost is told.
+    """
+
+    at: tuple[float, ...] = ()
+    targets: tuple[float, ...] = ()

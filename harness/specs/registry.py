@@ -1,0 +1,194 @@
+"""Plugins by kind and name, found in three ways that are equal once found (DESIGN §2).
+
+Built-in ones are the modules of a package, installed ones are entry points of a group of the same name, and one of the user's
+own is a file named by its path. Two plugins of one name are refused; one that does not import is listed with its reason.
+"""
+
+import hashlib
+import importlib
+import pkgutil
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from harness.errors import BadInput, suggestion
+from harness.files import read_file
+
+Kind = Literal["algorithms", "datasets", "models", "estimators"]
+
+MOST = 10_000_000  # bytes of a plugin file
+
+_PACKAGES: dict[Kind, str] = {
+    "algorithms": "harness.algorithms",
+    "datasets": "harness.datasets",
+    "models": "harness.models",
+    "estimators": "harness.estimators",
+}
+
+_REQUIRED: dict[Kind, tuple[str, ...]] = {
+    "algorithms": ("TRAITS", "Config", "init", "step"),
+    "datasets": ("Config", "load"),
+    "models": ("OBSERVES", "Config", "build"),
+    "estimators": ("DIRECTION", "Config", "skip", "estimate"),
+}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One plugin.
+
+    Attributes:
+        kind: what it is.
+        name: how users call it.
+        source: where it comes from, in words.
+        module: the plugin itself; None where it is broken.
+        broken: why it could not be imported or is no plugin; None where it is sound.
+        file: path of a user's file, else None.
+        sha256: of that file's content, which is part of a run's identity.
+    """
+
+    kind: Kind
+    name: str
+    source: str
+    module: Any = None
+    broken: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+
+    @property
+    def description(self) -> str:
+        """First line of its docstring."""
+        return (getattr(self.module, "__doc__", None) or "").strip().partition("\n")[0]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is an estimator for points simulated from the model alone."""
+        return getattr(self.module, "SIMULATED", False)
+
+
+def names(kind: Kind) -> list[str]:
+    """Return the names of all plugins of a kind without importing any."""
+    return sorted({name for name, _ in _found(kind)})
+
+
+def listing(kind: Kind) -> list[Plugin]:
+    """Return all plugins of a kind, the broken ones and those of a doubled name included, sorted by name."""
+    plugins = [_load(kind, name, origin) for name, origin in _found(kind)]
+    doubled = {p.name for p in plugins if sum(q.name == p.name for q in plugins) > 1}
+    return sorted(
+        (_break(p, "another plugin has the same name") if p.name in doubled else p for p in plugins),
+        key=lambda p: (p.name, p.source),
+    )
+
+
+def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
+    """Return the plugin of this name, or the one in the file of this path.
+
+    Args:
+        kind: of what kind.
+        name: what it is called, or where.
+        sha256: what is in the file, where that is known already; nothing else is executed.
+
+    Raises:
+        BadInput: there is none, there are two, it does not import, or the file is another.
+    """
+    if _is_path(name):
+        plugin = _load_file(kind, Path(name), sha256)
+        others = [_load(kind, n, origin).source for n, origin in _found(kind) if n == plugin.name]
+        sources = [plugin.source, *others]
+    else:
+        plugins = [_load(kind, n, origin) for n, origin in _found(kind) if n == name]
+        if not plugins:
+            choices = names(kind)
+            raise BadInput(
+                f"there is no {kind[:-1]} {name!r}{suggestion(name, choices)}: choose one of {', '.join(choices)}, "
+                f"or the path of a .py file; see `harness {'algos' if kind == 'algorithms' else kind}`"
+            )
+        plugin, sources = plugins[0], [p.source for p in plugins]
+    if len(sources) > 1:
+        raise BadInput(f"{len(sources)} {kind} are called {plugin.name!r}: {' and '.join(sources)}; rename one of them")
+    if plugin.broken:
+        raise BadInput(f"the {kind[:-1]} {plugin.name!r} ({plugin.source}) cannot be used: {plugin.broken}")
+    return plugin
+
+
+def called(word: str) -> str:
+    """Return the name of the plugin that a word means: the word itself, or of a path what its file is called."""
+    return Path(word).stem.replace("_", "-").lower() if _is_path(word) else word
+
+
+def _is_path(word: str) -> bool:
+    return word.endswith(".py") or "/" in word or "\\" in word
+
+
+def _found(kind: Kind) -> list[tuple[str, str | EntryPoint]]:
+    """Return (name, module path or entry point) of every built-in and installed plugin."""
+    package = importlib.import_module(_PACKAGES[kind])
+    built_in = [
+        (module.name.replace("_", "-"), f"{package.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.name.startswith("_")
+    ]
+    group = "" if kind == "estimators" else f"harness.{kind}"
+    return [*built_in, *((point.name, point) for point in _installed(group))]
+
+
+@cache
+def _installed(group: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group, for which every package's metadata are read, once a process."""
+    return tuple(entry_points(group=group))
+
+
+def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:
+    """Import a built-in or installed plugin."""
+    if isinstance(origin, str):
+        source = "built-in"
+    else:
+        source = f"package {origin.dist.name if origin.dist else '?'} ({origin.value})"
+    try:
+        module = importlib.import_module(origin) if isinstance(origin, str) else origin.load()
+    except Exception as error:  # a plugin may fail in any way; the others must go on working
+        return Plugin(kind, name, source, broken=f"{type(error).__name__}: {error}")
+    return _checked(Plugin(kind, name, source, module))
+
+
+def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
+    """Import a plugin file: what was read of it, not what may be there a moment later."""
+    if not path.is_file():
+        raise BadInput(
+            f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}"
+        )
+    try:
+        source = read_file(path, MOST)
+    except OSError as error:
+        raise BadInput(f"the plugin file {str(path)!r} cannot be read ({error.strerror}): give another") from error
+    sha256 = hashlib.sha256(source).hexdigest()
+    if known not in (None, sha256):
+        raise BadInput(f"{path} has changed since this run began: restore it, or start a new run with `harness run`")
+    name = called(str(path))
+    plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
+    module_name = f"harness_plugin_{path.stem}_{sha256[:12]}"
+    if module_name not in sys.modules:
+        module = ModuleType(module_name)
+        module.__file__ = str(path)
+        sys.modules[module_name] = module  # dataclasses look their module up here
+        try:
+            exec(compile(source, str(path), "exec"), module.__dict__)
+        except Exception as error:  # a plugin may fail in any way
+            del sys.modules[module_name]
+            return _break(plugin, f"{type(error).__name__}: {error}")
+    return _checked(Plugin(kind, name, str(path), sys.modules[module_name], file=plugin.file, sha256=sha256))
+
+
+def _checked(plugin: Plugin) -> Plugin:
+    """Return the plugin, broken where it lacks a part of the contract."""
+    missing = [part for part in _REQUIRED[plugin.kind] if not hasattr(plugin.module, part)]
+    return _break(plugin, f"it has no {', no '.join(missing)} (see harness.api)") if missing else plugin
+
+
+def _break(plugin: Plugin, reason: str) -> Plugin:
+    return Plugin(plugin.kind, plugin.name, plugin.source, None, reason, plugin.file, plugin.sha256)

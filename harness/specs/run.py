@@ -1,0 +1,223 @@
+"""What a run is: a frozen, validated specification with a stable content hash.
+
+The budget is not part of it, so that a run can be extended; nor is where data and results lie.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+
+from harness.errors import BadInput, suggestion
+from harness.specs import registry
+from harness.specs.budget import Budget
+from harness.specs.options import MOST
+
+
+class _Frozen(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PluginSpec(_Frozen):
+    """A plugin and all its settings, defaults included; `file` and `sha256` for a user's own file."""
+
+    name: str
+    settings: dict[str, Any] = {}
+    file: str | None = None
+    sha256: str | None = None
+
+    def plugin(self, kind: registry.Kind) -> registry.Plugin:
+        """Return the plugin itself; BadInput if it is gone or, being a file, has changed."""
+        if self.file is None:
+            return registry.get(kind, registry.called(self.name))  # a path in a stored run's name is not gone to
+        return registry.get(kind, self.file, self.sha256 or "unknown")
+
+    def config(self, kind: registry.Kind) -> Any:
+        """Return its validated Config; BadInput if the plugin has other settings by now."""
+        plugin = self.plugin(kind)
+        try:
+            return plugin.module.Config.model_validate(self.settings)
+        except pydantic.ValidationError as error:
+            raise BadInput(sentence(error, f"of {kind[:-1]} {plugin.name!r}")) from None
+
+
+class EstimatorSpec(PluginSpec):
+    """An estimator and all its settings, and on how much it is applied.
+
+    A curve goes through the same random points of a split at every mark; at the end more of them are evaluated as well.
+    """
+
+    points: int = pydantic.Field(
+        ge=0, description="points of each split that are evaluated at every mark; 0: at the end alone"
+    )
+    final_points: int = pydantic.Field(gt=0, description="points of each split that are evaluated at the end")
+
+
+class Evaluation(_Frozen):
+    """When a run is evaluated, and by what. Marks lie at first_mark · 10^(k / marks_per_decade) samples."""
+
+    first_mark: int = pydantic.Field(10_000, gt=0, le=MOST, description="samples at the first mark")
+    marks_per_decade: int = pydantic.Field(10, gt=0, le=1000, description="marks in every decade of samples")
+    estimators: tuple[EstimatorSpec, ...] = ()
+
+
+class RunSpec(_Frozen):
+    """Everything that decides what a run computes, except how long it goes on."""
+
+    algorithm: PluginSpec
+    model: PluginSpec
+    dataset: PluginSpec
+    n_train: int | None = pydantic.Field(None, gt=0, description="take the first N training points")
+    seed: int = pydantic.Field(0, ge=0, lt=2**63, description="fixes every random stream")
+    threads: int = pydantic.Field(1, gt=0, le=1024, description="PyTorch's threads")
+    device: Literal["cpu", "cuda"] = pydantic.Field("cpu", description="where models and data are")
+    evaluation: Evaluation = Evaluation()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the specification; where a plugin file lies does not count, what is in it does."""
+        content = self.model_dump(mode="json")
+        if content["device"] == "cpu":  # runs from before there were others keep their names
+            del content["device"]
+        for part in ("algorithm", "model", "dataset"):
+            del content[part]["file"]
+        for judge in content["evaluation"]["estimators"]:
+            judge["file"] = None
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """A readable name with eight digits of the digest behind it."""
+        parts = [self.algorithm.name, self.dataset.name]
+        if "nz" in self.model.settings:
+            parts.append(f"nz{self.model.settings['nz']}")
+        if self.n_train is not None:
+            parts.append(f"n{self.n_train}")
+        parts.append(f"s{self.seed}")
+        slug = re.sub(r"[^a-z0-9.-]+", "-", "-".join(parts).lower()).strip("-.")[:90]
+        return f"{slug}-{self.digest[:8]}"
+
+
+def make_spec(
+    algorithm: str,
+    dataset: str = "mnist",
+    model: str = "mlp",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    points: Any = 2000,
+    final_points: Any = 10_000,
+    marginal: str | None = None,
+    final_marginal: str | None = None,
+    marginal_points: Any = 1000,
+    evaluation: Mapping[str, Any] | None = None,
+    **rest: Any,
+) -> RunSpec:
+    """Return the specification of a run, with every default filled in.
+
+    Args:
+        algorithm: name or path of a plugin, as are dataset and model.
+        dataset: see algorithm.
+        model: see algorithm.
+        settings: of any of these and of the marginal estimators, by name; `algo.name`, `model.name`, `dataset.name`,
+            `marginal.name` or `final-marginal.name` where two have the same.
+        points: points of each split on which the lower bound is evaluated at every mark.
+        final_points: the same at the end.
+        marginal: an estimator of log p(x) that is also applied at the marks.
+        final_marginal: one that is applied at the end alone.
+        marginal_points: points of each split for both.
+        evaluation: first_mark and marks_per_decade.
+        rest: n_train, seed, threads, device.
+
+    Raises:
+        BadInput: an unknown plugin, an unknown or ambiguous setting, a value that is not allowed.
+    """
+    chosen = {
+        "algo": registry.get("algorithms", algorithm),
+        "model": registry.get("models", model),
+        "dataset": registry.get("datasets", dataset),
+    }
+    at_marks = {"marginal": (marginal, marginal_points), "final_marginal": (final_marginal, 0)}
+    marginals = {part: (name, points) for part, (name, points) in at_marks.items() if name is not None}
+    for part, (name, _) in marginals.items():
+        chosen[part] = judge = registry.get("estimators", name)
+        if judge.name == "lower-bound" or judge.simulated:
+            why = "works on simulated points alone" if judge.name != "lower-bound" else "is evaluated anyway"
+            fit = [p.name for p in registry.listing("estimators") if p.name != "lower-bound" and not p.simulated]
+            raise BadInput(f"--{part.replace('_', '-')} is {judge.name!r}, which {why}: choose one of {', '.join(fit)}")
+    shares = _share_out(settings or {}, chosen)
+    specs = {part: _plugin_spec(plugin, shares[part]) for part, plugin in chosen.items()}
+    bound = _plugin_spec(registry.get("estimators", "lower-bound"), {})
+    judges = [{**bound, "points": points, "final_points": final_points}]
+    for part, (_, at_every) in marginals.items():
+        judges.append({**specs[part], "points": at_every, "final_points": marginal_points})
+    frame = {
+        "algorithm": specs["algo"],
+        "model": specs["model"],
+        "dataset": specs["dataset"],
+        "evaluation": {**(evaluation or {}), "estimators": judges},
+        **{name: value for name, value in rest.items() if value is not None},
+    }
+    try:
+        return RunSpec.model_validate(frame)
+    except pydantic.ValidationError as error:
+        raise BadInput(sentence(error, "of the run")) from None
+
+
+def _plugin_spec(plugin: registry.Plugin, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `PluginSpec` as plain data, its settings validated and complete."""
+    whose = f"of {plugin.kind[:-1]} {plugin.name!r}"
+    complete = validated(plugin.module.Config, settings, whose)
+    return {"name": plugin.name, "settings": complete, "file": plugin.file, "sha256": plugin.sha256}
+
+
+def validated(config: type[pydantic.BaseModel], settings: Mapping[str, Any], whose: str) -> dict[str, Any]:
+    """Return all settings of a Config as JSON-able values, or raise BadInput with one sentence about the first bad one."""
+    try:
+        return config.model_validate(settings).model_dump(mode="json")
+    except pydantic.ValidationError as error:
+        raise BadInput(sentence(error, whose)) from None
+
+
+def estimator_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an estimator's settings, complete, from those given by name; BadInput as `make_spec` raises it."""
+    plugin = registry.get("estimators", name)
+    chosen = _share_out(settings, {"estimator": plugin})["estimator"]
+    return validated(plugin.module.Config, chosen, f"of estimator {plugin.name!r}")
+
+
+def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin]) -> dict[str, dict[str, Any]]:
+    """Give each setting to the one plugin that has it."""
+    fields = {part: set(plugin.module.Config.model_fields) for part, plugin in chosen.items()}
+    shares: dict[str, dict[str, Any]] = {part: {} for part in chosen}
+    for given, value in settings.items():
+        part, dot, name = given.replace("-", "_").rpartition(".")
+        owners = [p for p in chosen if name in fields[p] and (not dot or p == part)]
+        if not owners:
+            known = sorted(set().union(*fields.values()))
+            shown = ", ".join(name.replace("_", "-") for name in known)
+            options = [name.replace("_", "-") for name in (*known, *RunSpec.model_fields, *Budget.__dataclass_fields__)]
+            where = " and ".join(f"{plugin.kind[:-1]} {plugin.name!r}" for plugin in chosen.values())
+            raise BadInput(
+                f"there is no setting --{given}{suggestion(given, options)}: the settings of {where} are {shown}; "
+                "see `harness algos`, `harness models`, `harness datasets` and `harness estimators`"
+            )
+        if len(owners) > 1:
+            owned = [owner.replace("_", "-") for owner in owners]
+            raise BadInput(
+                f"--{given} is a setting of {' and '.join(owned)}: say --{owned[0]}.{given} or --{owned[1]}.{given}"
+            )
+        shares[owners[0]][name] = value
+        if value is True and chosen[owners[0]].module.Config.model_fields[name].annotation is not bool:
+            raise BadInput(f"--{given} needs a value: settings are given as --name value; see `harness run --help`")
+    return shares
+
+
+def sentence(error: pydantic.ValidationError, whose: str) -> str:
+    """Turn the first of pydantic's findings into one sentence."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+    message = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
+    return f"--{name} {whose} is {first['input']!r}: {message}"

@@ -1,0 +1,1 @@
+"""What is kept: runs on disk, and who may write them."""

@@ -1,0 +1,114 @@
+"""What a store can do without: checkpoints of runs that are done, quarantined runs, leftovers of processes that were killed.
+
+Nothing else is removed, nothing that some process owns at the moment, and nothing behind a symbolic link. A run without its
+checkpoint keeps its settings, curves and estimates, but has no model: it can be neither extended nor evaluated any more.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import BadInput, Busy, HarnessError
+from harness.store.run import Run
+from harness.store.store import QUARANTINE, Store
+
+
+class Garbage(NamedTuple):
+    """Something that can go.
+
+    Attributes:
+        what: checkpoint, leftover or quarantined run.
+        run: whose it is, with its group.
+        path: the file, or the folder of what was quarantined.
+        bytes: its size.
+        reason: why it could not be removed; None if it could, or has not been tried.
+    """
+
+    what: str
+    run: str
+    path: Path
+    bytes: int
+    reason: str | None = None
+
+
+def collect(store: Store, groups: Collection[str] = (), *, dry_run: bool = False) -> list[Garbage]:
+    """Remove what can go, and return it.
+
+    Args:
+        store: the store.
+        groups: where to; everywhere by default.
+        dry_run: only return it.
+
+    Raises:
+        BadInput: there is no such group.
+    """
+    every = list(_groups(store))
+    store.require_groups(groups, {group.name for group, _ in every})
+    found = []
+    for folder, garbage_of in every:
+        for run in map(Run, _folders(folder) if not groups or folder.name in groups else ()):
+            garbage = garbage_of(run)
+            if garbage and not run.owned():
+                found += garbage if dry_run else _remove(run, garbage, garbage_of)
+    return found
+
+
+def _remove(run: Run, garbage: list[Garbage], garbage_of: Callable[[Run], list[Garbage]]) -> list[Garbage]:
+    """Remove what can go of a run, and return it; nothing where a process has come to own the run."""
+    try:
+        run.claim()
+        try:
+            for one in garbage_of(run):  # looked for again, as the run may have gone on before it was claimed
+                shutil.rmtree(one.path) if one.path.is_dir() else one.path.unlink()
+        finally:
+            run.release()
+        if not run.path.exists():
+            with contextlib.suppress(OSError):  # of quarantine, which need not be empty now
+                run.path.parent.rmdir()
+                run.path.parent.parent.rmdir()
+    except Busy:
+        return []
+    except (OSError, HarnessError) as error:
+        return [one._replace(reason=str(error)) if os.path.lexists(one.path) else one for one in garbage]
+    return [one for one in garbage if not os.path.lexists(one.path)]
+
+
+def _groups(store: Store) -> Iterator[tuple[Path, Callable[[Run], list[Garbage]]]]:
+    """Yield every folder of runs, with what tells what can go of a run there."""
+    for folder in _folders(store.root):
+        if folder.name != QUARANTINE:
+            yield folder, _of_run
+        else:
+            yield from ((group, _of_quarantined) for group in _folders(folder))
+
+
+def _of_run(run: Run) -> list[Garbage]:
+    found = [("leftover", path) for path in run.leftovers()]
+    checkpoint = run.path / "checkpoint.pt"
+    with contextlib.suppress(BadInput):  # of a run that cannot be read it may be the best that is left
+        if os.path.lexists(checkpoint) and run.read().status == "done":
+            found.append(("checkpoint", checkpoint))
+    return [_garbage(what, run, path) for what, path in found if path.is_file() and not path.is_symlink()]
+
+
+def _of_quarantined(run: Run) -> list[Garbage]:
+    return [_garbage("quarantined run", run, run.path)]
+
+
+def _garbage(what: str, run: Run, path: Path) -> Garbage:
+    inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    size = sum(file.lstat().st_size for file in (inside if path.is_dir() else [path]))
+    return Garbage(what, f"{run.path.parent.name}/{run.id}", path, size)
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the folders in a folder; what is a link to one leads out of the store."""
+    try:
+        return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadInput(f"{str(path)!r} cannot be read ({error.strerror}): make it readable") from error

@@ -1,0 +1,70 @@
+"""The content of a run.json."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 2
+"""1: run.json's checksum was over its canonical form, a sitting did not say where it began, evaluations had a line each."""
+
+STATUSES = ("running", "done", "diverged", "failed", "interrupted")
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,100}\Z"
+"""What runs and groups may be called."""
+
+
+@dataclass
+class Record:
+    """The content of a run.json.
+
+    Attributes:
+        run: the run's id.
+        spec: its specification, as plain data.
+        budget: limits by counter.
+        status: one of `STATUSES`.
+        reason: why it diverged or failed, else None.
+        ledger: counters and seconds at the last save.
+        overshoot: by how much each limit that ended the run was passed.
+        summary: the estimates of the last row.
+        trace: rows, bytes and SHA-256 of the trace at the last save.
+        provenance: for every sitting, what it ran on, from how many `samples` on, and the `memory` that it took.
+    """
+
+    run: str
+    spec: dict[str, Any]
+    budget: dict[str, float]
+    status: str = "running"
+    reason: str | None = None
+    ledger: dict[str, float] = field(default_factory=dict)
+    overshoot: dict[str, float] = field(default_factory=dict)
+    summary: list[dict[str, Any]] = field(default_factory=list)
+    trace: dict[str, Any] = field(default_factory=lambda: empty_trace())
+    provenance: list[dict[str, Any]] = field(default_factory=list)
+    schema: int = SCHEMA
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return in words what may make one sitting of a run compute other numbers than another; empty if nothing does."""
+
+    def facts(one: dict[str, Any]) -> dict[str, Any]:
+        packages = {name: one["packages"].get(name) for name in ("torch", "numpy")}
+        rest = {"threads": one["threads"], "processor": one["machine"]["cpu"], "GPU": one["machine"].get("gpu")}
+        return packages | rest | {"flushing denormals": one["flush_denormal"], "source": one["code"]["source_sha256"]}
+
+    was, is_ = facts(before), facts(now)
+    return ", ".join(f"{name} {is_[name]} instead of {was[name]}" for name in is_ if is_[name] != was[name])
+
+
+def empty_trace() -> dict[str, Any]:
+    """Return what is known of a trace that has no row."""
+    return {"rows": 0, "bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+
+
+def final_estimates(record: Record) -> list[dict[str, Any]]:
+    """Return a run's last estimates, of each estimator and split the one over most points."""
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for estimate in record.summary:
+        key = estimate["estimator"], estimate["split"]
+        if key not in best or estimate["points"] > best[key]["points"]:
+            best[key] = estimate
+    return list(best.values())

@@ -1,0 +1,347 @@
+"""One run's folder, and the only code that reads or writes it."""
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from harness.errors import BadInput, Busy, StoreTrouble
+from harness.files import encoded, from_json, leftovers, read_file, replace_file, seal, sync_folder, to_json, unseal
+from harness.store import schema
+from harness.store.lease import Ownership
+from harness.store.record import SCHEMA, STATUSES, Record, empty_trace
+from harness.store.schema import fits
+from harness.store.schema1 import checkpoint, checksum, migrated
+
+MAX_CHECKPOINT = 1 << 36
+
+_SHA_LENGTH = hashlib.sha256().digest_size
+
+FILES = ("run.json", "trace.jsonl", "checkpoint.pt", "evaluations.json", "evaluations.jsonl")
+"""What a run consists of."""
+
+
+class Run:
+    """One run's folder."""
+
+    def __init__(self, path: Path):
+        self.path, self.id = path, path.name
+        self._owner = Ownership(path)
+        self._trace = hashlib.sha256()  # over what is there of it, as the owner writes it
+
+    def exists(self) -> bool:
+        """Say whether the run has a run.json."""
+        return (self.path / "run.json").is_file()
+
+    # -- reading
+
+    def read(self) -> Record:
+        """Return run.json's content, checked.
+
+        Raises:
+            BadInput: it is missing, torn, edited, or of a schema that this version does not know.
+        """
+        path = self.path / "run.json"
+        sealed: dict[str, Any] | None = None  # as those of schema 1 are not
+        try:
+            content = read_file(path)
+            with contextlib.suppress(ValueError):
+                sealed = unseal(content)
+            found = sealed or from_json(content.decode())
+            version = found["schema"]
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror}): see `harness list`") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} is torn or no run of ours: {self._way_out}") from error
+        if version not in (1, SCHEMA):
+            raise BadInput(
+                f"{path} has schema {version!r}, and this version knows 1 to {SCHEMA}: use a newer version of the harness"
+            )
+        try:
+            found = sealed or migrated(found)
+            if found["run"] != self.id:
+                raise ValueError("it is another run's")
+            record = Record(**found)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} was edited or damaged, its checksum does not fit: {self._way_out}") from error
+        if record.status not in STATUSES or not fits(found, schema.RECORD):
+            raise BadInput(f"{path} says what no run of ours does: {self._way_out}")
+        return record
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the trace; raises as `content`."""
+        return self.content()[1]
+
+    def content(self) -> tuple[Record, list[dict[str, Any]]]:
+        """Return the record and the trace.
+
+        Raises:
+            BadInput: as `read`; or the trace is not the one that the record was saved with, or does not begin so while the run
+                goes on.
+        """
+        record = self.read()
+        while True:
+            try:
+                content = read_file(self.path / "trace.jsonl")
+            except FileNotFoundError:
+                content = b""
+            except OSError as error:
+                raise BadInput(
+                    f"{self.path / 'trace.jsonl'} cannot be read ({error.strerror}): {self._way_out}"
+                ) from error
+            saved = content[: record.trace["bytes"]] if record.status == "running" else content
+            if hashlib.sha256(saved).hexdigest() == record.trace["sha256"]:
+                break
+            before, record = record, self.read()
+            if record == before:  # else its owner has just gone on
+                raise self._damaged("trace.jsonl")
+        if record.status == "running":
+            content = content[: content.rfind(b"\n") + 1]  # a row may be half written at this moment
+        try:
+            rows = [from_json(line.decode()) for line in content.split(b"\n")[:-1]]
+        except ValueError as error:
+            raise self._damaged("trace.jsonl") from error
+        if not fits(rows, [schema.ROW]):
+            raise BadInput(f"{self.path / 'trace.jsonl'} says what no run of ours does: {self._way_out}")
+        return record, rows
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return what was estimated after training, in order of time: each with `ledger`, the training it had, and `estimate`.
+
+        Raises:
+            BadInput: they were edited or damaged.
+        """
+        rows = self._evaluations_of_schema_1() + self._evaluations()
+        if not fits(rows, [schema.EVALUATION]):
+            raise BadInput(f"the evaluations of {self.path} say what none of ours does: restore them, or delete them")
+        return rows
+
+    def _evaluations(self) -> list[dict[str, Any]]:
+        path = self.path / "evaluations.json"
+        try:
+            return list(unseal(read_file(path))["evaluations"]) if path.exists() else []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
+
+    def _evaluations_of_schema_1(self) -> list[dict[str, Any]]:
+        path = self.path / "evaluations.jsonl"
+        rows = []
+        try:
+            for line in filter(None, read_file(path).decode().split("\n") if path.exists() else []):
+                row = from_json(line)
+                if row.pop("checksum") != checksum(row):
+                    raise ValueError("its checksum does not fit")
+                rows.append(row)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise BadInput(
+                f"line {len(rows) + 1} of {path} was edited or damaged: restore it from a copy, or delete that line"
+            ) from error
+        return rows
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """Return the checkpoint, or None if there is none.
+
+        Raises:
+            BadInput: it is damaged.
+        """
+        import torch
+
+        path = self.path / "checkpoint.pt"
+        if not path.is_file():
+            return None
+        try:
+            content = read_file(path, MAX_CHECKPOINT)
+            archive, sha256 = content[:-_SHA_LENGTH], content[-_SHA_LENGTH:]
+            if hashlib.sha256(archive).digest() == sha256:
+                found = torch.load(io.BytesIO(archive), weights_only=True, map_location="cpu")
+            else:
+                found = checkpoint(content)
+            if found["run"] != self.id:
+                raise ValueError("it is another run's")
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror}): {self._way_out}") from error
+        except Exception as error:  # a damaged archive can raise nearly anything
+            raise self._damaged("checkpoint.pt") from error
+        return cast(dict[str, Any], found)
+
+    def damage(self) -> list["Damage"]:
+        """Return what is damaged, by reading all of it: the run as a whole, or a file that what the run found does not need."""
+        try:
+            if not self.exists() and any((self.path / name).exists() for name in FILES):
+                raise BadInput(f"{self.path / 'run.json'} is gone: {self._way_out}")
+            record, _ = self.content()
+            if record.status not in ("done", "diverged") and (checkpoint := self.checkpoint()):
+                self._kept(checkpoint["trace"])
+        except BadInput as error:
+            return [Damage(self, None, str(error))]
+        found = []
+        readers: dict[str, Callable[[], Any]] = {
+            "checkpoint.pt": self.checkpoint,
+            "evaluations.json": self._evaluations,
+            "evaluations.jsonl": self._evaluations_of_schema_1,
+        }
+        for file, reading in readers.items():
+            try:
+                reading()
+            except BadInput as error:
+                found.append(Damage(self, file, str(error)))
+        return found
+
+    def _kept(self, trace: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Return the trace as far as a checkpoint knows it, and as it is; BadInput if it does not begin like that."""
+        path = self.path / "trace.jsonl"
+        content = read_file(path) if path.exists() else b""
+        kept = content[: trace["bytes"]]
+        if hashlib.sha256(kept).hexdigest() != trace["sha256"]:
+            raise BadInput(f"{path} does not fit its checkpoint: {self._way_out}")
+        return kept, content
+
+    def _damaged(self, file: str) -> BadInput:
+        return BadInput(f"{self.path / file} was edited or damaged, its checksum does not fit: {self._way_out}")
+
+    @property
+    def _way_out(self) -> str:
+        return f"restore it from a copy, or move it away by `harness doctor --repair` and run {self.id} again"
+
+    # -- writing; all of it by the owner
+
+    def claim(self, say: Callable[[str], None] = lambda words: None) -> None:
+        """Become the owner: make the folder if need be, and own it until `release` or the end of this process.
+
+        Args:
+            say: told what is waited for; see `Ownership.acquire`.
+
+        Raises:
+            Busy: another process owns it.
+            BadInput: it leads out of the store.
+            StoreTrouble: it cannot be written.
+        """
+        try:
+            self._inside()
+            self.path.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.path.parent)
+            self._owner.acquire(say)
+            for path in self.leftovers():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self.release()
+            raise StoreTrouble(
+                f"{str(self.path)!r} cannot be written ({error.strerror}): make room, or name another folder with --results"
+            ) from error
+
+    def leftovers(self) -> list[Path]:
+        """Return what owners that were killed have left half written."""
+        names = ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json")
+        return [path for name in names for path in leftovers(self.path / name)]
+
+    def _inside(self) -> None:
+        inside(self.path.parent.parent, self.path)
+
+    def owned(self) -> bool:
+        """Say whether some process owns the run at this moment."""
+        return self._owner.taken()
+
+    def release(self) -> None:
+        """Give up ownership."""
+        self._owner.release()
+
+    def write(self, record: Record) -> None:
+        """Replace run.json."""
+        self._owner.require()
+        replace_file(self.path / "run.json", seal(asdict(record)))
+
+    def append(self, record: Record, row: dict[str, Any]) -> None:
+        """Append a row to the trace, and enter its new length in the record."""
+        line = encoded(to_json(row)) + b"\n"
+        self._owner.require()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(self.path / "trace.jsonl", flags, 0o666), "ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._trace.update(line)
+        before = record.trace
+        record.trace = {
+            "rows": before["rows"] + 1,
+            "bytes": before["bytes"] + len(line),
+            "sha256": self._trace.hexdigest(),
+        }
+
+    def append_evaluation(self, row: dict[str, Any]) -> None:
+        """Add an estimate to evaluations.json, which is open to any process; raises BadInput where it cannot be written."""
+        import filelock
+
+        path, lock = self.path / "evaluations.json", self.path / "evaluations.lock"
+        try:
+            self._inside()
+            with filelock.FileLock(lock, timeout=60):
+                try:
+                    for left in leftovers(path):
+                        left.unlink(missing_ok=True)
+                    replace_file(path, seal({"run": self.id, "evaluations": [*self._evaluations(), row]}))
+                finally:
+                    with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays
+                        lock.unlink()
+        except filelock.Timeout:
+            raise Busy(f"another process is adding an estimate to {str(path)!r}: wait for it") from None
+        except OSError as error:
+            raise BadInput(
+                f"{str(path)!r} cannot be written ({error.strerror}): make room, or make it writable"
+            ) from error
+
+    def save(self, record: Record, checkpoint: dict[str, Any]) -> None:
+        """Replace the checkpoint, bound to the trace as it is now, and then run.json."""
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save({**checkpoint, "run": self.id, "trace": dict(record.trace)}, buffer)
+        archive = buffer.getvalue()
+        self._owner.require()
+        replace_file(self.path / "checkpoint.pt", archive + hashlib.sha256(archive).digest())
+        self.write(record)
+
+    def begin(self, record: Record, trace: dict[str, Any] | None) -> None:
+        """Write run.json, and cut the trace to the length that a checkpoint knows, as later rows are beyond its state.
+
+        Args:
+            record: of the run that begins or goes on.
+            trace: what the checkpoint knows of the trace; None begins it again, empty.
+
+        Raises:
+            BadInput: what would be left is not the trace that the checkpoint was taken with.
+        """
+        trace = trace or empty_trace()
+        kept, content = self._kept(trace)
+        record.trace, self._trace = dict(trace), hashlib.sha256(kept)
+        rows = kept.splitlines()
+        record.summary = from_json(rows[-1].decode())["estimates"] if rows else []
+        self.write(record)  # first: a trace may be longer than its record knows, never shorter
+        if len(kept) < len(content):
+            replace_file(self.path / "trace.jsonl", kept)
+
+
+class Damage(NamedTuple):
+    """Something that is not as it was written.
+
+    Attributes:
+        run: whose it is.
+        file: the one file that can be done without; None: the run cannot be believed, or not gone on with.
+        reason: what is wrong, as a sentence.
+    """
+
+    run: Run
+    file: str | None
+    reason: str
+
+
+def inside(root: Path, path: Path) -> None:
+    """Raise BadInput where a path in a store, `root`, is a link that leads out of it, or lies behind one."""
+    real = os.path.realpath(path)
+    if real != os.path.join(os.path.realpath(root), path.relative_to(root)):
+        raise BadInput(
+            f"{str(path)!r} is a link to {real!r}, out of the store: name the store that it is in with --results"
+        )

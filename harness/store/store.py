@@ -1,0 +1,150 @@
+"""The store of results: one folder a run, and the only code that reads or writes one (DESIGN §6).
+
+    <root>/<group>/<run id>/run.json        specification, status, ledger, provenance, summary
+                            trace.jsonl     a row a mark, append-only
+                            checkpoint.pt   all that the next step depends on (local only)
+                            evaluations.json    estimates made after training
+                            owner.lock, owner.json  whose it is at this moment (see `harness.owner`)
+    <root>/quarantine/<group>/<run id>/     what was damaged and moved out of the way
+
+All but the trace are replaced whole, and sealed with a checksum of every byte. A checkpoint knows how long the trace was when it
+was taken, so resuming cuts off rows that were written after it; run.json knows it, too.
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from harness.errors import BadInput, StoreTrouble, suggestion
+from harness.files import sync_folder
+from harness.store.record import NAME
+from harness.store.run import FILES, Damage, Run, inside
+
+_RUN_ID = re.compile(NAME)
+
+QUARANTINE = "quarantine"
+
+
+def default_root() -> Path:
+    """Return HARNESS_RESULTS, or `results` in the current folder."""
+    return Path(os.environ.get("HARNESS_RESULTS") or "results")
+
+
+class Store:
+    """A folder of runs.
+
+    Args:
+        root: the folder; it need not exist before something is written.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        if root.exists() and not root.is_dir():
+            raise BadInput(f"the store {str(root)!r} is a file: name a folder with --results")
+
+    def require_writable(self) -> None:
+        """Raise BadInput unless runs can be written here; leaves nothing behind."""
+        folder = self.root
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise BadInput(
+                f"the store {str(self.root)!r} is no folder, as {str(folder)!r} is a file: name a folder with --results"
+            )
+        probe = folder / f".harness-{os.getpid()}"
+        try:
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(
+                f"the store {str(self.root)!r} cannot be written ({error.strerror}): name another folder with --results"
+            ) from error
+
+    def runs(self, group: str = "*") -> Iterator["Run"]:
+        """Yield every run of a group, or of every group, sorted by group and id."""
+        if self.root.is_dir():
+            for path in sorted(self.root.glob(f"{group}/*/run.json")):
+                yield Run(path.parent)
+
+    def remains(self) -> list["Run"]:
+        """Return every run, and what is left of one whose run.json is gone, sorted by group and id."""
+        return [Run(path) for path in sorted({path.parent for path in self.root.glob("*/*/*") if path.name in FILES})]
+
+    def damage(self) -> Iterator["Damage"]:
+        """Yield what is damaged in the runs that no process owns."""
+        for run in self.remains():
+            if not run.owned():
+                yield from run.damage()
+
+    def require_groups(self, groups: Collection[str], known: Collection[str]) -> None:
+        """Raise BadInput unless each of these groups is one of the known ones."""
+        for group in groups:
+            if group not in known:
+                raise BadInput(
+                    f"there is no group {group!r} in {str(self.root)!r}{suggestion(group, known)}: "
+                    f"choose {', '.join(sorted(known)) or 'another store with --results'}"
+                )
+
+    def quarantine(self, damage: "Damage") -> Path:
+        """Move what is damaged out of the way, into the folder `quarantine`, and return where to.
+
+        Raises:
+            BadInput: the run leads out of the store, or is sound again.
+            Busy: a process has come to own it.
+        """
+        run = damage.run
+        inside(self.root, self.root / QUARANTINE / run.path.parent.name)
+        run.claim()
+        try:
+            if damage.file not in [now.file for now in run.damage()]:
+                raise BadInput(f"{run.path} has been mended meanwhile: see `harness doctor --store`")
+            there = self.root / QUARANTINE / run.path.parent.name
+            number = 1
+            while (moved := there / (run.id if number == 1 else f"{run.id}.{number}")).exists():
+                number += 1
+            if damage.file is None:
+                there.mkdir(parents=True, exist_ok=True)
+                os.rename(run.path, moved)
+                sync_folder(there)
+                for name in ("owner.json", "owner.lock"):
+                    (moved / name).unlink(missing_ok=True)
+                return moved
+            moved.mkdir(parents=True)
+            os.rename(run.path / damage.file, moved / damage.file)
+            return moved / damage.file
+        except OSError as error:
+            raise StoreTrouble(f"{run.path} cannot be moved ({error.strerror}): make the store writable") from error
+        finally:
+            run.release()
+
+    def run(self, run_id: str, group: str = "runs") -> "Run":
+        """Return where a run of this id is or would be."""
+        if not _RUN_ID.fullmatch(run_id):
+            raise BadInput(f"{run_id!r} is no run id: letters a-z, digits, '.', '_' and '-'; see `harness list`")
+        return Run(self.root / group / run_id)
+
+    def find(self, name: str) -> "Run":
+        """Return the stored run with this id, or whose id alone begins so, within one group where `group/` stands before it.
+
+        Where names leave a choice a single run in the group `runs`, the user's own, goes before those of other groups.
+
+        Raises:
+            BadInput: there is none, or several.
+        """
+        group, slash, begin = name.rpartition("/")
+        if not _RUN_ID.fullmatch(begin) or (slash and not _RUN_ID.fullmatch(group)):
+            hint = "put the id before all settings" if name.startswith("-") else "letters a-z, digits, '.', '_' and '-'"
+            raise BadInput(f"{name!r} is no run id: {hint}; see `harness list`")
+        runs = [run for run in self.runs() if not slash or run.path.parent.name == group]
+        near = [run for run in runs if run.id == begin] or [run for run in runs if run.id.startswith(begin)]
+        own = [run for run in near if run.path.parent.name == "runs"]
+        if len(own) == 1:
+            return own[0]
+        if not near:
+            ids = [run.id for run in runs]
+            raise BadInput(f"there is no run {name!r} in {str(self.root)!r}{suggestion(name, ids)}: see `harness list`")
+        if len(near) > 1:
+            ids = [f"{run.path.parent.name}/{run.id}" for run in near[:5]]
+            raise BadInput(f"{name!r} could be {', '.join(ids)}: write more of the id")
+        return near[0]

@@ -1,0 +1,1 @@
+"""One run in memory: the loop, its marks, clocks, meters and evaluation. No input or output."""

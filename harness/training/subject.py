@@ -1,0 +1,79 @@
+"""What a run trains: data and models."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from harness.api import DataFacts, Traits
+from harness.data.dataset import Dataset
+from harness.errors import BadInput
+from harness.inference.rng import Streams
+from harness.specs.run import RunSpec
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run trains, and what is evaluated: data and models as a specification asks for, at their beginning.
+
+    Attributes:
+        dataset: the data.
+        facts: what models and algorithms may know of them.
+        model: the generative model.
+        recognition: the recognition model; None where the algorithm trains none.
+    """
+
+    dataset: Dataset
+    facts: DataFacts
+    model: Any
+    recognition: Any
+
+    @classmethod
+    def build(cls, spec: RunSpec, data_dir: str | None = None) -> "Subject":
+        """Load the data and build the models.
+
+        Raises:
+            BadInput: missing data, or a model that cannot describe them.
+        """
+        model_plugin = spec.model.plugin("models").module
+        dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
+        dataset = dataset.first(spec.n_train)
+        facts = DataFacts(dataset.kind, dataset.train.shape[1], len(dataset.train))
+        if facts.kind not in model_plugin.OBSERVES:
+            raise BadInput(
+                f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: its data are {facts.kind}, "
+                f"the model takes {' or '.join(model_plugin.OBSERVES)}; see `harness models` and `harness datasets`"
+            )
+        model, recognition = model_plugin.build(spec.model.config("models"), facts, Streams(spec.seed))
+        trains = spec.algorithm.plugin("algorithms").module.TRAITS
+        if reason := unsuited(trains, model, recognition):
+            raise BadInput(
+                f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
+            )
+        return cls(dataset, facts, model, recognition if trains.recognition else None)
+
+    def to(self, device: str) -> "Subject":
+        """Return it with data and parameters on a device, in whole; they begin the same on all."""
+        for part in self.parts:
+            part.params.to(torch.device(device))
+        return replace(self, dataset=self.dataset.to(torch.device(device)))
+
+    @property
+    def parts(self) -> list[Any]:
+        """The generative model and, if there is one, the recognition model."""
+        return [self.model] if self.recognition is None else [self.model, self.recognition]
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the parameters of a checkpoint."""
+        with torch.no_grad():
+            for part, flat in zip(self.parts, (checkpoint["theta"], checkpoint["phi"]), strict=False):
+                part.params.flat.copy_(flat)
+
+
+def unsuited(traits: Traits, model: Any, recognition: Any) -> str | None:
+    """Return why an algorithm of these traits cannot work on these models; None if it can."""
+    if model.latents.kind not in traits.latents:
+        return f"the model's latents are {model.latents.kind}, and it infers {' or '.join(traits.latents)} ones"
+    if traits.recognition and recognition is None:
+        return "it needs a recognition model, and this model has none"
+    return None

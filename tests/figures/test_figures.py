@@ -1,0 +1,116 @@
+"""What the figure says: the right numbers, dashes, labels and limits."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from support import Result
+
+from harness.errors import BadInput
+from harness.figures import trace
+from harness.specs.budget import COUNTERS
+from harness.store.record import Record
+
+Harness = Callable[..., Result]
+
+
+def stored(
+    seed: int = 0, status: str = "done", means: tuple[float, ...] = (-540.0, -150.0, -120.0), **model: object
+) -> trace.Stored:
+    spec = {
+        "algorithm": {"name": "aevb", "settings": {"lr": 0.02}},
+        "model": {"name": "mlp", "settings": {"nz": 20, "hidden": 500, **model}},
+        "dataset": {"name": "mnist", "settings": {"binarize": "none"}},
+        "n_train": None,
+        "seed": seed,
+        "threads": 1,
+    }
+    record = Record(f"aevb-s{seed}-{status}", spec, {"samples": 10**6}, status=status)
+
+    def estimate(split: str, points: int, mean: float) -> dict[str, object]:
+        errors = {"se_points": 1.0, "se_estimator": 0.0}
+        return {"estimator": "lower-bound", "split": split, "points": points, "mean": mean, **errors}
+
+    rows = []
+    for k, mean in enumerate(means):
+        ledger = dict.fromkeys(COUNTERS, 10.0 ** (4 + k))
+        estimates = [
+            estimate("train", 2000, mean + 1),
+            estimate("test", 2000, mean),
+            estimate("test", 10_000, mean - 50),
+        ]
+        rows.append({"ledger": ledger, "estimates": estimates})
+    return record, rows
+
+
+def test_curves_are_the_stored_numbers_over_the_curve_points() -> None:
+    data = trace.frame([stored()], "samples", "lower-bound")
+    test = data[data["split"] == "test"]
+    assert test["nats"].tolist() == [-540.0, -150.0, -120.0]
+    assert test["x"].tolist() == [1e4, 1e5, 1e6]
+    assert set(data["points"]) == {2000}
+
+
+def test_train_is_dashed_and_test_solid_in_the_colour_of_the_run() -> None:
+    figure = trace.draw([stored(0), stored(1)], "samples")
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 4
+    assert sorted(line.is_dashed() for line in lines) == [False, False, True, True]
+    assert len({to_hex(line.get_color()) for line in lines}) == 2
+    for line in lines:
+        expected = [-540, -150, -120] if not line.is_dashed() else [-539, -149, -119]
+        assert np.asarray(line.get_ydata()).tolist() == expected
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["aevb seed 0", "aevb seed 1", "test set", "train set"]
+
+
+@pytest.mark.parametrize("scale", ["log", "linear"])
+def test_axes_say_what_they_show(scale: str) -> None:
+    figure = trace.draw([stored()], "cpu_seconds", scale)
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "CPU seconds of training"
+    assert "nats per datapoint" in axes.get_ylabel()
+    assert axes.get_xscale() == scale
+    assert "mnist" in axes.get_title("left")
+    assert "nz=20" in axes.get_title("left")
+    low, high = axes.get_ylim()
+    assert high > -119
+    assert -540 < low < -150  # the climb from the untrained model does not flatten the rest
+
+
+def test_labels_name_what_differs_and_how_a_run_ended() -> None:
+    records = [r for r, _ in (stored(0, nz=3), stored(0, nz=5), stored(0, "diverged", nz=10))]
+    assert trace.labels(records) == ["aevb nz 3", "aevb nz 5", "aevb nz 10 (diverged)"]
+    assert "nz" not in trace.draw([stored(0, nz=3), stored(0, nz=5)]).axes[0].get_title("left")
+
+
+def test_settings_of_different_algorithms_are_not_compared() -> None:
+    records = [r for r, _ in (stored(0), stored(1), stored(2))]
+    for record, name, settings in zip(
+        records,
+        ("aevb", "aevb", "mcem"),
+        ({"lr": 0.1, "L": 1}, {"lr": 0.02, "L": 1}, {"lr": 0.1, "updates": 5}),
+        strict=True,
+    ):
+        record.spec["algorithm"] = {"name": name, "settings": settings}
+        record.spec["seed"] = 0
+    assert trace.labels(records) == ["aevb lr 0.1", "aevb lr 0.02", "mcem"]
+
+
+def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
+    figure = trace.draw([stored(0), stored(1, "diverged", means=(-540.0, -300.0, float("nan")))])
+    (marker,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]
+    assert np.asarray(marker.get_xdata()).tolist() == [1e5]
+
+
+def test_runs_without_a_bound_are_refused_by_name() -> None:
+    record, _ = stored()
+    with pytest.raises(BadInput, match="no lower-bound to draw in aevb-s0-done"):
+        trace.draw([(record, [{"ledger": dict.fromkeys(COUNTERS, 1.0), "estimates": []}])])
+
+
+def test_every_counter_can_be_the_x_axis(harness: Harness) -> None:
+    for counter in COUNTERS:
+        assert not trace.frame([stored()], counter, "lower-bound").empty

@@ -1,0 +1,219 @@
+"""Sweeps: every run once and whole, whatever is killed, whoever else is at it; tuning; and what is said of trouble."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import PLUGINS, Result, what_was_learned
+
+from harness.store.store import Store
+from harness.testing import toy
+
+Harness = Callable[..., Result]
+
+BASE = f"""
+[base]
+dataset = "{toy.__file__}"
+nz = 2
+hidden = 5
+batch-size = 10
+warmup = 5
+samples = 20000
+"""
+GRID = """
+[[grid]]
+algo = ["aevb", "wake-sleep"]
+lr = 0.02
+seed = [0, 1]
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(BASE + text)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def test_a_sweep_makes_every_run_once(harness: Harness, store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path, GRID)
+    planned = json.loads(harness("sweep", path, "--jobs", 2, "--dry-run", "--json").out)
+    assert [row["state"] for row in planned] == ["new"] * 4
+    assert all(row["seconds_left"] > 0 for row in planned)
+    assert not store.root.exists()
+    said = harness("sweep", path, "--dry-run").out
+    assert "mine: 4 runs, 0 done, 4 to run" in said
+    assert "by a short calibration: " in said
+
+    done = harness("sweep", path, "--jobs", 2)
+    assert done.code == 0, done.err
+    assert done.out == "mine: 4 done\n"
+    assert done.err.count(": done\n") == 4
+    assert "[4/4]" in done.err
+    runs = list(store.runs("mine"))
+    assert len(runs) == 4
+    assert {run.read().ledger["samples"] for run in runs} == {20_000}
+
+    before = {run.id: (run.path / "run.json").stat().st_mtime_ns for run in runs}
+    again = harness("sweep", path)
+    assert (again.code, again.out) == (0, "mine: 4 done already\n")
+    assert before == {run.id: (run.path / "run.json").stat().st_mtime_ns for run in runs}
+    assert "4 done, 0 to run" in harness("sweep", path, "--dry-run").out
+
+
+def test_a_sweep_goes_on_to_larger_budgets(harness: Harness, store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path, GRID)
+    assert harness("sweep", path, "--budget-scale", "0.5", "--only", "seed=0").out == "mine: 2 done\n"
+    assert [run.read().ledger["samples"] for run in store.runs("mine")] == [10_000] * 2
+    planned = json.loads(harness("sweep", path, "--dry-run", "--json").out)
+    assert sorted(row["state"] for row in planned) == ["new", "new", "to extend", "to extend"]
+    assert harness("sweep", path).out == "mine: 4 done\n"
+    assert [run.read().ledger["samples"] for run in store.runs("mine")] == [20_000] * 4
+    fresh = Store(tmp_path / "fresh")
+    assert harness("sweep", path, "--results", fresh.root).code == 0
+    longer, whole = what_was_learned(store, "mine"), what_was_learned(fresh, "mine")
+    for rows in longer.values():  # the shorter budget left a row of its own, where it ended
+        for row in rows[:-1]:
+            row["end"], row["estimates"] = False, row["estimates"][::2] if row["end"] else row["estimates"]
+    assert {name: rows[-1] for name, rows in longer.items()} == {name: rows[-1] for name, rows in whole.items()}
+
+
+def test_trouble_is_recorded_and_the_rest_goes_on(harness: Harness, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"""
+[base]
+dataset = "{toy.__file__}"
+nz = 2
+samples = 20000
+
+[[grid]]
+algo = ["aevb", "wake-sleep"]
+hidden = 5
+batch-size = 10
+warmup = 5
+lr = [0.02, 1e6]
+
+[[grid]]
+algo = "mcem"
+model = "linear-gaussian"  # which cannot describe binary data
+""")
+    done = harness("sweep", path, "--jobs", 2)
+    assert done.code == 3
+    head, *reasons = done.out.splitlines()
+    assert sorted(head.removeprefix("mine: ").split(", ")) == ["1 skipped", "2 diverged", "2 done"]
+    assert sum(" diverged: run " in reason and "with lr=1000000.0" in reason for reason in reasons) == 2
+    (skipped,) = [reason for reason in reasons if " skipped: " in reason]
+    assert "model 'linear-gaussian' cannot describe dataset 'toy': its data are binary" in skipped
+    again = harness("sweep", path, "--json")
+    assert again.code == 3
+    outcomes = json.loads(again.out)
+    assert sorted(row["status"] for row in outcomes) == ["already", "already", "diverged", "diverged", "skipped"]
+    assert sum("to run it again" in str(row["reason"]) for row in outcomes) == 2
+
+
+def test_a_worker_that_dies_is_told_and_resumed(harness: Harness, store: Store, tmp_path: Path) -> None:
+    deadly = tmp_path / "deadly.py"
+    before, step, after = (PLUGINS / "iwae.py").read_text().partition("    q = state")
+    die = f"    import os; os.path.exists({str(tmp_path / 'die')!r}) and os.kill(os.getpid(), 9)\n"
+    deadly.write_text(before + die + step + after)
+    path = tmp_path / "mine.toml"
+    path.write_text(BASE.replace("warmup = 5\n", "") + f'[[grid]]\nalgo = ["{deadly}", "aevb"]\n')
+    (tmp_path / "die").touch()
+    done = harness("sweep", path)
+    assert done.code == 3
+    assert "failed: its process was killed by SIGKILL: the same command resumes it" in done.out
+    (tmp_path / "die").unlink()
+    assert harness("sweep", path).out == "mine: 1 done already, 1 done\n"
+
+
+def test_settings_are_tuned_first(harness: Harness, store: Store, tmp_path: Path) -> None:
+    text = GRID.replace("0.02", '"tuned"') + "\n[tune]\nsamples = 5000\n"
+    path = write(tmp_path, text)
+    planned = json.loads(harness("sweep", path, "--dry-run", "--json").out)
+    assert [row["state"] for row in planned] == ["new"] * 6 + ["waits for tuning"] * 4
+    assert [row["group"] for row in planned] == ["tune-5000"] * 6 + ["mine"] * 4
+    done = harness("sweep", path)
+    assert (done.code, done.out) == (0, "mine: 4 done\n")
+    studies = sorted((store.root / "tune").glob("*.json"))
+    assert len(studies) == 2  # seeds share one
+    for study in studies:
+        content = json.loads(study.read_text())
+        assert content["spent"]["samples"] == 15_000
+        assert content["trials"][0]["settings"] == content["chosen"]
+    chosen = {run.read().spec["algorithm"]["settings"]["lr"] for run in store.runs("mine")}
+    assert chosen <= {0.01, 0.02, 0.1}
+    assert "4 done, 0 to run" in harness("sweep", path, "--dry-run").out
+
+
+def test_a_damaged_run_does_not_stop_the_others(harness: Harness, store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path, GRID)
+    assert harness("sweep", path, "--only", "algo=aevb,seed=0").code == 0
+    (run,) = store.runs("mine")
+    (run.path / "run.json").write_text("{")
+    done = harness("sweep", path, "--only", "algo=aevb")
+    assert done.code == 3
+    assert done.out.startswith("mine: 1 failed, 1 done\n")
+    assert "is torn or no run of ours: restore it from a copy, or move it away by" in done.out
+
+
+BAD = [
+    (["--jobs", "0"], "--jobs is '0': give a whole number from 1"),
+    (["--budget-scale", "-1"], "--budget-scale is '-1': give a number above 0"),
+    (["--budget-scale", "nan"], "--budget-scale is 'nan': give a number above 0"),
+    (["--only", "nz=99"], "--only is 'nz=99', and no run meets it"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_one_sentence(harness: Harness, store: Store, tmp_path: Path, words: list[str], said: str) -> None:
+    done = harness("sweep", write(tmp_path, GRID), *words)
+    assert done.code == 2
+    assert done.err.startswith(f"harness: {said}")
+    assert done.err.count("\n") == 1
+    assert not store.root.exists()
+
+
+def test_a_full_disk_ends_a_sweep_with_one_sentence(harness: Harness, store: Store, tmp_path: Path) -> None:
+    """A limit on the size of files does for writes what a full disk does."""
+    path = write(tmp_path, GRID)
+    assert harness("sweep", path, "--only", "seed=0").code == 0
+    before = what_was_learned(store, "mine")
+    command = f"ulimit -f 3; exec {sys.executable} -m harness sweep {path} --jobs 2 --results {store.root}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 3
+    *_, last = done.stderr.splitlines()
+    said = r"harness: .* cannot be written \(File too large\): make room .*; the same command goes on from there"
+    assert re.fullmatch(said, last)
+    assert "Traceback" not in done.stderr
+    assert harness("sweep", path).out == "mine: 2 done already, 2 done\n"
+    assert what_was_learned(store, "mine").items() >= before.items()
+
+
+def test_ctrl_c_leaves_checkpoints_and_the_sweep_goes_on(
+    harness: Harness, started: Callable[..., "subprocess.Popen[str]"], store: Store, tmp_path: Path
+) -> None:
+    path = write(tmp_path, GRID.replace("[[grid]]", "[[grid]]\nsamples = 1e7"))
+    driver = started("sweep", path, "--jobs", 2, "--results", store.root)
+    while not list(store.runs("mine")):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert err.splitlines()[-1] == "harness: interrupted, nothing is lost: the same command goes on"
+    stopped = [run.read() for run in store.runs("mine")]
+    assert {record.status for record in stopped} == {"interrupted"}
+    assert all(0 < record.ledger["samples"] < 1e7 for record in stopped)
+    planned = json.loads(harness("sweep", path, "--dry-run", "--json").out)
+    assert sum(row["state"] == "interrupted" for row in planned) == len(stopped)

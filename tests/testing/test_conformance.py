@@ -1,0 +1,119 @@
+"""The conformance suite on every built-in plugin, and on plugins that break the contract."""
+
+import math
+from pathlib import Path
+
+import pytest
+from support import PLUGINS
+
+from harness import api
+from harness.specs import registry
+from harness.specs.run import make_spec
+from harness.testing import conformance, toy
+from harness.training.loop import Training
+
+
+@pytest.mark.parametrize("name", registry.names("algorithms"))
+def test_algorithm(name: str) -> None:
+    outcomes = conformance.check_algorithm(name)
+    assert {(o.model, o.kind) for o in outcomes} == {
+        (model, kind) for model in registry.names("models") for kind in ("binary", "unit", "real")
+    }
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_model(name: str) -> None:
+    conformance.check_model(name)
+
+
+# Quick settings, with which the delta method's variances are good enough; an untrained encoder's weights vary beyond them.
+QUICK = {
+    "ais": {"distributions": 100},
+    "ais-reverse": {"distributions": 200},
+    "importance": {"K": 1000, "proposal": "gaussian"},
+    "hmc-density": {"n_samples": 200},
+}
+
+
+@pytest.mark.parametrize("name", registry.names("estimators"))
+def test_estimator(name: str) -> None:
+    conformance.check_estimator(name, **QUICK.get(name, {}))
+
+
+@pytest.mark.parametrize("dataset", registry.names("datasets"))
+@pytest.mark.parametrize("algorithm", registry.names("algorithms"))
+def test_algorithm_on_every_model_and_dataset_runs_or_is_refused_with_its_reason(algorithm: str, dataset: str) -> None:
+    """Two steps on real data, of full size, wherever the three go together."""
+    ran = []
+    for model in registry.names("models"):
+        try:
+            training = Training(make_spec(algorithm, dataset, model, settings={"nz": 2}, n_train=200))
+        except api.MissingData as error:
+            pytest.skip(str(error))
+        except api.BadInput as refusal:
+            assert "cannot" in str(refusal)
+            assert "see `harness" in str(refusal)
+            continue
+        for _ in range(2):
+            assert all(map(math.isfinite, training._step().values()))
+        assert training.ledger.samples > 0
+        ran.append(model)
+    assert ran
+
+
+@pytest.mark.parametrize("name", [*registry.names("datasets"), str(Path(toy.__file__))])
+def test_dataset(name: str) -> None:
+    try:
+        conformance.check_dataset(name)
+    except api.MissingData as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("state.rng", "torch.default_generator", "after saving and loading differs"),
+        ("from harness import api", "from harness import api, training", "imports harness.training"),
+        ('"""Importance-weighted autoencoder', '"""\nImportance', None),
+        ('"Adam\'s step size"', '""', "setting lr has no help text"),
+        ("bound.item()", "bound.item() * float('nan')", "its Info is not finite"),
+        ("search=api.LogUniform(1e-4, 1e-2)", "search=api.LogUniform(1e-2, 1e-4)", "search space of lr"),
+        ('batch="minibatch"', 'batch="full"', None),
+        ('latents=("continuous",)', 'latents=("binary",)', "it runs on nothing: .*"),
+    ],
+)
+def test_what_breaks_the_contract_is_told(tmp_path: Path, old: str, new: str, words: str | None) -> None:
+    """Each line of the sound 30-line plugin that is changed for the worse; the two that are sound pass."""
+    source = (PLUGINS / "iwae.py").read_text()
+    assert old in source
+    path = tmp_path / "changed.py"
+    path.write_text(source.replace(old, new))
+    if words is None:
+        conformance.check_algorithm(str(path))
+    else:
+        with pytest.raises(AssertionError, match=words):
+            conformance.check_algorithm(str(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("- log_var - 1.0).sum(-1)", "- log_var - 1.0).sum(-1) * 1.1"),  # a KL of another weight, with its gradient
+        ("sub_(log_var).sum(-1).mul_(HALF)", "sub_(log_var).sum(-1).mul_(0.55)"),  # the same without autograd
+        ("g_mean.add(self._mean, alpha=g_kl)", "g_mean"),  # a term of a gradient forgotten
+        ("torch.sum(g_a, 0, out=g_b2)", "g_b2.zero_()"),
+        ("torch.mm(g_u, W1.t()).view_as(z) if by_z", "torch.zeros_like(z) if by_z"),
+        (".sub_(z)\n", "\n"),  # the prior's part of the score
+        ("squares.sub_(ONE).mul_(HALF)], dim=-1)", "squares.sub_(ONE)], dim=-1)"),
+        ("+ LOG_2PI).sum(-1)\n\n    @api.metered(samples", ").sum(-1)\n\n    @api.metered(samples"),
+    ],
+)
+def test_a_planted_error_in_the_model_is_found(tmp_path: Path, old: str, new: str) -> None:
+    from harness.models import mlp
+
+    source = Path(mlp.__file__).read_text()
+    assert source.count(old) == 1, old
+    path = tmp_path / "mlp_changed.py"
+    path.write_text(source.replace(old, new))
+    with pytest.raises((AssertionError, RuntimeError)):
+        conformance.check_model(str(path))
