@@ -9,13 +9,16 @@ and the prior is on the weight matrices of both networks.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(latents=("continuous",), recognition=True, batch="minibatch", lower_bound=True)
+TRAITS = api.Traits(
+    needs=(api.LatentVariableModel, api.Reparameterised), latents=("continuous",), batch="minibatch", lower_bound=True
+)
 
 
 class Config(api.Config):
@@ -41,20 +44,12 @@ class State:
 class Info(NamedTuple):
     """The objective of a step: the lower bound's estimate, nats per datapoint."""
 
-    objective: float
-
-
-def skip(problem: api.Problem) -> str | None:
-    """Refuse recognition models that cannot be reparameterised."""
-    if problem.recognition is not None and not problem.recognition.reparameterised:
-        return "its recognition model cannot be reparameterised (eq. 4)"
-    return None
+    objective: Tensor
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up Adagrad for θ and φ together."""
-    assert problem.recognition is not None
-    if config.estimator == "B" and not problem.recognition.analytic_kl:
+    if config.estimator == "B" and not api.offers(problem.recognition, api.AnalyticKL):
         raise api.BadInput("estimator B needs an analytic KL, which this recognition model has not: use --estimator A")
     adagrad = api.Adagrad(
         problem.model.params,
@@ -67,24 +62,11 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
 
 
 def step(state: State, batch: api.Batch) -> Info:
-    """One turn of Algorithm 1: sample ε, ascend the estimate's gradient."""
-    p: Any = state.problem.model
-    q: Any = state.problem.recognition
-    L = state.config.n_samples
-    posterior = q.posterior(batch.x)
-    if state.config.estimator == "B" and api.gradients.by_hand(p, q):
-        z, kl = posterior.reparameterise(L, state.rng)  # (L, M, Z), eq. (4), and (M,)
-        log_p, by_theta, by_z = p.gradients(batch.x, z, weight=1 / L)  # of eq. (7)'s second term
-        by_phi = posterior.pull_back(by_z, -1.0)  # through eq. (4), and of the first term
-        total = log_p.sum().item() / L - kl.sum().item()
-        gradients = [by_theta, by_phi]
-    else:
-        z = posterior.rsample(L, state.rng)
-        if state.config.estimator == "A":  # eq. (6)
-            objective = (p.log_p_xz(batch.x, z) - posterior.log_prob(z)).sum() / L
-        else:  # eq. (7), which is eq. (10) for a Gaussian encoder
-            objective = p.log_p_x_given_z(batch.x, z).sum() / L - posterior.kl().sum()
-        gradients = list(torch.autograd.grad(objective, [p.params.flat, q.params.flat]))
-        total = objective.item()
-    state.adagrad.ascend(gradients)
-    return Info(objective=total / len(batch.x))
+    """One turn of Algorithm 1."""
+    p, q, config = state.problem.model, state.problem.recognition, state.config
+    # Sample ε; g ← ∇ of the estimate by θ and φ: eq. (6), or eq. (7) with the analytic KL.
+    bound, by_theta, by_phi = api.gradients.bound(
+        p, q, batch.x, config.n_samples, state.rng, analytic_kl=config.estimator == "B"
+    )
+    state.adagrad.ascend([by_theta, by_phi])  # update θ and φ
+    return Info(objective=bound / len(batch.index))

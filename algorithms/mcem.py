@@ -20,7 +20,7 @@ from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(latents=("continuous",), recognition=False, batch="full", lower_bound=False)
+TRAITS = api.Traits(needs=(api.LatentVariableModel,), latents=("continuous",), batch="full", lower_bound=False)
 CHUNK = 500  # points at a time: activations stay in cache
 
 

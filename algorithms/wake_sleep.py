@@ -14,10 +14,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(latents=("continuous", "binary"), recognition=True, batch="minibatch", lower_bound=True)
+TRAITS = api.Traits(
+    needs=(api.LatentVariableModel, api.Recognition),
+    latents=("continuous", "binary"),
+    batch="minibatch",
+    lower_bound=True,
+)
 
 
 class Config(api.Config):
@@ -43,13 +49,12 @@ class State:
 class Info(NamedTuple):
     """What each phase ascends, nats per point: log p(x, z) on data, log q(z|x) on fantasies."""
 
-    wake: float
-    sleep: float
+    wake: Tensor
+    sleep: Tensor
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up Adagrad for θ and for φ."""
-    assert problem.recognition is not None
     weight = config.batch_size / problem.data.n_train
     wake, sleep = (
         api.Adagrad(params, lr=config.lr, prior_weight=weight, warmup=config.warmup)
@@ -61,7 +66,6 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
 def step(state: State, batch: api.Batch) -> Info:
     """Wake, then sleep."""
     p, q = state.problem.model, state.problem.recognition
-    assert q is not None
     M = len(batch.index)
 
     x = batch.x
@@ -69,8 +73,8 @@ def step(state: State, batch: api.Batch) -> Info:
     log_p, by_theta = api.gradients.log_joint(p, x, z)
     state.wake.ascend([by_theta / len(z) if len(z) > 1 else by_theta])
 
-    x, z = p.sample(M, state.rng)  # (M, D), (M, Z)
+    x, z = p.sample_xz(M, state.rng)  # (M, D), (M, Z)
     log_q, by_phi = api.gradients.log_posterior(q, x, z.unsqueeze(0))
     state.sleep.ascend([by_phi])
 
-    return Info(wake=log_p.mean().item(), sleep=log_q.mean().item())
+    return Info(wake=log_p.mean(), sleep=log_q.mean())

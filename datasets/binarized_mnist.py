@@ -33,7 +33,7 @@ class Config(api.Config):
 
 def load(config: Config, data_dir: str | None = None) -> api.Dataset:
     """Find, check and return all three splits."""
-    local, cache = api.local_folder(data_dir), api.cache_folder("binarized-mnist")
+    local, cache = api.files.local_folder(data_dir), api.files.cache_folder("binarized-mnist")
     images, sources = {}, set()
     for split in SPLITS:
         packed, source = _packed(split, local, cache)
@@ -59,16 +59,16 @@ def _packed(split: str, local: Any, cache: Any) -> tuple[Any, str]:
     file = f"binarized_mnist_{split}.amat"
     for folder in (local, cache):
         names = (file, f"arm_{file}", "binarized_mnist_fixed.packedbits.xz", f"{split}.packedbits.xz")
-        found = api.find(folder, names, decode, size=SIZE, skip_damaged=folder == cache)
+        found = api.files.find(folder, names, decode, size=SIZE, skip_damaged=folder == cache)
         if found:
             return found[0], str(folder)
     try:
-        packed = api.from_url((mirror.format(split) for mirror in MIRRORS), decode, size=SIZE)
-    except api.MissingData as error:
+        packed = api.files.from_url((mirror.format(split) for mirror in MIRRORS), decode, size=SIZE)
+    except api.files.MissingData as error:
         files = ", ".join(f"binarized_mnist_{s}.amat" for s in SPLITS)
         remedy = f"download {files} from {MIRRORS[1].rpartition('/')[0]}/"
-        raise api.not_found(f"binarised MNIST's {file}", local, str(error), remedy) from error
-    api.save(cache / f"{split}.packedbits.xz", lzma.compress(packed.tobytes(), preset=1))
+        raise api.files.not_found(f"binarised MNIST's {file}", local, str(error), remedy) from error
+    api.files.save(cache / f"{split}.packedbits.xz", lzma.compress(packed.tobytes(), preset=1))
     return packed, "public mirror"
 
 
@@ -76,7 +76,7 @@ def _decode(content: bytes, split: str) -> Any:
     """Return the rows in a MATLAB file (`X`), in text of 0 and 1, or packed to bits by xz; BadInput if they are others."""
     sha256, n = SPLITS[split]
     if content.startswith(b"MATLAB 5.0"):
-        bits = api.read_matlab(content, "X", size=9 * n * 784)  # bytes or doubles
+        bits = api.files.read_matlab(content, "X", size=9 * n * 784)  # bytes or doubles
         packed = np.packbits(bits == 1, axis=-1)
     elif content.startswith(b"\xfd7zXZ"):
         try:
@@ -90,5 +90,5 @@ def _decode(content: bytes, split: str) -> Any:
     else:
         text = np.frombuffer(content, np.uint8)
         packed = np.packbits(text[(text == ord("0")) | (text == ord("1"))] - ord("0"))
-    api.expect(sha256)(packed.tobytes())
+    api.files.expect(sha256)(packed.tobytes())
     return packed.reshape(n, 98)

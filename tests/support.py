@@ -17,6 +17,14 @@ from harness.store.store import Store
 PLUGINS = Path(__file__).parent / "plugins"
 
 
+class Judged(NamedTuple):
+    """What an estimator is asked about."""
+
+    dataset: Any
+    model: Any
+    recognition: Any
+
+
 class Result(NamedTuple):
     """How a command ended."""
 

@@ -137,7 +137,7 @@ class _Dreams:
     def __init__(self, training: Any):
         self.drawn = self.used = self.stale = 0
         model, q = training.problem.model, training.problem.recognition
-        flat, sample = model.params.flat, model.sample
+        flat, sample = model.params.flat, model.sample_xz
         versions: dict[int, tuple[Any, int]] = {}
 
         def drawing(*args: Any, **kwargs: Any) -> Any:
@@ -146,7 +146,7 @@ class _Dreams:
             self.drawn += 1
             return out
 
-        model.sample = drawing
+        model.sample_xz = drawing
         if q is None:
             return
         posterior = q.posterior

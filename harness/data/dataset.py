@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from harness.errors import BadInput
+from harness.inference.protocols import Kind
 from harness.inference.rng import bernoulli
-
-Kind = Literal["binary", "unit", "real"]
 
 Split = Literal["train", "valid", "test"]
 
@@ -53,6 +52,13 @@ class Dataset:
         if not 0 < n <= len(self.train):
             raise BadInput(f"--n-train is {n}: this dataset has 1 to {len(self.train)} training points")
         return replace(self, train=self.train[:n])
+
+    def mean(self) -> Tensor:
+        """Return the mean of the training points (D,), float32; of probabilities where the binarisation is stochastic."""
+        total = torch.zeros(self.train.shape[1], dtype=torch.float64, device=self.train.device)
+        for part in self.train.split(5000):
+            total += part.sum(0, dtype=torch.float64)
+        return (total * (self.scale / len(self.train))).float()
 
     def to(self, device: torch.device) -> "Dataset":
         """Return the dataset with all of its points on a device."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from harness import api
 
 DIRECTION = "lower"
+NEEDS = (api.LatentVariableModel,)
 
 
 class Config(api.Config):
@@ -27,8 +28,8 @@ class Config(api.Config):
 
 def skip(config: Config, model: Any, recognition: Any) -> str | None:
     """Refuse what HMC cannot sample, and an encoder that is not there."""
-    if model.latents.kind != "continuous":
-        return f"HMC moves continuous latents, and the model's are {model.latents.kind}"
+    if not model.latents.only("continuous"):
+        return f"HMC moves continuous latents, and the model's are {model.latents.kinds}"
     if config.start == "encoder" and recognition is None:
         return "no recognition model was trained to start at: use --start prior"
     return None

@@ -13,6 +13,7 @@ from torch import Tensor
 from harness import api
 
 DIRECTION = "upper"
+NEEDS = (api.LatentVariableModel,)
 
 SIMULATED = True
 
@@ -28,8 +29,8 @@ class Config(api.Config):
 
 def skip(config: Config, model: Any, recognition: Any) -> str | None:
     """Refuse what HMC cannot sample."""
-    if model.latents.kind != "continuous":
-        return f"HMC moves continuous latents, and the model's are {model.latents.kind}"
+    if not model.latents.only("continuous"):
+        return f"HMC moves continuous latents, and the model's are {model.latents.kinds}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Exact log p(x): the model's closed form, or the sum over all states of a few binary latents."""
+"""Exact log p(x): the model's own, or the sum over all states of a few binary latents."""
 
 import itertools
 import math
@@ -10,8 +10,8 @@ from torch import Tensor
 from harness import api
 
 DIRECTION = "exact"
-
-MOST_BITS = 16
+NEEDS = (api.GenerativeModel,)
+MAX_BITS = 16
 
 
 class Config(api.Config):
@@ -20,19 +20,21 @@ class Config(api.Config):
 
 def skip(config: Config, model: Any, recognition: Any) -> str | None:
     """Refuse models whose latents cannot be summed or integrated out."""
+    if isinstance(model, api.TractableModel):
+        return None
+    if not isinstance(model, api.LatentVariableModel):
+        return "log p(x) of this model is not tractable, and it has no latents to sum over"
     latents = model.latents
-    if hasattr(model, "log_p_x"):
-        return None
-    if latents.kind == "binary" and latents.total <= MOST_BITS:
-        return None
-    if latents.kind == "binary":
-        return f"2^{latents.total} states are too many to sum over, {MOST_BITS} latents are the most: use importance"
-    return "log p(x) of this model has no closed form: use importance, ais, or quadrature for up to 3 latents"
+    if not latents.only("binary"):
+        return "log p(x) of this model has no closed form: use importance, ais, or quadrature for up to 3 latents"
+    if latents.total > MAX_BITS:
+        return f"2^{latents.total} states are too many to sum over, {MAX_BITS} latents are the most: use importance"
+    return None
 
 
 def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
     """Return each point's log p(x), and no variance."""
-    if hasattr(model, "log_p_x"):
+    if isinstance(model, api.TractableModel):
         value = model.log_p_x(x)
     else:
         states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=model.latents.total)), dtype=x.dtype)

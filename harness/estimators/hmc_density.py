@@ -21,6 +21,7 @@ from torch import Tensor
 from harness import api
 
 DIRECTION = "upper"
+NEEDS = (api.LatentVariableModel,)
 
 MOST_LATENTS = 5
 
@@ -39,9 +40,9 @@ class Config(api.Config):
 
 def skip(config: Config, model: Any, recognition: Any) -> str | None:
     """Refuse what HMC cannot sample, and dimensions in which the estimate is far off."""
-    n, kind = model.latents.total, model.latents.kind
-    if kind != "continuous":
-        return f"HMC samples continuous latents, and the model's are {kind}"
+    n, kinds = model.latents.total, model.latents.kinds
+    if kinds != "continuous":
+        return f"HMC samples continuous latents, and the model's are {kinds}"
     if n > MOST_LATENTS and not config.force:
         return (
             f"its error grows fast above {MOST_LATENTS} latents (appendix D), and the model has {n}: use importance or ais, "

@@ -13,6 +13,7 @@ from torch import Tensor
 from harness import api
 
 DIRECTION = "lower"
+NEEDS = (api.LatentVariableModel,)
 
 
 class Config(api.Config):
@@ -38,10 +39,10 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
     proposal = _proposal(config, recognition)
     if proposal == "encoder" and recognition is None:
         return "no recognition model was trained to propose with: use --proposal gaussian"
-    if proposal == "posterior" and not hasattr(model, "posterior"):
+    if proposal == "posterior" and not isinstance(model, api.ClosedFormPosterior):
         return "the model's posterior has no closed form: use --proposal encoder or gaussian"
-    if proposal == "gaussian" and model.latents.kind != "continuous":
-        return f"a Gaussian cannot propose {model.latents.kind} latents, and no recognition model was trained"
+    if proposal == "gaussian" and not model.latents.only("continuous"):
+        return f"a Gaussian cannot propose {model.latents.kinds} latents, and no recognition model was trained"
     if proposal == "gaussian" and config.fit <= model.latents.total:
         return f"{config.fit} samples cannot tell a covariance in {model.latents.total} dimensions: use a larger --fit"
     return None
@@ -54,7 +55,7 @@ def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch
         chains = api.posterior.Chains(model, recognition, x, rng, leapfrog=config.leapfrog, burn_in=config.burn_in)
         q = api.posterior.Gaussian(chains.sample(config.fit)[0])
     else:
-        q = recognition.posterior(x) if proposal == "encoder" else model.posterior(x)
+        q = recognition.posterior(x) if proposal == "encoder" else model.exact_posterior(x)
     log_sum = torch.full((len(x),), -math.inf, dtype=torch.float64)  # of the weights
     log_squares = log_sum.clone()
     for n in api.posterior.pieces(config.K, len(x)):

@@ -11,6 +11,7 @@ from torch import Tensor
 from harness import api
 
 DIRECTION = "lower"
+NEEDS = (api.LatentVariableModel,)
 
 
 class Config(api.Config):
@@ -19,18 +20,18 @@ class Config(api.Config):
     n_samples: int = api.setting(2, "samples of z a point; two or more tell the estimate's own noise", gt=1)
 
 
-def skip(config: Config, model: api.GenerativeModel, recognition: api.Recognition | None) -> str | None:
+def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recognition | None) -> str | None:
     """Refuse models without a recognition model."""
     return None if recognition is not None else "no recognition model was trained to bound log p(x) with"
 
 
 def estimate(
-    model: api.GenerativeModel, recognition: Any, x: Tensor, config: Config, rng: torch.Generator
+    model: api.LatentVariableModel, recognition: Any, x: Tensor, config: Config, rng: torch.Generator
 ) -> api.PerPoint:
     """Return each point's bound, and the variance of that value over the samples drawn."""
     posterior = recognition.posterior(x)
     z = posterior.sample(config.n_samples, rng)  # (S, B, Z)
-    if recognition.analytic_kl:
+    if api.offers(recognition, api.AnalyticKL):
         draws = model.log_p_x_given_z(x, z) - posterior.kl()  # (S, B)
     else:
         draws = model.log_p_xz(x, z) - posterior.log_prob(z)

@@ -23,6 +23,7 @@ from torch import Tensor
 from harness import api
 
 DIRECTION = "exact"
+NEEDS = (api.LatentVariableModel,)
 
 MOST_LATENTS = 3
 
@@ -40,9 +41,9 @@ class Config(api.Config):
 
 def skip(config: Config, model: Any, recognition: Any) -> str | None:
     """Refuse latents that are not continuous or too many."""
-    n, kind = model.latents.total, model.latents.kind
-    if kind != "continuous":
-        return f"it integrates continuous latents, and the model's are {kind}"
+    n, kinds = model.latents.total, model.latents.kinds
+    if kinds != "continuous":
+        return f"it integrates continuous latents, and the model's are {kinds}"
     if n > MOST_LATENTS:
         return f"it can integrate {MOST_LATENTS} latents at the most, and the model has {n}: use importance or ais"
     return None

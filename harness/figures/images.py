@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from harness.errors import BadInput
 from harness.figures.output import style
+from harness.inference.protocols import Latents, LatentVariableModel, MeanImage
 from harness.inference.rng import Streams
 from harness.runs.evaluate import Trained
 from harness.store.run import Run
@@ -28,9 +29,10 @@ def manifold(run: Run, data_dir: str | None = None) -> Figure:
     """
     trained = Trained(run, data_dir)
     model = trained.subject.model
-    if model.latents.kind != "continuous" or model.latents.total != 2:
+    latents = model.latents if isinstance(model, LatentVariableModel) else Latents(())
+    if not latents.only("continuous") or latents.total != 2:
         raise BadInput(
-            f"run {run.id} has {model.latents.total} {model.latents.kind} latents, and a plane takes 2 continuous ones: see "
+            f"run {run.id} has {latents.total} {latents.kinds} latents, and a plane takes 2 continuous ones: see "
             f"`harness plot samples {run.id}`"
         )
     axis = torch.from_numpy(norm.ppf((np.arange(SIDE) + 0.5) / SIDE))
@@ -49,10 +51,11 @@ def samples(run: Run, data_dir: str | None = None) -> Figure:
     """
     trained = Trained(run, data_dir)
     model = trained.subject.model
-    x, z = model.sample(DRAWS * DRAWS, Streams(trained.spec.seed)("figure of samples"))
-    if hasattr(model, "mean_x"):
+    rng = Streams(trained.spec.seed)("figure of samples")
+    if isinstance(model, MeanImage) and isinstance(model, LatentVariableModel):
+        _, z = model.sample_xz(DRAWS * DRAWS, rng)
         return _mosaic(_images(trained, z.unsqueeze(0)), DRAWS, f"{_name(trained)}: E[x|z], z drawn from p(z)")
-    return _mosaic(_shaped(trained, x), DRAWS, f"{_name(trained)}: x drawn from p(x)")
+    return _mosaic(_shaped(trained, model.sample(DRAWS * DRAWS, rng)), DRAWS, f"{_name(trained)}: x drawn from p(x)")
 
 
 DRAW: dict[str, Callable[[Run, str | None], Figure]] = {"manifold": manifold, "samples": samples}
@@ -61,7 +64,7 @@ DRAW: dict[str, Callable[[Run, str | None], Figure]] = {"manifold": manifold, "s
 def _images(trained: Trained, z: torch.Tensor) -> Any:
     """Return E[x|z] of z (1, n, Z) as images (n, rows, columns)."""
     model = trained.subject.model
-    if not hasattr(model, "mean_x"):
+    if not isinstance(model, MeanImage):
         raise BadInput(
             f"model {trained.spec.model.name!r} has no mean_x(z), which this figure draws (see harness/api.py): see "
             f"`harness plot samples {trained.run.id}`"
@@ -81,7 +84,8 @@ def _shaped(trained: Trained, x: torch.Tensor) -> Any:
 
 def _name(trained: Trained) -> str:
     spec = trained.spec
-    n_z = f", $N_z$ = {trained.subject.model.latents.total}"
+    model = trained.subject.model
+    n_z = f", $N_z$ = {model.latents.total}" if isinstance(model, LatentVariableModel) else ""
     return f"{spec.algorithm.name}, {spec.dataset.name}{n_z}, {trained.ledger['samples']:,} samples"
 
 

@@ -35,7 +35,7 @@ def from_prior(model: Any, x: Tensor) -> Path:
 
 def prior_draws(model: Any, n: int, points: int, rng: torch.Generator) -> Tensor:
     """Return n draws of z from the prior for each of so many points, (n, B, Z)."""
-    z: Tensor = model.sample(n * points, rng)[1].view(n, points, -1)
+    z: Tensor = model.sample_xz(n * points, rng)[1].view(n, points, -1)  # the draws that stored estimates began with
     return z
 
 

@@ -1,34 +1,111 @@
 """Gradients that algorithms ascend: a model's own where it computes them, autograd's elsewhere.
 
-A model with `hand_derived = True` has `gradients`, and its recognition model's posteriors too: the numbers of autograd, sooner
-(see `harness.api`).
+A model that satisfies `HandDerived`, and a recognition model whose posteriors satisfy `HandDerivedPosterior`, compute the numbers
+of autograd sooner. Algorithms ask here, and need not know.
 """
 
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import torch
 from torch import Tensor
 
+from harness.inference.protocols import (
+    AnalyticKL,
+    HandDerived,
+    HandDerivedPosterior,
+    LatentVariableModel,
+    Recognition,
+    Reparameterised,
+    offers,
+)
 
-def by_hand(*models: Any) -> bool:
-    """Say whether all of these models compute gradients themselves."""
-    return all(getattr(model, "hand_derived", False) for model in models)
+_derived: dict[tuple[type, type], bool] = {}
+"""What was found of classes of models, as asking a protocol takes as long as a small matrix product."""
 
 
-def log_joint(model: Any, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def by_hand(model: Any) -> TypeGuard[HandDerived]:
+    """Say whether a generative model computes gradients itself."""
+    return _cached(model, HandDerived, isinstance)
+
+
+def posteriors_by_hand(recognition: Recognition) -> bool:
+    """Say whether the posteriors of a recognition model compute gradients themselves."""
+    return _cached(recognition, HandDerivedPosterior, offers)
+
+
+def _cached(part: Any, protocol: type, ask: Any) -> bool:
+    key = type(part), protocol
+    if key not in _derived:
+        _derived[key] = ask(part, protocol)
+    return _derived[key]
+
+
+class Bound(NamedTuple):
+    """An estimate of the lower bound, summed over points, and its gradients.
+
+    Attributes:
+        value: the sum over points, nats, a scalar in float64.
+        by_theta: its gradient by θ, which the next call may overwrite.
+        by_phi: its gradient by φ, which the next call may overwrite.
+    """
+
+    value: Tensor
+    by_theta: Tensor
+    by_phi: Tensor
+
+
+def bound(
+    model: LatentVariableModel,
+    recognition: Recognition,
+    x: Tensor,
+    n_samples: int,
+    rng: torch.Generator,
+    *,
+    analytic_kl: bool = True,
+) -> Bound:
+    """Return the lower bound E_q[log p(x, z) - log q(z|x)] on log p(x), summed over points, by reparameterisation.
+
+    Kingma & Welling (2014), arXiv 1312.6114, eqs. (4), (6) and (7).
+
+    Args:
+        model: p(x, z).
+        recognition: q(z|x), reparameterised.
+        x: points (B, D).
+        n_samples: L, samples of z a point.
+        rng: draws them.
+        analytic_kl: estimator B, eq. (7), with the closed form of the KL; estimator A, eq. (6), by sampling alone otherwise.
+    """
+    L = n_samples
+    if analytic_kl and by_hand(model) and posteriors_by_hand(recognition):
+        q = cast(HandDerivedPosterior, recognition.posterior(x))
+        z, kl = q.reparameterise(L, rng)  # (L, B, Z), eq. (4), and (B,)
+        log_p, by_theta, by_z = model.gradients(x, z, weight=1 / L)  # of eq. (7)'s second term
+        by_phi = q.pull_back(cast(Tensor, by_z), -1.0)  # through eq. (4), and of the first term
+        return Bound(log_p.sum().double() / L - kl.sum().double(), by_theta, by_phi)
+    posterior = cast(Reparameterised, recognition.posterior(x))
+    z = posterior.rsample(L, rng)
+    if analytic_kl:  # eq. (7), which is eq. (10) for a Gaussian encoder
+        total = model.log_p_x_given_z(x, z).sum() / L - cast(AnalyticKL, posterior).kl().sum()
+    else:  # eq. (6)
+        total = (model.log_p_xz(x, z) - posterior.log_prob(z)).sum() / L
+    by_theta, by_phi = torch.autograd.grad(total, [model.params.flat, recognition.params.flat])
+    return Bound(total.detach().double(), by_theta, by_phi)
+
+
+def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p(x, z) of x (B, D) and z (S, B, Z), (S, B), and ∂/∂θ of its sum, which the next call may overwrite."""
     if by_hand(model):
         log_p, by_theta, _ = model.gradients(x, z, by_z=False)
-        return log_p + model.log_p_z(z.detach()), by_theta
+        log_prior, of_prior = model.prior_gradients(z.detach())
+        return log_p + log_prior, by_theta if of_prior is None else by_theta + of_prior
     log_p = model.log_p_xz(x, z)
     return log_p.detach(), torch.autograd.grad(log_p.sum(), model.params.flat)[0]
 
 
-def log_posterior(recognition: Any, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum, which the next call may overwrite."""
     posterior = recognition.posterior(x)
-    if by_hand(recognition):
-        found: tuple[Tensor, Tensor] = posterior.gradients(z)
-        return found
+    if posteriors_by_hand(recognition):
+        return cast(HandDerivedPosterior, posterior).gradients(z)
     log_q = posterior.log_prob(z)
     return log_q.detach(), torch.autograd.grad(log_q.sum(), recognition.params.flat)[0]

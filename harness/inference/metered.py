@@ -1,5 +1,6 @@
 """Marks on the methods of models: what a call counts."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -13,41 +14,65 @@ Network = Literal["decoder", "encoder"]
 
 @dataclass(frozen=True)
 class Meter:
-    """What a call of a marked method counts."""
+    """What a call of a marked method counts; see `metered`."""
 
     samples: bool
-    dreams: bool
+    fantasies: bool
     rows: Network | None
+    count: str | None
     differentiated: bool
 
 
 def metered(
-    *, samples: bool = False, dreams: bool = False, rows: Network | None = None, differentiated: bool = False
+    *,
+    samples: bool = False,
+    fantasies: bool = False,
+    rows: Network | None = None,
+    count: str | None = None,
+    differentiated: bool = False,
 ) -> Callable[[F], F]:
     """Mark a method of a model as one that algorithms may call, and say what a call counts.
 
-    A call that returns a tensor counts its elements (one a sample and point, (S, B)); one that differentiates by itself the
-    rows of its second argument, z (S, B, Z); another that returns a tuple the rows of its first tensor; any other, such as a
-    posterior, the rows of the first argument. A call without marks is free.
+    A call counts the rows of one of its arguments: of a tensor (..., D) all but the last dimension together, so S · B for
+    z (S, B, Z); of a whole number that number. A call without marks is free.
+
+        @api.metered(samples=True, rows="decoder", count="z")
+        def log_p_x_given_z(self, x, z): ...
+
+        @api.metered(fantasies=True, rows="decoder", count="n")
+        def sample(self, n, rng): ...
 
     Args:
-        samples: the density of the generative model is evaluated.
-        dreams: points are sampled from the generative model.
+        samples: the density of the generative model, or its gradient, is evaluated.
+        fantasies: points are sampled from the generative model.
         rows: the network that the rows go through.
-        differentiated: the call itself differentiates and returns the gradient; of other calls autograd tells.
+        count: the name of the argument whose rows are counted; needed with any of the above.
+        differentiated: the call itself differentiates, and returns the gradient; of other calls autograd tells.
+
+    Raises:
+        TypeError: something is to be counted, and `count` is no argument of the method.
     """
 
     def mark(method: F) -> F:
-        method._meter = Meter(samples, dreams, rows, differentiated)  # type: ignore[attr-defined]
+        if samples or fantasies or rows is not None:
+            names = list(inspect.signature(method).parameters)[1:]
+            if count not in names:
+                raise TypeError(f"{method.__name__} counts the rows of {count!r}: choose one of {', '.join(names)}")
+        setattr(method, MARK, Meter(samples, fantasies, rows, count, differentiated))
         return method
 
     return mark
 
 
-class HandDerived(torch.autograd.Function):
+MARK = "_meter"
+"""The attribute of a method that holds its `Meter`."""
+
+
+class MeteredFunction(torch.autograd.Function):
     """An autograd function with a derivative of its own, which tells by itself when it is differentiated.
 
-    Its `backward` begins with `HandDerived.enter(ctx)`. A hook on its result, as other functions need, costs ten times as much.
+    Its `backward` begins with `MeteredFunction.enter(ctx)`. A hook on its result, as other functions need, costs ten times as
+    much.
     """
 
     @staticmethod

@@ -73,6 +73,11 @@ class Parameters:
         finally:
             self.flat.requires_grad_(before)
 
-    def log_prior(self) -> Tensor:
-        """Return log p(w) of the Gaussian prior up to its constant, a scalar in nats; differentiable."""
-        return -0.5 * self.prior_precision * self.flat[: self.n_weights].square().sum()
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the parameters, for checkpoints of an algorithm's state that holds networks of its own."""
+        return {"flat": self.flat.detach()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over parameters that `state_dict` returned."""
+        with torch.no_grad():
+            self.flat.copy_(state["flat"])

@@ -1,4 +1,4 @@
-"""Posterior samples of given models, by Hamiltonian Monte Carlo: where estimators get theirs."""
+"""Densities of posteriors, and posterior samples of given models by Hamiltonian Monte Carlo: where estimators get theirs."""
 
 import math
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.inference import hmc
 
+LOG_2PI = math.log(2.0 * math.pi)
 PRIOR_DRAWS = 500
 
 ENCODER_DRAWS = 20
@@ -35,7 +36,7 @@ def likely(model: Any, recognition: Any, x: Tensor, rng: torch.Generator, n: int
     miss them all, and then underestimate log p(x) by tens of nats.
     """
     z = (
-        model.sample(PRIOR_DRAWS, rng)[1].unsqueeze(1).expand(-1, len(x), -1)
+        model.sample_xz(PRIOR_DRAWS, rng)[1].unsqueeze(1).expand(-1, len(x), -1)
     )  # (S, B, Z), the same draws for all points
     if recognition is not None:
         z = torch.cat([z, recognition.posterior(x).sample(ENCODER_DRAWS, rng)])
@@ -89,6 +90,38 @@ class Chains:
             self._moves += 1
             self.acceptance += (probability[0] - self.acceptance) / self._moves
         return torch.stack(z), torch.stack(log_p)
+
+
+class DiagonalGaussian:
+    """N(m, diag(σ²)) for every point of a batch, beside the prior N(0, I): means m (B, Z), and log σ², (B, Z) or (Z,)."""
+
+    def __init__(self, mean: Tensor, log_var: Tensor):
+        self._moments = mean, log_var
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return m (B, Z) and log σ², (B, Z) or (Z,)."""
+        return self._moments
+
+    def rsample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z, (n, B, Z), differentiable."""
+        mean, log_var = self.moments()
+        noise = torch.randn(n, *mean.shape, generator=rng, dtype=mean.dtype)
+        return mean + (0.5 * log_var).exp() * noise
+
+    @torch.no_grad()
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z, (n, B, Z), without a gradient."""
+        return self.rsample(n, rng)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log density of z (S, B, Z), (S, B)."""
+        mean, log_var = self.moments()
+        return -0.5 * ((z - mean).square() * (-log_var).exp() + log_var + LOG_2PI).sum(-1)
+
+    def kl(self) -> Tensor:
+        """Return KL(q(z|x) || N(0, I)) (Kingma & Welling 2014, appendix B), (B,)."""
+        mean, log_var = self.moments()
+        return 0.5 * (mean.square() + log_var.exp() - log_var - 1.0).sum(-1)
 
 
 class Gaussian:

@@ -34,7 +34,7 @@ def build(
     config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
 ) -> tuple["LinearGaussian", "LinearEncoder"]:
     """Return a new model and its recognition model."""
-    model, recognition = LinearGaussian(config, data.dim, dtype), LinearEncoder(config, data.dim, dtype)
+    model, recognition = LinearGaussian(config, data, dtype), LinearEncoder(config, data.dim, dtype)
     model.params.normal_(config.init_sd, streams("initial decoder"))
     recognition.params.normal_(config.init_sd, streams("initial encoder"))
     return model, recognition
@@ -43,11 +43,17 @@ def build(
 class LinearGaussian:
     """p(x, z), with p(x) and p(z|x) in closed form. Parameters: Wᵀ (Z, D), μ (D,) and log Ψ, (D,) or (1,)."""
 
-    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
-        self.latents = api.Latents("continuous", (config.nz,))
-        noise = (dim if config.noise == "diagonal" else 1,)
+    normalised = True
+
+    def __init__(self, config: Config, data: api.DataFacts, dtype: torch.dtype):
+        self.kind, self.dim = data.kind, data.dim
+        self.latents = api.Latents.of("continuous", config.nz)
+        noise = (data.dim if config.noise == "diagonal" else 1,)
         self.params = api.Parameters(
-            {"W": (config.nz, dim)}, {"mean": (dim,), "log_noise": noise}, prior_sd=config.prior_sd, dtype=dtype
+            {"W": (config.nz, data.dim)},
+            {"mean": (data.dim,), "log_noise": noise},
+            prior_sd=config.prior_sd,
+            dtype=dtype,
         )
 
     @api.metered()
@@ -55,33 +61,45 @@ class LinearGaussian:
         """Return log N(z; 0, I), (S, B)."""
         return -0.5 * (z.square() + LOG_2PI).sum(-1)
 
-    @api.metered(samples=True, rows="decoder")
+    @api.metered(samples=True, rows="decoder", count="z")
     def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
         W, mean, log_noise = self.params.split()
         error = x - z @ W - mean  # (S, B, D)
         return -0.5 * (error.square() * (-log_noise).exp() + log_noise + LOG_2PI).sum(-1)
 
-    @api.metered(samples=True, rows="decoder")
+    @api.metered(samples=True, rows="decoder", count="z")
     def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) + log p(z), (S, B)."""
         return self.log_p_x_given_z(x, z) + self.log_p_z(z)
 
+    @api.metered(rows="decoder", count="z")
     @torch.no_grad()
     def mean_x(self, z: Tensor) -> Tensor:
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
         W, mean, _ = self.params.views
         return z @ W + mean
 
-    @api.metered(dreams=True, rows="decoder")
+    @api.metered()
+    def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z (n, Z) from N(0, I)."""
+        return torch.randn(n, self.latents.total, generator=rng, dtype=self.params.flat.dtype)
+
+    @api.metered(fantasies=True, rows="decoder", count="n")
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw x (n, D)."""
+        return self.sample_xz(n, rng)[0]
+
+    @api.metered(fantasies=True, rows="decoder", count="n")
     @torch.no_grad()
-    def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
         W, mean, log_noise = self.params.views
-        z = torch.randn(n, len(W), generator=rng, dtype=W.dtype)
+        z = self.sample_z(n, rng)
         noise = torch.randn(n, len(mean), generator=rng, dtype=W.dtype)
         return z @ W + mean + (0.5 * log_noise).exp() * noise, z
 
+    @api.metered(samples=True, rows="decoder", count="x")
     def log_p_x(self, x: Tensor) -> Tensor:
         """Return log p(x) of x (B, D), (B,), differentiable: by Σ, in Z dimensions (Woodbury), and not in D."""
         W, mean, log_noise = self.params.split()
@@ -91,7 +109,8 @@ class LinearGaussian:
         log_joint = self.log_p_xz(x, mu.unsqueeze(0)).squeeze(0)
         return log_joint + 0.5 * len(W) * LOG_2PI - chol.diagonal().log().sum()
 
-    def posterior(self, x: Tensor) -> "FullGaussian":
+    @api.metered(rows="decoder", count="x")
+    def exact_posterior(self, x: Tensor) -> "FullGaussian":
         """Return p(z|x) for x (B, D)."""
         W, mean, log_noise = self.params.split()
         return FullGaussian(*self._posterior(W, x - mean, log_noise))
@@ -131,41 +150,15 @@ class FullGaussian:
 class LinearEncoder:
     """q(z|x) = N(A x + a, diag(σ²)), the variances the same for all points."""
 
-    reparameterised = True
-    analytic_kl = True
+    posterior_type = api.posterior.DiagonalGaussian
 
     def __init__(self, config: Config, dim: int, dtype: torch.dtype):
         self.params = api.Parameters(
             {"A": (dim, config.nz)}, {"a": (config.nz,), "log_var": (config.nz,)}, prior_sd=config.prior_sd, dtype=dtype
         )
 
-    @api.metered(rows="encoder")
-    def posterior(self, x: Tensor) -> "DiagonalGaussian":
+    @api.metered(rows="encoder", count="x")
+    def posterior(self, x: Tensor) -> api.posterior.DiagonalGaussian:
         """Return q(z|x) for x (B, D)."""
         A, a, log_var = self.params.split()
-        return DiagonalGaussian(torch.addmm(a, x, A), log_var)
-
-
-class DiagonalGaussian:
-    """N(m, diag(σ²)) for every point of a batch: means m (B, Z), and log σ² (Z,)."""
-
-    def __init__(self, mean: Tensor, log_var: Tensor):
-        self.mean, self.log_var = mean, log_var
-
-    def rsample(self, n: int, rng: torch.Generator) -> Tensor:
-        """Draw z, (n, B, Z), differentiable."""
-        noise = torch.randn(n, *self.mean.shape, generator=rng, dtype=self.mean.dtype)
-        return self.mean + (0.5 * self.log_var).exp() * noise
-
-    @torch.no_grad()
-    def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        """Draw z, (n, B, Z), without a gradient."""
-        return self.rsample(n, rng)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return the log density of z (S, B, Z), (S, B)."""
-        return -0.5 * ((z - self.mean).square() * (-self.log_var).exp() + self.log_var + LOG_2PI).sum(-1)
-
-    def kl(self) -> Tensor:
-        """Return KL(q(z|x) || N(0, I)), (B,)."""
-        return 0.5 * (self.mean.square() + self.log_var.exp() - self.log_var - 1.0).sum(-1)
+        return api.posterior.DiagonalGaussian(torch.addmm(a, x, A), log_var)

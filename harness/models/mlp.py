@@ -10,9 +10,9 @@ Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood i
 Gaussian decoder lies in (0, 1), as the paper has it for grey images, unless `gaussian_mean` says otherwise.
 
 Both networks are differentiated by hand, in `Decoder._back` and `_encode_back`, for two kinds of caller: autograd, which any
-algorithm may use without knowing, and algorithms that ask for gradients themselves (`hand_derived` in `harness.api`) and save
-autograd's own time. Gradients go into one flat tensor with no copy, and none is computed that is not asked for: a sampler that
-moves z alone pays for z alone.
+algorithm may use without knowing, and algorithms that ask for gradients themselves (`api.gradients`) and save autograd's own
+time. Gradients go into one flat tensor with no copy, and none is computed that is not asked for: a sampler that moves z alone
+pays for z alone. Under `torch.func`'s transforms, such as vmap, both networks are plain PyTorch.
 """
 
 import math
@@ -58,7 +58,7 @@ def build(
     gaussian = config.decoder == "gaussian" or (config.decoder == "auto" and data.kind == "real")
     if data.kind == "real" and not gaussian:
         raise api.BadInput("--decoder is 'bernoulli', which needs data in [0, 1]: choose gaussian for these")
-    decoder = (GaussianDecoder if gaussian else BernoulliDecoder)(config, data.dim, dtype)
+    decoder = (GaussianDecoder if gaussian else BernoulliDecoder)(config, data, dtype)
     encoder = GaussianEncoder(config, data.dim, dtype)
     decoder.params.normal_(config.init_sd, streams("initial decoder"))
     encoder.params.normal_(config.init_sd, streams("initial encoder"))
@@ -68,12 +68,12 @@ def build(
 class Decoder:
     """p(x, z) with z ~ N(0, I) and a network in between; its kinds add the density of x given the network's outputs."""
 
-    hand_derived = True
+    normalised = True
     outputs: ClassVar[int]  # for each observed dimension
 
-    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
-        Z, H, D = config.nz, config.hidden, dim * self.outputs
-        self.latents = api.Latents("continuous", (Z,))
+    def __init__(self, config: Config, data: api.DataFacts, dtype: torch.dtype):
+        Z, H, D = config.nz, config.hidden, data.dim * self.outputs
+        self.kind, self.dim, self.latents = data.kind, data.dim, api.Latents.of("continuous", Z)
         self.params = api.Parameters(
             {"W1": (Z, H), "W2": (H, D)}, {"b1": (H,), "b2": (D,)}, prior_sd=config.prior_sd, dtype=dtype
         )
@@ -85,6 +85,10 @@ class Decoder:
         """
         raise NotImplementedError
 
+    def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
+        """Return log p(x|z) (S, B) from x (B, D) and outputs a, for PyTorch to differentiate and transform."""
+        raise NotImplementedError
+
     def mean(self, a: Tensor) -> Tensor:
         """Return E[x|z] from outputs a, which may be overwritten."""
         raise NotImplementedError
@@ -93,6 +97,7 @@ class Decoder:
         """Draw x (n, D) from outputs a, which may be overwritten."""
         raise NotImplementedError
 
+    @api.metered(rows="decoder", count="z")
     @torch.no_grad()
     def mean_x(self, z: Tensor) -> Tensor:
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
@@ -124,18 +129,21 @@ class Decoder:
         """Return log N(z; 0, I), (S, B)."""
         return -0.5 * (z.square() + LOG_2PI).sum(-1)
 
-    @api.metered(samples=True, rows="decoder")
+    @api.metered(samples=True, rows="decoder", count="z")
     def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
+        if torch._C._are_functorch_transforms_active():
+            W1, W2, b1, b2 = self.params.split()
+            return self.plain_density(x, (z @ W1 + b1).tanh() @ W2 + b2)
         out: Tensor = _LogLikelihood.apply(self.params.flat, x, z, self, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
         return out
 
-    @api.metered(samples=True, rows="decoder")
+    @api.metered(samples=True, rows="decoder", count="z")
     def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) + log p(z), (S, B)."""
         return self.log_p_x_given_z(x, z) + self.log_p_z(z)
 
-    @api.metered(samples=True, rows="decoder", differentiated=True)
+    @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def gradients(
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -148,7 +156,7 @@ class Decoder:
         flat, views = self.params.gradient
         return log_p, flat, self._back(z, h, slope, views, by_z)
 
-    @api.metered(samples=True, rows="decoder", differentiated=True)
+    @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
         """Return log p(x, z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
         z = z.detach()
@@ -162,11 +170,26 @@ class Decoder:
         """Return log p(z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
         return self.log_p_z(z) if value else None, -z
 
-    @api.metered(dreams=True, rows="decoder")
-    def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    @api.metered()
+    def prior_gradients(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return log p(z) (S, B), and None, as the prior has no parameters."""
+        return self.log_p_z(z), None
+
+    @api.metered()
+    def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z (n, Z) from N(0, I)."""
+        return torch.randn(n, self.latents.total, generator=rng, dtype=self.params.flat.dtype)
+
+    @api.metered(fantasies=True, rows="decoder", count="n")
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
-        z = torch.randn(n, self.latents.total, generator=rng, dtype=self.params.flat.dtype)
+        z = self.sample_z(n, rng)
         return self.draw(self._up(z)[1], rng), z
+
+    @api.metered(fantasies=True, rows="decoder", count="n")
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw x (n, D)."""
+        return self.sample_xz(n, rng)[0]
 
 
 class BernoulliDecoder(Decoder):
@@ -190,6 +213,10 @@ class BernoulliDecoder(Decoder):
             normaliser = torch.nn.functional.softplus(a).sum(-1)
         return log_p.sub_(normaliser), odds.reciprocal_().add_(x).sub_(ONE) if slope else None
 
+    def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
+        """See `Decoder.plain_density`."""
+        return (x * a - torch.nn.functional.softplus(a)).sum(-1)
+
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """See `Decoder.draw`."""
         return api.bernoulli(self.mean(a), rng)
@@ -204,8 +231,8 @@ class GaussianDecoder(Decoder):
 
     outputs = 2
 
-    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
-        super().__init__(config, dim, dtype)
+    def __init__(self, config: Config, data: api.DataFacts, dtype: torch.dtype):
+        super().__init__(config, data, dtype)
         self._squash = config.gaussian_mean == "sigmoid"
 
     def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -228,6 +255,12 @@ class GaussianDecoder(Decoder):
         torch.mul(squares, HALF, out=log_var).sub_(HALF)
         return log_p, a
 
+    def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
+        """See `Decoder.plain_density`."""
+        mean, log_var = a.chunk(2, dim=-1)
+        error = x - (mean.sigmoid() if self._squash else mean)
+        return -0.5 * (error.square() * (-log_var).exp() + log_var + LOG_2PI).sum(-1)
+
     def draw(self, a: Tensor, rng: torch.Generator) -> Tensor:
         """See `Decoder.draw`."""
         mean, log_var = self.mean(a), a.chunk(2, dim=-1)[1]
@@ -239,26 +272,7 @@ class GaussianDecoder(Decoder):
         return mean.sigmoid_() if self._squash else mean
 
 
-class GaussianEncoder:
-    """q(z|x) of (C.2)."""
-
-    reparameterised = True
-    analytic_kl = True
-    hand_derived = True
-
-    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
-        Z, H = config.nz, config.hidden
-        self.params = api.Parameters(
-            {"W3": (dim, H), "W4": (H, 2 * Z)}, {"b3": (H,), "b4": (2 * Z,)}, prior_sd=config.prior_sd, dtype=dtype
-        )
-
-    @api.metered(rows="encoder")
-    def posterior(self, x: Tensor) -> "DiagonalGaussian":
-        """Return q(z|x) for x (B, D)."""
-        return DiagonalGaussian(self.params, x)
-
-
-class DiagonalGaussian:
+class EncodedGaussian(api.posterior.DiagonalGaussian):
     """q(z|x) = N(μ, σ² I) for the points x (B, D) of one batch, beside the prior N(0, I).
 
     (μ, log σ²) = W₄ h + b₄, h = tanh(W₃ x + b₃), are computed when first asked for. With σ = exp(½ log σ²) and ε ~ N(0, I)
@@ -276,6 +290,9 @@ class DiagonalGaussian:
     @property
     def statistics(self) -> Tensor:
         """(μ, log σ²), (B, 2Z)."""
+        if torch._C._are_functorch_transforms_active():
+            W3, W4, b3, b4 = self._params.split()
+            return (self._x @ W3 + b3).tanh() @ W4 + b4
         wanted = torch.is_grad_enabled() and self._params.flat.requires_grad
         if self._statistics is None or (wanted and not self._statistics.requires_grad):
             self._statistics = (
@@ -285,27 +302,17 @@ class DiagonalGaussian:
             )
         return self._statistics
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return μ and log σ², (B, Z) each."""
+        mean, log_var = self.statistics.chunk(2, dim=-1)
+        return mean, log_var
+
     def rsample(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z = μ + σ ε (eq. 4), (n, B, Z), differentiable in μ and σ."""
         if torch.is_grad_enabled():
             self._statistics = None  # a graph of its own, which results asked for afterwards share
-        mean, log_var = self.statistics.chunk(2, dim=-1)
+        mean, log_var = self.moments()
         return torch.addcmul(mean, (0.5 * log_var).exp(), _noise(n, mean, rng))
-
-    @torch.no_grad()
-    def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        """Draw z, (n, B, Z), without a gradient."""
-        return self.rsample(n, rng)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z|x) of z (S, B, Z), (S, B)."""
-        mean, log_var = self.statistics.chunk(2, dim=-1)
-        return -0.5 * ((z - mean).square() * (-log_var).exp() + log_var + LOG_2PI).sum(-1)
-
-    def kl(self) -> Tensor:
-        """Return KL(q(z|x) || N(0, I)) (appendix B), (B,)."""
-        mean, log_var = self.statistics.chunk(2, dim=-1)
-        return 0.5 * (mean.square() + log_var.exp() - log_var - 1.0).sum(-1)
 
     # The same without autograd, for algorithms that ask for gradients themselves. Every gradient of φ is overwritten by the next.
 
@@ -353,6 +360,23 @@ class DiagonalGaussian:
         return flat
 
 
+class GaussianEncoder:
+    """q(z|x) of (C.2)."""
+
+    posterior_type = EncodedGaussian
+
+    def __init__(self, config: Config, dim: int, dtype: torch.dtype):
+        Z, H = config.nz, config.hidden
+        self.params = api.Parameters(
+            {"W3": (dim, H), "W4": (H, 2 * Z)}, {"b3": (H,), "b4": (2 * Z,)}, prior_sd=config.prior_sd, dtype=dtype
+        )
+
+    @api.metered(rows="encoder", count="x")
+    def posterior(self, x: Tensor) -> EncodedGaussian:
+        """Return q(z|x) for x (B, D)."""
+        return EncodedGaussian(self.params, x)
+
+
 def _noise(n: int, mean: Tensor, rng: torch.Generator) -> Tensor:
     """Draw ε for n samples of each point (n, B, Z)."""
     return torch.randn(n, *mean.shape, generator=rng, dtype=mean.dtype, device=mean.device)
@@ -375,7 +399,7 @@ def _encode_back(params: api.Parameters, x: Tensor, h: Tensor, g_s: Tensor, grad
     torch.sum(g_u, 0, out=g_b3)
 
 
-class _LogLikelihood(api.HandDerived):
+class _LogLikelihood(api.MeteredFunction):
     """log p(x|z), for autograd."""
 
     @staticmethod
@@ -390,7 +414,7 @@ class _LogLikelihood(api.HandDerived):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        api.HandDerived.enter(ctx)
+        api.MeteredFunction.enter(ctx)
         flat, z, h, slope = ctx.saved_tensors
         by_theta, _, by_z, _, _ = ctx.needs_input_grad
         g_flat = torch.empty_like(flat) if by_theta else None
@@ -398,7 +422,7 @@ class _LogLikelihood(api.HandDerived):
         return g_flat, None, ctx.decoder._back(z, h, slope * grad.unsqueeze(-1), views, by_z), None, None
 
 
-class _Encode(api.HandDerived):
+class _Encode(api.MeteredFunction):
     """(μ, log σ²), for autograd."""
 
     @staticmethod
@@ -410,7 +434,7 @@ class _Encode(api.HandDerived):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        api.HandDerived.enter(ctx)
+        api.MeteredFunction.enter(ctx)
         flat, x, h = ctx.saved_tensors
         g_flat = torch.empty_like(flat)
         _encode_back(ctx.params, x, h, grad, ctx.params.split(g_flat))

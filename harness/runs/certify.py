@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from harness.errors import BadInput
+from harness.inference.protocols import LatentVariableModel
 from harness.runs.evaluate import Trained
 from harness.specs import registry
-from harness.training.evaluation import Estimate, Split
+from harness.training.evaluation import Estimate, Estimator, Split
 
 
 class Certificate(NamedTuple):
@@ -22,6 +23,7 @@ class Certificate(NamedTuple):
         disagreement: which estimator that the run reports differs most from AIS on the same test points, by how many nats, and
             the standard error of that, from its spread over points; None if the run reports none.
         tolerance: what was asked for.
+        reference: what it is compared with: `ais`, or an exact estimator, whose gap is 0.
     """
 
     estimates: list[Estimate]
@@ -29,6 +31,7 @@ class Certificate(NamedTuple):
     gap_error: float
     disagreement: tuple[str, float, float] | None
     tolerance: float
+    reference: str
 
     @property
     def trustworthy(self) -> bool:
@@ -47,6 +50,8 @@ def _within(difference: float, error: float, tolerance: float) -> bool:
 
 def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[str, Any]) -> Certificate:
     """Sandwich log p(x) between forward and reverse annealed importance sampling, and compare what the run reports.
+
+    Where the latents are not continuous and log p(x) can be computed exactly, that takes the place of the sandwich.
 
     On points simulated from the model, forward AIS lies below log p(x) and reverse AIS above it, so the gap between them
     bounds the error of both; up to 3 latents quadrature stands between them. On test points, which cannot be sandwiched,
@@ -76,30 +81,47 @@ def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[s
     def difference(a: Tensor, b: Tensor) -> tuple[float, float]:
         return (a - b).mean().item(), (a - b).std().item() / math.sqrt(len(a))
 
-    reported = _reported(trained, settings)
-    lower = add("ais", "simulated", settings)
-    upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
+    exact = _exact(trained)
+    reference = exact or "ais"
+    chosen: Mapping[str, Any] = {} if exact else settings
+    reported = _reported(trained, reference, chosen)
+    lower = upper = add(reference, "simulated", chosen)
+    if exact is None:
+        upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
+        if _judges("quadrature", trained):
+            add("quadrature", "simulated", {})
     gap, gap_error = difference(upper, lower)
-    quadrature = registry.get("estimators", "quadrature").module
-    if quadrature.skip(quadrature.Config(), trained.subject.model, trained.subject.recognition) is None:
-        add("quadrature", "simulated", {})
-    reference = add("ais", "test", settings)
+    expected = add(reference, "test", chosen)
     worst: tuple[str, float, float] | None = None
     for name, its_settings in reported:
-        found = (name, *difference(add(name, "test", its_settings), reference))
+        found = (name, *difference(add(name, "test", its_settings), expected))
         if worst is None or abs(found[1]) + 2 * found[2] > abs(worst[1]) + 2 * worst[2]:
             worst = found
-    return Certificate(estimates, gap, gap_error, worst, tolerance)
+    return Certificate(estimates, gap, gap_error, worst, tolerance, reference)
 
 
-def _reported(trained: Trained, reference: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _exact(trained: Trained) -> str | None:
+    """Return the estimator that is exact for a model without continuous latents; None where chains can move its latents."""
+    model = trained.subject.model
+    if isinstance(model, LatentVariableModel) and model.latents.only("continuous"):
+        return None
+    return next((name for name in ("exact", "exact-log-z") if _judges(name, trained)), None)
+
+
+def _judges(name: str, trained: Trained) -> bool:
+    """Say whether an estimator with its default settings can judge a model."""
+    module = registry.get("estimators", name).module
+    return Estimator(name, module, module.Config()).skip(trained.subject) is None
+
+
+def _reported(trained: Trained, reference: str, settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return the estimators of log p(x) by which the run was judged at its marks or afterwards, each with all its settings.
 
-    Lower bounds are not among them, as they need not be near log p(x), nor is AIS as the reference has it.
+    Lower bounds are not among them, as they need not be near log p(x), nor is the reference itself.
     """
-    judges = [(judge.file or judge.name, judge.settings) for judge in trained.spec.evaluation.estimators]
+    estimators = [(asked.file or asked.name, asked.settings) for asked in trained.spec.evaluation.estimators]
     for row in trained.run.evaluations():
         if row["estimate"]["split"] == "test":
-            judges.append((row["file"] or row["estimate"]["estimator"], row["estimate"]["settings"]))
-    distinct = [judge for i, judge in enumerate(judges) if judge not in judges[:i]]
-    return [judge for judge in distinct if judge[0] != "lower-bound" and judge != ("ais", dict(reference))]
+            estimators.append((row["file"] or row["estimate"]["estimator"], row["estimate"]["settings"]))
+    distinct = [one for i, one in enumerate(estimators) if one not in estimators[:i]]
+    return [one for one in distinct if one[0] != "lower-bound" and one != (reference, dict(settings))]

@@ -12,7 +12,7 @@ from harness.runs.stored_spec import stored_spec
 from harness.specs import registry
 from harness.specs.run import validated
 from harness.store.run import Run
-from harness.training.evaluation import Estimate, Split, evaluate_points, finite, summarise
+from harness.training.evaluation import Estimate, Estimator, Split, finite
 from harness.training.process import prepare_process
 from harness.training.subject import Subject
 
@@ -68,7 +68,7 @@ class Trained:
         """
         plugin = registry.get("estimators", name)
         config = plugin.module.Config(**validated(plugin.module.Config, settings or {}, f"of estimator {name!r}"))
-        dataset, model, recognition = self.subject.dataset, self.subject.model, self.subject.recognition
+        estimator, dataset = Estimator(plugin.name, plugin.module, config), self.subject.dataset
         splits = [s for s in ("train", "valid", "test") if getattr(dataset, s) is not None] + ["simulated"]
         if plugin.simulated:
             splits = ["simulated"]
@@ -76,10 +76,10 @@ class Trained:
             raise BadInput(f"--split is {split!r}: choose {' or '.join(splits)} for {name} on this run")
         if points < 1:
             raise BadInput(f"--points is {points}: give a whole number from 1")
-        if reason := plugin.module.skip(config, model, recognition):
+        if reason := estimator.skip(self.subject):
             raise BadInput(f"{name} cannot judge run {self.run.id}: {reason}")
-        each = evaluate_points(plugin.module, config, model, recognition, dataset, split, points, self.spec.seed)
-        found = summarise(plugin.name, plugin.module, config, split, each)
+        each = estimator.each(self.subject, split, points, self.spec.seed)
+        found = estimator.summary(self.subject, split, each)
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
         if keep:
             self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})

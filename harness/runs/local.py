@@ -231,7 +231,6 @@ def _ending(error: Exception) -> Any:
 def _measure(report: Connection, spec: RunSpec, data_dir: str | None) -> None:
     """Report what a run costs: train for a moment, then evaluate a few points."""
     from harness.data.download import MissingData
-    from harness.training.evaluation import evaluate
     from harness.training.loop import Training
 
     _own_process()
@@ -250,18 +249,16 @@ def _measure(report: Connection, spec: RunSpec, data_dir: str | None) -> None:
                 break
     sample = training.clocks.cpu() / max(1, training.ledger.samples)
     mark = end = 0.0
-    for judge, estimator, config in training.judges:
-        for split in ("train", "test"):
+    for asked, estimator in training.estimators:
+        for split in training.splits:
             there = len(getattr(training.dataset, split))
             n = min(CALIBRATION_POINTS, there)
             begun = time.process_time()
             with contextlib.suppress(Exception):
-                evaluate(
-                    judge.name, estimator, config, training.model, training.recognition, training.dataset, split, n, 0
-                )
+                estimator.estimate(training.subject, split, n, 0)
             point = (time.process_time() - begun) / n
-            mark += point * min(judge.points, there)
-            end += point * min(judge.final_points, there)
+            mark += point * min(asked.points, there)
+            end += point * min(asked.final_points, there)
     _send(report, Cost(sample, mark, end))
 
 

@@ -27,7 +27,7 @@ from harness.specs.budget import Budget
 from harness.specs.experiment import TUNED, Task, key, spec_of, waiting
 from harness.specs.options import BUDGETS, Options
 from harness.specs.recipes import TuneRule
-from harness.specs.run import RunSpec
+from harness.specs.run import RunSpec, default_estimator
 from harness.store.record import Record, final_estimates
 from harness.store.run import inside
 from harness.store.store import Store
@@ -102,7 +102,10 @@ class Study:
     @property
     def estimator(self) -> str:
         """Whose training-set estimate decides."""
-        return self.rule.estimator or ("lower-bound" if self.algorithm.TRAITS.lower_bound else "hmc-density")
+        model = registry.get("models", str(self.options.get("model", "mlp"))).module
+        default = default_estimator(self.algorithm, model)
+        judged = default != "lower-bound" or self.algorithm.TRAITS.lower_bound
+        return self.rule.estimator or (default if judged else "hmc-density")
 
     def space(self) -> dict[str, dict[str, Any]]:
         """Return the search space of each setting, as its Config declares it: {"Choice": …} or {"LogUniform": …}."""
@@ -141,11 +144,11 @@ class Study:
         """Return the run of a trial: without estimates of log p(x), unless one decides."""
         given = {**self.options, **self.rule.override}
         spec = spec_of({**given, **settings, "seed": seed})
-        judges = spec.evaluation.estimators[:1]  # the lower bound
-        if self.estimator != "lower-bound":
+        estimators = spec.evaluation.estimators[:1]  # the default
+        if self.estimator != estimators[0].name:
             decides: Options = {name: given[name] for name in ("algo", "marginal-points") if name in given}
-            judges += spec_of({**decides, "final-marginal": self.estimator}).evaluation.estimators[1:]
-        evaluation = spec.evaluation.model_copy(update={"estimators": judges})
+            estimators += spec_of({**decides, "final-marginal": self.estimator}).evaluation.estimators[1:]
+        evaluation = spec.evaluation.model_copy(update={"estimators": estimators})
         return spec.model_copy(update={"evaluation": evaluation})
 
     @property

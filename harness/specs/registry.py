@@ -33,7 +33,7 @@ _REQUIRED: dict[Kind, tuple[str, ...]] = {
     "algorithms": ("TRAITS", "Config", "init", "step"),
     "datasets": ("Config", "load"),
     "models": ("OBSERVES", "Config", "build"),
-    "estimators": ("DIRECTION", "Config", "skip", "estimate"),
+    "estimators": ("DIRECTION", "NEEDS", "Config", "skip"),
 }
 
 
@@ -133,8 +133,7 @@ def _found(kind: Kind) -> list[tuple[str, str | EntryPoint]]:
         for module in pkgutil.iter_modules(package.__path__)
         if not module.name.startswith("_")
     ]
-    group = "" if kind == "estimators" else f"harness.{kind}"
-    return [*built_in, *((point.name, point) for point in _installed(group))]
+    return [*built_in, *((point.name, point) for point in _installed(f"harness.{kind}"))]
 
 
 @cache
@@ -187,6 +186,10 @@ def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
 def _checked(plugin: Plugin) -> Plugin:
     """Return the plugin, broken where it lacks a part of the contract."""
     missing = [part for part in _REQUIRED[plugin.kind] if not hasattr(plugin.module, part)]
+    if plugin.kind == "estimators" and not (
+        hasattr(plugin.module, "estimate") or hasattr(plugin.module, "estimate_log_z")
+    ):
+        missing.append("estimate")
     return _break(plugin, f"it has no {', no '.join(missing)} (see harness.api)") if missing else plugin
 
 

@@ -62,6 +62,9 @@ class Evaluation(_Frozen):
     first_mark: int = pydantic.Field(10_000, gt=0, le=MOST, description="samples at the first mark")
     marks_per_decade: int = pydantic.Field(10, gt=0, le=1000, description="marks in every decade of samples")
     estimators: tuple[EstimatorSpec, ...] = ()
+    splits: tuple[Literal["train", "valid", "test"], ...] = pydantic.Field(
+        ("train", "test"), min_length=1, description="splits of the dataset that are evaluated"
+    )
 
 
 class RunSpec(_Frozen):
@@ -82,10 +85,12 @@ class RunSpec(_Frozen):
         content = self.model_dump(mode="json")
         if content["device"] == "cpu":  # runs from before there were others keep their names
             del content["device"]
+        if content["evaluation"]["splits"] == ["train", "test"]:
+            del content["evaluation"]["splits"]
         for part in ("algorithm", "model", "dataset"):
             del content[part]["file"]
-        for judge in content["evaluation"]["estimators"]:
-            judge["file"] = None
+        for estimator in content["evaluation"]["estimators"]:
+            estimator["file"] = None
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
@@ -123,12 +128,12 @@ def make_spec(
         model: see algorithm.
         settings: of any of these and of the marginal estimators, by name; `algo.name`, `model.name`, `dataset.name`,
             `marginal.name` or `final-marginal.name` where two have the same.
-        points: points of each split on which the lower bound is evaluated at every mark.
+        points: points of each split on which the default estimator is evaluated at every mark.
         final_points: the same at the end.
         marginal: an estimator of log p(x) that is also applied at the marks.
         final_marginal: one that is applied at the end alone.
         marginal_points: points of each split for both.
-        evaluation: first_mark and marks_per_decade.
+        evaluation: first_mark, marks_per_decade and splits.
         rest: n_train, seed, threads, device.
 
     Raises:
@@ -139,31 +144,39 @@ def make_spec(
         "model": registry.get("models", model),
         "dataset": registry.get("datasets", dataset),
     }
+    default = registry.get("estimators", default_estimator(chosen["algo"].module, chosen["model"].module))
     at_marks = {"marginal": (marginal, marginal_points), "final_marginal": (final_marginal, 0)}
     marginals = {part: (name, points) for part, (name, points) in at_marks.items() if name is not None}
     for part, (name, _) in marginals.items():
-        chosen[part] = judge = registry.get("estimators", name)
-        if judge.name == "lower-bound" or judge.simulated:
-            why = "works on simulated points alone" if judge.name != "lower-bound" else "is evaluated anyway"
-            fit = [p.name for p in registry.listing("estimators") if p.name != "lower-bound" and not p.simulated]
-            raise BadInput(f"--{part.replace('_', '-')} is {judge.name!r}, which {why}: choose one of {', '.join(fit)}")
+        chosen[part] = estimator = registry.get("estimators", name)
+        if estimator.name == default.name or estimator.simulated:
+            why = "works on simulated points alone" if estimator.name != default.name else "is evaluated anyway"
+            fit = [p.name for p in registry.listing("estimators") if p.name != default.name and not p.simulated]
+            raise BadInput(
+                f"--{part.replace('_', '-')} is {estimator.name!r}, which {why}: choose one of {', '.join(fit)}"
+            )
     shares = _share_out(settings or {}, chosen)
     specs = {part: _plugin_spec(plugin, shares[part]) for part, plugin in chosen.items()}
-    bound = _plugin_spec(registry.get("estimators", "lower-bound"), {})
-    judges = [{**bound, "points": points, "final_points": final_points}]
+    estimators = [{**_plugin_spec(default, {}), "points": points, "final_points": final_points}]
     for part, (_, at_every) in marginals.items():
-        judges.append({**specs[part], "points": at_every, "final_points": marginal_points})
+        estimators.append({**specs[part], "points": at_every, "final_points": marginal_points})
     frame = {
         "algorithm": specs["algo"],
         "model": specs["model"],
         "dataset": specs["dataset"],
-        "evaluation": {**(evaluation or {}), "estimators": judges},
+        "evaluation": {**(evaluation or {}), "estimators": estimators},
         **{name: value for name, value in rest.items() if value is not None},
     }
     try:
         return RunSpec.model_validate(frame)
     except pydantic.ValidationError as error:
         raise BadInput(sentence(error, "of the run")) from None
+
+
+def default_estimator(algorithm: Any, model: Any) -> str:
+    """Return the estimator that is evaluated at marks by default: the algorithm's own, else the model's, else the lower bound."""
+    name: str = algorithm.TRAITS.estimator or getattr(model, "ESTIMATOR", "lower-bound")
+    return name
 
 
 def _plugin_spec(plugin: registry.Plugin, settings: Mapping[str, Any]) -> dict[str, Any]:

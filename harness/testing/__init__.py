@@ -6,6 +6,7 @@ def test_my_algorithm():
     testing.check_algorithm("my_algo.py")
 """
 
-from harness.testing.conformance import check_algorithm, check_dataset, check_estimator, check_model
+from harness.testing.conformance import check_algorithm, check_dataset, check_estimator
+from harness.testing.models import check_model
 
 __all__ = ["check_algorithm", "check_dataset", "check_estimator", "check_model"]

@@ -1,11 +1,14 @@
 """A tiny random dataset, on which plugins are tested: 60 training and 40 test points of 12 dimensions."""
 
 import hashlib
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from harness import api
+
+KINDS: tuple[api.Kind, ...] = get_args(api.Kind)
+"""The kinds of data that it has."""
 
 
 class Config(api.Config):

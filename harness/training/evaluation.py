@@ -1,4 +1,4 @@
-"""Estimators, one a file, and the one way in which all of them are applied (DESIGN §4).
+"""The one way in which all estimators are applied (DESIGN §4).
 
 Every estimate is over points in one fixed random order, the same for every algorithm and seed, in chunks of one fixed size
 and with a generator that begins at the same place each time: common random numbers, in which the first points of a longer
@@ -8,20 +8,42 @@ evaluation are those of a shorter one.
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from harness.api import PerPoint
+from harness.api import LogZ, PerPoint
 from harness.data.dataset import Dataset
-from harness.errors import OutOfMemory, out_of_memory
+from harness.errors import OutOfMemory, RunFailed, out_of_memory
+from harness.inference.protocols import GenerativeModel, Recognition, missing
 from harness.inference.rng import Streams
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
+MAX_ERRORS = 4.0  # standard errors by which noise may lift the mean of a log-probability above 0
 
 Split = Literal["train", "valid", "test", "simulated"]
 """Where points come from: a split of the dataset, or the model itself."""
+OPPOSITE = {"lower": "upper", "upper": "lower", "exact": "exact"}
+
+
+class Evaluated(Protocol):
+    """What is evaluated: data, and models that are not metered."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data."""
+        ...
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The generative model."""
+        ...
+
+    @property
+    def recognition(self) -> Recognition | None:
+        """The recognition model; None where none was trained."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,90 +77,135 @@ class Estimate:
         return asdict(self)
 
 
-def evaluate(
-    name: str,
-    estimator: Any,
-    config: Any,
-    model: Any,
-    recognition: Any,
-    dataset: Dataset,
-    split: Split,
-    points: int,
-    seed: int,
-) -> Estimate:
-    """Apply an estimator to the first `points` evaluation points of a split (to all if there are fewer).
+@dataclass(frozen=True)
+class Estimator:
+    """An estimator with its settings.
 
-    Args:
-        name: the estimator's name.
-        estimator: its plugin module.
+    Attributes:
+        name: what it is called.
+        module: its plugin module.
         config: its settings.
-        model: the generative model, not metered.
-        recognition: the recognition model, or None.
-        dataset: where the points come from.
-        split: "train", "valid" or "test" of the dataset, or "simulated": points drawn from the model.
-        points: how many.
-        seed: of the run; fixes the estimator's noise. The choice of points and their binarisation are the same for all seeds.
     """
-    each = evaluate_points(estimator, config, model, recognition, dataset, split, points, seed)
-    return summarise(name, estimator, config, split, each)
+
+    name: str
+    module: Any
+    config: Any
+
+    @property
+    def of_log_z(self) -> bool:
+        """Whether it estimates the normaliser of an unnormalised model."""
+        return hasattr(self.module, "estimate_log_z")
+
+    @property
+    def direction(self) -> str:
+        """On which side of log p(x) it lies in expectation; log p(x) = log f(x) - log Z lies opposite to log Z."""
+        direction: str = self.module.DIRECTION
+        return OPPOSITE[direction] if self.of_log_z else direction
+
+    def skip(self, subject: Evaluated) -> str | None:
+        """Return why it cannot judge these models; None if it can."""
+        model, recognition = subject.model, subject.recognition
+        reason = missing(self.module.NEEDS, model, recognition)
+        if reason is None and not model.normalised and not self.of_log_z:
+            reason = "the model's density is not normalised, so log f(x) is no likelihood: use an estimator of log Z"
+        skip: str | None = reason or self.module.skip(self.config, model, recognition)
+        return skip
+
+    def estimate(self, subject: Evaluated, split: Split, points: int, seed: int) -> Estimate:
+        """Return the estimate over the first `points` evaluation points of a split (over all if there are fewer).
+
+        Args:
+            subject: data and models.
+            split: "train", "valid" or "test" of the dataset, or "simulated": points drawn from the model.
+            points: how many.
+            seed: of the run; fixes the estimator's noise. The choice of points and their binarisation are the same for all seeds.
+
+        Raises:
+            RunFailed: it says that bits are more probable than 1.
+        """
+        return self.summary(subject, split, self.each(subject, split, points, seed))
+
+    def summary(self, subject: Evaluated, split: Split, each: PerPoint) -> Estimate:
+        """Return the mean of what it said of each point, and its errors; raises as `estimate`."""
+        value, variance, n = each.value.double(), each.variance.double().mean(), len(each.value)
+        # The spread of values over points has the estimator's noise in it, which is told apart from the choice of points;
+        # the noise of log Z is the same at all points.
+        own = torch.zeros(()) if self.of_log_z else variance
+        spread = value.var() if n > 1 else torch.tensor(math.nan)
+        found = Estimate(
+            estimator=self.name,
+            settings=self.config.model_dump(mode="json"),
+            direction=self.direction,
+            split=split,
+            points=n,
+            mean=value.mean().item(),
+            se_points=((spread - own).clamp(min=0.0) / n).sqrt().item(),
+            se_estimator=(variance if self.of_log_z else variance / n).sqrt().item(),
+            diagnostics={key: numbers.double().mean().item() for key, numbers in each.diagnostics.items()},
+        )
+        self._require_probability(subject, found)
+        return found
+
+    def _require_probability(self, subject: Evaluated, found: Estimate) -> None:
+        """Raise RunFailed where a mean log-probability of bits is above 0, beyond what noise explains."""
+        if subject.model.kind != "binary" or found.direction == "upper":
+            return
+        noise = found.se_estimator if math.isfinite(found.se_estimator) else 0.0
+        if found.mean > MAX_ERRORS * noise + 1e-3:
+            raise RunFailed(
+                f"estimator {self.name} gives {found.mean:.4g} nats on {found.split}, and no log-probability of bits is above 0: "
+                "the model's density is not normalised, or its methods do not belong together; see `harness.testing.check_model`"
+            )
+
+    @torch.no_grad()
+    def each(self, subject: Evaluated, split: Split, points: int, seed: int) -> PerPoint:
+        """Return what `estimate` averages, for each point; see there. All of it is NaN where the model is not finite."""
+        dataset, model, recognition = subject.dataset, subject.model, subject.recognition
+
+        def nothing() -> PerPoint:
+            n = points if split == "simulated" else min(points, len(getattr(dataset, split)))
+            return PerPoint(torch.full((n,), math.nan), torch.full((n,), math.nan))
+
+        if not all(finite(part) for part in (model, recognition) if part is not None):
+            return nothing()
+        noise = Streams(seed)(f"evaluation noise {split}")
+        found, log_z = [], None
+        for x, z in _simulated(model, points) if split == "simulated" else _chosen(dataset, split, points):
+            try:
+                if self.of_log_z:
+                    log_z = log_z or self.module.estimate_log_z(model, self.config, noise)
+                    found.append(_normalised(model, x, log_z))
+                    continue
+                latents = {"z": z} if getattr(self.module, "SIMULATED", False) else {}
+                found.append(self.module.estimate(model, recognition, x, self.config, noise, **latents))
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+                return nothing()  # a covariance or a curvature was not finite, as those of a model that diverges are
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                raise self._out_of_memory(error, len(x), split) from error
+        return PerPoint.joined(found)
+
+    def _out_of_memory(self, error: Exception, points: int, split: Split) -> OutOfMemory:
+        sizes = [
+            f"{name.replace('_', '-')}={value}"
+            for name, value in self.config
+            if isinstance(value, int) and not isinstance(value, bool)
+        ]
+        said = str(error).partition(". ")[0][:200] or type(error).__name__
+        return OutOfMemory(
+            f"{self.name} ran out of memory on {points:,} points of {split} ({said}): lower "
+            f"{' or '.join(sizes) or 'the size of the model'}, or use a machine with more"
+        )
 
 
-def summarise(name: str, estimator: Any, config: Any, split: Split, each: PerPoint) -> Estimate:
-    """Return the mean of what an estimator said of each point, and its errors."""
-    value, variance, n = each.value.double(), each.variance.double().mean(), len(each.value)
-    # The spread of values over points has the estimator's noise in it, which is told apart from the choice of points.
-    spread = value.var() if n > 1 else torch.tensor(math.nan)
-    return Estimate(
-        estimator=name,
-        settings=config.model_dump(mode="json"),
-        direction=estimator.DIRECTION,
-        split=split,
-        points=n,
-        mean=value.mean().item(),
-        se_points=((spread - variance).clamp(min=0.0) / n).sqrt().item(),
-        se_estimator=(variance / n).sqrt().item(),
-        diagnostics={key: numbers.double().mean().item() for key, numbers in each.diagnostics.items()},
-    )
-
-
-@torch.no_grad()
-def evaluate_points(
-    estimator: Any,
-    config: Any,
-    model: Any,
-    recognition: Any,
-    dataset: Dataset,
-    split: Split,
-    points: int,
-    seed: int,
-) -> PerPoint:
-    """Return what `evaluate` averages, for each point; see there. All of it is NaN where the model is not finite."""
-
-    def nothing() -> PerPoint:
-        n = points if split == "simulated" else min(points, len(getattr(dataset, split)))
-        return PerPoint(torch.full((n,), math.nan), torch.full((n,), math.nan))
-
-    if not all(finite(part) for part in (model, recognition) if part is not None):
-        return nothing()
-    noise = Streams(seed)(f"evaluation noise {split}")
-    found = []
-    for x, z in _simulated(model, points) if split == "simulated" else _chosen(dataset, split, points):
-        latents = {"z": z} if getattr(estimator, "SIMULATED", False) else {}
-        try:
-            found.append(estimator.estimate(model, recognition, x, config, noise, **latents))
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-            return nothing()  # a covariance or a curvature was not finite, as those of a model that diverges are
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            sizes = [f"{n.replace('_', '-')}={v}" for n, v in config if isinstance(v, int) and not isinstance(v, bool)]
-            name = estimator.__name__.rpartition(".")[2].replace("_", "-")
-            said = str(error).partition(". ")[0][:200] or type(error).__name__
-            raise OutOfMemory(
-                f"{name} ran out of memory on {len(x):,} points of {split} ({said}): lower "
-                f"{' or '.join(sizes) or 'the size of the model'}, or use a machine with more"
-            ) from error
-    return PerPoint.joined(found)
+def _normalised(model: Any, x: Tensor, log_z: LogZ) -> PerPoint:
+    """Return log p(x) = log f(x) - log Z of each point, with the variance of log Z."""
+    value = model.log_f_x(x).double() - log_z.value
+    diagnostics = {
+        name: torch.full_like(value, number) for name, number in {"log_Z": log_z.value, **log_z.diagnostics}.items()
+    }
+    return PerPoint(value, torch.full_like(value, log_z.variance), diagnostics)
 
 
 def finite(part: Any) -> bool:
@@ -159,6 +226,10 @@ def _chosen(dataset: Dataset, split: Any, points: int) -> Iterator[tuple[Tensor,
         yield dataset.rows(split, index, binarisation), None
 
 
-def _simulated(model: Any, points: int) -> Iterator[tuple[Tensor, Tensor]]:
-    x, z = model.sample(points, Streams(0)("simulated points"))
-    yield from zip(x.split(CHUNK), z.split(CHUNK), strict=True)
+def _simulated(model: Any, points: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    rng = Streams(0)("simulated points")
+    if hasattr(model, "sample_xz"):
+        x, z = model.sample_xz(points, rng)
+        yield from zip(x.split(CHUNK), z.split(CHUNK), strict=True)
+    else:
+        yield from ((x, None) for x in model.sample(points, rng).split(CHUNK))

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -15,27 +15,41 @@ from harness.errors import BadInput, Diverged, RunFailed
 from harness.inference.rng import Streams
 from harness.specs.budget import Budget, Ledger
 from harness.specs.run import EstimatorSpec, RunSpec
+from harness.store.checkpoint import digest
 from harness.training.checkpoint import pack, restore
 from harness.training.clocks import Clocks
-from harness.training.evaluation import Estimate, evaluate, finite
-from harness.training.marks import Marks
-from harness.training.metering import Metered, UpdateCounter
+from harness.training.evaluation import Estimate, Estimator, finite
+from harness.training.marks import Marks, Schedule
+from harness.training.metering import UpdateCounter, metered_twin
 from harness.training.process import fork_count, prepare_process, require_device
 from harness.training.subject import Subject
 
-SANE_NATS = (
-    100.0  # a bound worse than this for every observed dimension is no bound of a working model (log 256 is 5.5)
-)
-
-IDLE_STEPS = 1000  # so many steps without a sample cannot be on the way to the end of a budget of samples
-
-TICK_SECONDS = 0.1  # how often `rows` lets its caller look, between marks
+MIN_NATS = -100.0
+"""For every observed dimension: a bound below this is no bound of a working model (log 256 is 5.5)."""
+MAX_IDLE_STEPS = 1000
+"""So many steps without a sample cannot be on the way to the end of a budget of samples."""
+READ_STEPS = 100
+"""After so many steps what they report is read from a GPU, which waits for all that it has been given to do."""
+TICK_SECONDS = 0.1
+"""How often `rows` lets its caller look, between marks."""
 
 Row = dict[str, Any]
-
 Tick = Literal["tick"]
-
 TICK: Tick = "tick"
+
+
+class Due(NamedTuple):
+    """A row that is still to be evaluated.
+
+    Attributes:
+        next_samples: the mark of samples that comes next.
+        next_cpu: the mark of CPU seconds that comes next.
+        broken: what a step reported that is no finite number, by name.
+    """
+
+    next_samples: float
+    next_cpu: float
+    broken: dict[str, float]
 
 
 class Training:
@@ -46,8 +60,8 @@ class Training:
         data_dir: the user's folder of data files.
 
     Attributes:
-        due: the mark in samples and in CPU seconds of a row that is still to be evaluated, and what the last step reported.
-        trouble: why the run has diverged; None if it has not.
+        due: a row that is still to be evaluated.
+        divergence: why the run has diverged; None if it has not.
         whole: whether the state is that of a whole number of steps.
         stopping: set by the caller who wants to stop before the next evaluation.
 
@@ -67,8 +81,8 @@ class Training:
         self.model, self.recognition = self.subject.model, self.subject.recognition
         self.updates = UpdateCounter(self.model.params, self.ledger)
         self.problem = problem = Problem(
-            cast(Any, Metered(self.model, self.ledger, self.updates)),
-            cast(Any, Metered(self.recognition, self.ledger)) if self.recognition is not None else None,
+            metered_twin(self.model, self.ledger, self.updates),
+            None if self.recognition is None else metered_twin(self.recognition, self.ledger),
             self.facts,
         )
         skip: Callable[[Problem], str | None] = getattr(self.algorithm, "skip", lambda problem: None)
@@ -76,20 +90,32 @@ class Training:
             raise BadInput(
                 f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
             )
-        every = [(j, j.plugin("estimators").module, j.config("estimators")) for j in spec.evaluation.estimators]
-        self.judges = [judge for judge in every if self._applies(*judge)]
+        every = [
+            (e, Estimator(e.name, e.plugin("estimators").module, e.config("estimators")))
+            for e in spec.evaluation.estimators
+        ]
+        self.estimators = [(asked, estimator) for asked, estimator in every if self._applies(estimator)]
+        self.splits = spec.evaluation.splits
+        for split in self.splits:
+            if getattr(self.dataset, split) is None:
+                raise BadInput(
+                    f"--splits has {split}, and dataset {spec.dataset.name!r} has no such points: leave it out"
+                )
         self.order_rng = self.streams("minibatch order")
         self.binarise_rng = self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
         self.state = self.algorithm.init(problem, config, self.streams("training noise"))
         self.info: dict[str, float] = {}  # sums since the last mark
         self.info_steps = 0
+        self._unread: list[tuple[tuple[str, ...], tuple[Any, ...]]] = []  # what steps reported, not yet in the sums
+        self._broken: dict[str, float] = {}
         self.idle_steps = 0
-        self.due: tuple[float, float, dict[str, float]] | None = None
-        self.trouble: str | None = None
+        self.due: Due | None = None
+        self.divergence: str | None = None
         self.whole, self.stopping = True, False
-        self.marks = Marks(spec.evaluation.first_mark, spec.evaluation.marks_per_decade)
-        self.cpu_marks = Marks(1.0, spec.evaluation.marks_per_decade)
+        per_decade = spec.evaluation.marks_per_decade
+        self.schedule = Schedule(Marks(spec.evaluation.first_mark, per_decade), Marks(1.0, per_decade))
+        self._warm_up()
 
     def rows(self, budget: Budget) -> Iterator[Row | Tick]:
         """Train until the budget is exhausted and yield a row at every mark and at the end, and TICK in between.
@@ -99,84 +125,98 @@ class Training:
 
         Raises:
             Diverged: after the row that shows it.
-            RunFailed: the algorithm raised, or spends nothing, or an estimator ran out of memory; see `whole`.
+            RunFailed: the algorithm raised, or spends nothing, or an estimator failed; see `whole`.
         """
-        ledger, clocks = self.ledger, self.clocks
-        if self.trouble is not None:
-            raise Diverged(self.trouble)
-        ended = budget.exhausted(ledger, clocks)
-        if ended and self.due is None:
+        if self.divergence is not None:
+            raise Diverged(self.divergence)
+        if self.due is None and budget.exhausted(self.ledger, self.clocks):
             return
-        next_mark, next_cpu, info = self.due or (
-            self.marks.after(ledger.samples),
-            self.cpu_marks.after(clocks.cpu()),
-            {},
-        )
-        if budget.cpu_seconds is None:
-            next_cpu = math.inf
-        elif next_cpu == math.inf:  # it had no such budget before
-            next_cpu = self.cpu_marks.after(clocks.cpu())
-
-        def due() -> bool:
-            at_mark = ledger.samples >= next_mark or (next_cpu < math.inf and clocks.cpu() >= next_cpu)
-            return ended or at_mark or not all(map(math.isfinite, info.values()))
-
+        self._begin(budget)
         while True:
-            if not due():
-                self.due = None
-                clocks.switch("training")
-                pause = time.perf_counter() + TICK_SECONDS
-                while True:
-                    info = self._step()
-                    ended = budget.exhausted(ledger, clocks)
-                    if due():
-                        self.due = next_mark, next_cpu, info
-                    self.whole = True  # whoever stops it from here on knows that a row is due
-                    if self.due is not None or time.perf_counter() >= pause:
-                        break
-            waiting = due()
-            if not waiting and budget.limits().keys() == {"samples"} and self.idle_steps >= IDLE_STEPS:
-                raise RunFailed(
-                    f"algorithm {self.spec.algorithm.name!r} evaluated no sample in {self.idle_steps} steps, so --samples "
-                    "would never end: give --cpu-seconds or --wall-seconds"
-                )
-            if not waiting or self.stopping:
-                clocks.switch("output")
+            if self.due is None:
+                self._train(budget)
+            if self.due is None:
+                self._require_progress(budget)
+            if self.due is None or self.stopping:
+                self.clocks.switch("output")
                 yield TICK
                 continue
-            broken = [f"{name} became {value}" for name, value in info.items() if not math.isfinite(value)]
-            clocks.switch("evaluation")
-            row = self._row(next_mark, next_cpu, last=ended or bool(broken))
-            clocks.switch("output")
-            if row["marks"]:  # an end between marks leaves the next mark's row as it would be without it
-                self.info, self.info_steps = {}, 0
-            self.due = None
-            if trouble := broken[0] if broken else self._insane(row):
-                self.trouble = f"{trouble} after {ledger.samples:,} samples with {self._tunables()}"
+            row = self._evaluated(self.due, last=budget.exhausted(self.ledger, self.clocks))
             yield row
-            if self.trouble is not None:
-                raise Diverged(self.trouble)
-            if ended:
+            if self.divergence is not None:
+                raise Diverged(self.divergence)
+            if row["end"]:
                 return
-            next_mark, info = self.marks.after(ledger.samples), {}
-            if next_cpu < math.inf:
-                next_cpu = self.cpu_marks.after(clocks.cpu())
+            self.schedule.move_on(self.ledger.samples, self.clocks.cpu() if budget.cpu_seconds is not None else None)
 
     def spent(self) -> dict[str, float]:
         """Return what the ledger has counted and the clocks have measured up to now."""
         return asdict(self.ledger) | self.clocks.seconds()
 
+    def _begin(self, budget: Budget) -> None:
+        """Set the next marks, those of a row that is due or the first ones beyond what has been spent."""
+        cpu = self.clocks.cpu() if budget.cpu_seconds is not None else None
+        self.schedule.move_on(self.ledger.samples, cpu)
+        if self.due is None:
+            return
+        next_cpu = self.due.next_cpu if cpu is not None and self.due.next_cpu < math.inf else self.schedule.next_cpu
+        self.schedule.set(self.due.next_samples, next_cpu)
+        self._broken = dict(self.due.broken)
+        self.due = self._row_due(budget)  # a row at the end of a smaller budget is not due in a larger one
+
+    def _row_due(self, budget: Budget) -> Due | None:
+        """Return the row that is due at this moment: at a mark, at the end, or where a step reported no number."""
+        at_mark = self.schedule.reached(self.ledger.samples, self.clocks.cpu)
+        if not (at_mark or self._broken or budget.exhausted(self.ledger, self.clocks)):
+            return None
+        return Due(self.schedule.next_samples, self.schedule.next_cpu, self._broken)
+
+    def _train(self, budget: Budget) -> None:
+        """Take steps until a row is due, or for the time of a tick."""
+        self.clocks.switch("training")
+        pause = time.perf_counter() + TICK_SECONDS
+        while True:
+            self._step()
+            self.due = self._row_due(budget)
+            self.whole = True  # whoever stops it from here on knows that a row is due
+            if self.due is not None or time.perf_counter() >= pause:
+                return
+
+    def _require_progress(self, budget: Budget) -> None:
+        """Raise RunFailed where a budget of samples alone would never end."""
+        if budget.limits().keys() == {"samples"} and self.idle_steps >= MAX_IDLE_STEPS:
+            raise RunFailed(
+                f"algorithm {self.spec.algorithm.name!r} evaluated no sample in {self.idle_steps} steps, so --samples "
+                "would never end: give --cpu-seconds or --wall-seconds"
+            )
+
+    def _evaluated(self, due: Due, *, last: bool) -> Row:
+        """Return the row that is due, and note whether it shows divergence."""
+        self._read()
+        broken = [f"{name} became {value}" for name, value in self._broken.items()]
+        self.clocks.switch("evaluation")
+        row = self._row(last=last or bool(broken))
+        self.clocks.switch("output")
+        if row["marks"]:  # an end between marks leaves the next mark's row as it would be without it
+            self.info, self.info_steps = {}, 0
+        self.due = None
+        if why := broken[0] if broken else self._implausible(row):
+            self.divergence = f"{why} after {self.ledger.samples:,} samples with {self._tunables()}"
+        return row
+
     def _step(self) -> dict[str, float]:
-        """Present a batch, take one step, and return the numbers that it reports."""
+        """Present a batch, take one step, and return what has been read of the numbers that it reports."""
         self.whole = False
         batch = self._batch()
         samples, forks, process = self.ledger.samples, fork_count.n, os.getpid()
         try:
             reported = self.algorithm.step(self.state, batch)
-            info = dict(zip(reported._fields, map(float, reported), strict=True))
+            self._unread.append((reported._fields, tuple(reported)))
+            info = self._read() if self.spec.device == "cpu" or len(self._unread) >= READ_STEPS else {}
         except (Exception, SystemExit) as error:  # an algorithm may fail in any way
             if not all(map(finite, self.subject.parts)):
-                return {"parameters": math.nan}
+                self._broken = {"parameters": math.nan}
+                return self._broken
             raise RunFailed(f"algorithm {self.spec.algorithm.name!r} raised {type(error).__name__}: {error}") from error
         finally:
             if os.getpid() != process:  # a copy of this process, which must not go on with the run
@@ -190,8 +230,18 @@ class Training:
         self.idle_steps = 0 if self.ledger.samples > samples else self.idle_steps + 1
         self.ledger.datapoints += len(batch.index)
         self.info_steps += 1
-        for name, value in info.items():
-            self.info[name] = self.info.get(name, 0.0) + value
+        return info
+
+    def _read(self) -> dict[str, float]:
+        """Enter what steps have reported into the sums, and return the numbers of the last one that was read."""
+        info: dict[str, float] = {}
+        for names, values in self._unread:
+            info = dict(zip(names, map(float, values), strict=True))
+            for name, value in info.items():
+                self.info[name] = self.info.get(name, 0.0) + value
+                if not math.isfinite(value):
+                    self._broken.setdefault(name, value)
+        self._unread.clear()
         return info
 
     def _batch(self) -> Batch:
@@ -200,44 +250,57 @@ class Training:
         index = torch.randint(self.facts.n_train, (self.batch_size,), generator=self.order_rng)
         return self.dataset.batch(index, self.binarise_rng)
 
-    def _row(self, mark: float, cpu_mark: float, *, last: bool) -> Row:
+    def _warm_up(self) -> None:
+        """Let the algorithm compile what it will need, on the set-up clock, and see that it has changed nothing."""
+        warm_up: Callable[[Any, Batch], None] | None = getattr(self.algorithm, "warm_up", None)
+        if warm_up is None:
+            return
+        before = digest(self._learned())
+        index = torch.arange(self.batch_size or self.facts.n_train) % self.facts.n_train
+        warm_up(self.state, self.dataset.batch(index, self.streams("warm-up")))
+        if digest(self._learned()) != before:
+            raise RunFailed(
+                f"the warm_up of algorithm {self.spec.algorithm.name!r} changed parameters or its state: it may compile, and "
+                "must not train"
+            )
+        self.ledger.__dict__.update(asdict(Ledger()))
+        self.updates.look(count=False)
+
+    def _row(self, *, last: bool) -> Row:
         """Return the row of this moment: what was spent, what the steps since the last mark reported, and every estimate."""
-        marks = {"samples": mark} if self.ledger.samples >= mark else {}
-        if self.clocks.cpu() >= cpu_mark:
-            marks["cpu_seconds"] = cpu_mark
-        info = {name: total / self.info_steps for name, total in self.info.items()}
+        marks = self.schedule.reached(self.ledger.samples, self.clocks.cpu)
         return {
             "marks": marks,
             "end": last,
             "ledger": self.spent(),
-            "info": info,
+            "info": {name: total / self.info_steps for name, total in self.info.items()},
             "estimates": [estimate.row() for estimate in self._estimates(last)],
         }
 
-    def _applies(self, judge: EstimatorSpec, estimator: Any, config: Any) -> bool:
+    def _applies(self, estimator: Estimator) -> bool:
         """Say whether an estimator can judge this run; only a lower bound may be left out, the rest was asked for."""
-        if judge.name == "lower-bound" and not self.algorithm.TRAITS.lower_bound:
+        if estimator.name == "lower-bound" and not self.algorithm.TRAITS.lower_bound:
             return False
-        reason = estimator.skip(config, self.model, self.recognition)
-        if reason and judge.name != "lower-bound":
-            raise BadInput(f"estimator {judge.name} cannot judge this run: {reason}")
+        reason = estimator.skip(self.subject)
+        if reason and estimator.name != "lower-bound":
+            raise BadInput(f"estimator {estimator.name} cannot judge this run: {reason}")
         return reason is None
 
     def _estimates(self, last: bool) -> Iterator[Estimate]:
-        """Apply every estimator to both splits, on the curve's points and at the end on the final points too."""
-        for judge, estimator, config in self.judges:
-            for split in ("train", "test"):
-                n = len(getattr(self.dataset, split))
-                for points in sorted({min(judge.points, n)} - {0} | ({min(judge.final_points, n)} if last else set())):
-                    yield evaluate(
-                        judge.name, estimator, config, self.model, self.recognition, self.dataset, split, points,
-                        self.spec.seed,
-                    )  # fmt: skip
+        """Apply every estimator to every split, on the curve's points and at the end on the final points too."""
+        for asked, estimator in self.estimators:
+            for split in self.splits:
+                for points in self._points(asked, split, last):
+                    yield estimator.estimate(self.subject, split, points, self.spec.seed)
 
-    def _insane(self, row: Row) -> str | None:
-        """Say what is wrong with the row's estimates, if one is beyond any sane value."""
+    def _points(self, asked: EstimatorSpec, split: str, last: bool) -> list[int]:
+        n = len(getattr(self.dataset, split))
+        return sorted({min(asked.points, n)} - {0} | ({min(asked.final_points, n)} if last else set()))
+
+    def _implausible(self, row: Row) -> str | None:
+        """Say what is wrong with the row's estimates, if one is beyond what any working model has."""
         for estimate in row["estimates"]:
-            if not estimate["mean"] > -SANE_NATS * self.facts.dim:
+            if not estimate["mean"] > MIN_NATS * self.facts.dim:
                 return f"the {estimate['estimator']} on {estimate['split']} fell to {estimate['mean']:.4g} nats"
         return None
 
@@ -247,19 +310,26 @@ class Training:
         tunable = [name for name, field in fields.items() if (field.json_schema_extra or {}).get("search")]
         return ", ".join(f"{name}={self.spec.algorithm.settings[name]}" for name in tunable) or "these settings"
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Return all that the next step depends on, as plain data."""
+    def _learned(self) -> dict[str, Any]:
+        """Return parameters, the algorithm's state and the random streams as plain data."""
         return {
             "theta": pack(self.model.params.flat),
             "phi": None if self.recognition is None else pack(self.recognition.params.flat),
             "algorithm": pack(self.state),
             "rng": {"minibatch order": self.order_rng.get_state(), "binarisation": self.binarise_rng.get_state()},
+        }
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return all that the next step depends on, as plain data."""
+        return {
+            **self._learned(),
             "ledger": asdict(self.ledger),
             "seconds": self.clocks.seconds(),
             "info": dict(self.info),
             "info_steps": self.info_steps,
+            "unread": [{name: float(value) for name, value in zip(*one, strict=True)} for one in self._unread],
             "due": None if self.due is None else list(self.due),
-            "trouble": self.trouble,
+            "divergence": self.divergence,
         }
 
     def load(self, checkpoint: dict[str, Any]) -> None:
@@ -272,7 +342,10 @@ class Training:
             setattr(self.ledger, counter, value)
         self.clocks.resume(checkpoint["seconds"])
         self.info, self.info_steps = dict(checkpoint["info"]), checkpoint["info_steps"]
+        self._unread = [(tuple(one), tuple(one.values())) for one in checkpoint.get("unread", ())]
         due = checkpoint.get("due")  # those of schema 1 have none
-        self.due = None if due is None else tuple(due)
-        self.trouble = checkpoint.get("trouble")
+        self.due = None
+        if due is not None:  # before schema 3 with all that the last step reported
+            self.due = Due(due[0], due[1], {name: value for name, value in due[2].items() if not math.isfinite(value)})
+        self.divergence = checkpoint.get("divergence", checkpoint.get("trouble"))
         self.updates.look(count=False)

@@ -1,9 +1,11 @@
-"""What was spent: counters that the harness keeps by itself, clocks, and the budget that ends a run.
+"""Metered twins of models: what an algorithm calls is counted, and everything else is out of its reach.
 
-Models are handed to algorithms as metered twins. A twin forwards the methods that their author marked with `metered`, counts
-what goes through them, and hides everything else; algorithms report nothing.
+A twin has the facts of its model, and the methods that their author marked with `metered`; it satisfies exactly the protocols
+that the model satisfies by these. What goes through them is entered in the ledger; algorithms report nothing.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,32 +13,44 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from harness.inference.metered import HandDerived, Meter
+from harness.inference.metered import MARK, Meter, MeteredFunction
+from harness.inference.protocols import OF_MODELS, Recognition
 from harness.specs.budget import Ledger
 
+FACTS = tuple(dict.fromkeys(fact for protocol in (*OF_MODELS, Recognition) for fact in protocol.__annotations__))
+"""The attributes of all protocols that are no methods."""
 
-class Metered:
-    """The twin of a generative or recognition model that an algorithm is handed.
 
-    It has the model's facts and its metered methods; the model itself is out of reach.
+def metered_twin(model: Any, ledger: Ledger, updates: "UpdateCounter | None" = None) -> Any:
+    """Return the twin of a generative or recognition model that an algorithm is handed.
 
     Args:
         model: the model to forward to.
         ledger: where calls are entered.
         updates: looks for parameter updates before every call; given for the generative model.
     """
+    kind = type(model)
+    twin = _twin_type(kind)()
+    for fact in FACTS:
+        if hasattr(model, fact):
+            setattr(twin, fact, getattr(model, fact))
+    for name in dir(kind):
+        meter = getattr(getattr(kind, name), MARK, None)
+        if meter is not None:
+            setattr(twin, name, _counting(getattr(model, name), meter, ledger, updates))
+    if isinstance(model, Recognition):
+        twin.posterior_type = _posterior_twin_type(model.posterior_type)
+    return twin
 
-    hand_derived = False  # unless the model says so
-    FACTS = ("params", "latents", "reparameterised", "analytic_kl", "hand_derived")
 
-    def __init__(self, model: Any, ledger: Ledger, updates: "UpdateCounter | None" = None):
-        for fact in self.FACTS:
-            if hasattr(model, fact):
-                setattr(self, fact, getattr(model, fact))
-        for name in dir(type(model)):
-            meter = getattr(getattr(type(model), name), "_meter", None)
-            if meter is not None:
-                setattr(self, name, _counting(getattr(model, name), meter, ledger, updates))
+_twin_types: dict[type, type] = {}
+
+
+def _twin_type(kind: type) -> type:
+    """Return a class of its own for the twins of a class of models, by which what they can do is told once."""
+    if kind not in _twin_types:
+        _twin_types[kind] = type(f"Metered{kind.__name__}", (), {"__doc__": f"The metered twin of a {kind.__name__}."})
+    return _twin_types[kind]
 
 
 def _note_fused_updates(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -67,12 +81,9 @@ def _counting(
     method: Callable[..., Any], meter: Meter, ledger: Ledger, updates: UpdateCounter | None
 ) -> Callable[..., Any]:
     """Wrap a bound method so that each call is entered in the ledger."""
-    forward = [name for name, counts in (("samples", meter.samples), ("dreams", meter.dreams)) if counts]
+    forward = [name for name, counts in (("samples", meter.samples), ("fantasies", meter.fantasies)) if counts]
     forward += [f"{meter.rows}_rows"] if meter.rows is not None else []
     backward = f"{meter.rows}_rows_grad"
-
-    def differentiated(n: int) -> Callable[..., None]:
-        return lambda *_: ledger.add(backward, n)
 
     def free(*args: Any, **kwargs: Any) -> Any:
         if updates is not None:
@@ -81,27 +92,23 @@ def _counting(
 
     if not forward:
         return free
+    assert meter.count is not None
+    name, networks, by_itself = meter.count, meter.rows is not None, meter.differentiated
+    position = list(inspect.signature(method).parameters).index(name)
 
     # This runs several times a step, between matrix products that have evicted it from cache: every line is felt.
     def counted(*args: Any, **kwargs: Any) -> Any:
         if updates is not None:
             updates.look()
         out = method(*args, **kwargs)
-        if isinstance(out, Tensor):
-            n = out.numel()
-            if meter.rows is not None:
-                _when_differentiated(out, differentiated(n))
-        elif meter.differentiated:
-            z = args[1] if len(args) > 1 else kwargs["z"]
-            n = z.numel() // z.shape[-1]
-            if meter.rows is not None:
+        n = _rows(args[position] if len(args) > position else kwargs[name])
+        if networks:
+            if by_itself:
                 ledger.add(backward, n)
-        elif isinstance(out, tuple):
-            n = out[0].shape[0]
-        else:
-            n = (args[0] if args else kwargs["x"]).shape[0]
-            if meter.rows is not None:
-                out = _MeteredPosterior(out, differentiated(n))
+            elif isinstance(out, Tensor):
+                _when_differentiated(out, functools.partial(_add, ledger, backward, n))
+            elif not isinstance(out, tuple):
+                out = _posterior_twin_type(type(out))(out, functools.partial(_add, ledger, backward, n))
         for counter in forward:
             ledger.add(counter, n)
         return out
@@ -109,10 +116,24 @@ def _counting(
     return counted
 
 
+def _add(ledger: Ledger, counter: str, n: int, *_: Any) -> None:
+    ledger.add(counter, n)
+
+
+def _rows(counted: Any) -> int:
+    """Return the rows of a tensor, those of all of its elements under `torch.func.vmap` together; a number is itself."""
+    if not isinstance(counted, Tensor):
+        return int(counted)
+    last = counted.shape[-1]
+    while torch._C._functorch.is_batchedtensor(counted):
+        counted = torch._C._functorch.get_unwrapped(counted)
+    return counted.numel() // last if last else 0
+
+
 def _when_differentiated(out: Tensor, act: Callable[..., None]) -> None:
     """Act whenever a gradient flows back through a tensor."""
     node: Any = out.grad_fn
-    if issubclass(getattr(node, "_forward_cls", object), HandDerived):
+    if issubclass(getattr(node, "_forward_cls", object), MeteredFunction):
         node.when_differentiated = act
     elif node is not None:
         node.register_prehook(act)
@@ -120,14 +141,14 @@ def _when_differentiated(out: Tensor, act: Callable[..., None]) -> None:
         out.register_hook(act)
 
 
-class _MeteredPosterior:
+class _PosteriorTwin:
     """A posterior whose rows are entered as differentiated the first time a gradient flows back through any of its results."""
 
-    def __init__(self, posterior: Any, differentiated: Callable[[], None]):
+    def __init__(self, posterior: Any, differentiated: Callable[..., None]):
         self._posterior, self._hook = posterior, _Once(differentiated)
         self._node: Any = None  # of the last result: often several come from one
 
-    def _metered(self, out: Any) -> Any:
+    def _watched(self, out: Any) -> Any:
         if isinstance(out, Tensor):
             node = out.grad_fn
             if node is None or node is not self._node:
@@ -135,36 +156,62 @@ class _MeteredPosterior:
                 self._node = node
         return out
 
-    # Plain methods for what every posterior has: `__getattr__` for all would cost a step as much as a small matrix product.
-
-    def sample(self, n: int, rng: torch.Generator) -> Any:
-        return self._metered(self._posterior.sample(n, rng))
-
-    def rsample(self, n: int, rng: torch.Generator) -> Any:
-        return self._metered(self._posterior.rsample(n, rng))
-
-    def log_prob(self, z: Tensor) -> Any:
-        return self._metered(self._posterior.log_prob(z))
-
-    def kl(self) -> Any:
-        return self._metered(self._posterior.kl())
-
-    def reparameterise(self, n: int, rng: torch.Generator) -> Any:
-        return self._posterior.reparameterise(n, rng)
-
-    def pull_back(self, g_z: Tensor, g_kl: float) -> Any:
-        self._hook()
-        return self._posterior.pull_back(g_z, g_kl)
-
-    def gradients(self, z: Tensor) -> Any:
-        self._hook()
-        return self._posterior.gradients(z)
-
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._posterior, name)
         return (
-            (lambda *args, **kwargs: self._metered(found(*args, **kwargs))) if callable(found) else self._metered(found)
+            (lambda *args, **kwargs: self._watched(found(*args, **kwargs))) if callable(found) else self._watched(found)
         )
+
+
+# Plain methods for what protocols name: `__getattr__` for all would cost a step as much as a small matrix product.
+
+
+def _sample(self: _PosteriorTwin, n: int, rng: torch.Generator) -> Any:
+    return self._watched(self._posterior.sample(n, rng))
+
+
+def _rsample(self: _PosteriorTwin, n: int, rng: torch.Generator) -> Any:
+    return self._watched(self._posterior.rsample(n, rng))
+
+
+def _log_prob(self: _PosteriorTwin, z: Tensor) -> Any:
+    return self._watched(self._posterior.log_prob(z))
+
+
+def _kl(self: _PosteriorTwin) -> Any:
+    return self._watched(self._posterior.kl())
+
+
+def _reparameterise(self: _PosteriorTwin, n: int, rng: torch.Generator) -> Any:
+    return self._posterior.reparameterise(n, rng)
+
+
+def _pull_back(self: _PosteriorTwin, g_z: Tensor, g_kl: float) -> Any:
+    self._hook()
+    return self._posterior.pull_back(g_z, g_kl)
+
+
+def _gradients(self: _PosteriorTwin, z: Tensor) -> Any:
+    self._hook()
+    return self._posterior.gradients(z)
+
+
+_POSTERIOR_METHODS: dict[str, Callable[..., Any]] = {
+    "sample": _sample, "rsample": _rsample, "log_prob": _log_prob, "kl": _kl, "reparameterise": _reparameterise,
+    "pull_back": _pull_back, "gradients": _gradients,
+}  # fmt: skip
+
+
+_posterior_twin_types: dict[type, type[_PosteriorTwin]] = {}
+
+
+def _posterior_twin_type(kind: type) -> type[_PosteriorTwin]:
+    """Return the class of the twins of a class of posteriors: it has the methods of those protocols that the class has."""
+    if kind not in _posterior_twin_types:
+        methods = {name: method for name, method in _POSTERIOR_METHODS.items() if hasattr(kind, name)}
+        twin = type(f"Metered{kind.__name__}", (_PosteriorTwin,), {"__doc__": f"A metered {kind.__name__}.", **methods})
+        _posterior_twin_types[kind] = twin
+    return _posterior_twin_types[kind]
 
 
 class _Once:
@@ -174,7 +221,7 @@ class _Once:
     through autograd's graph, which the garbage collector cannot see, and every step's tensors would stay in memory.
     """
 
-    def __init__(self, act: Callable[[], None]):
+    def __init__(self, act: Callable[..., None]):
         self._act, self._done = act, False
 
     def __call__(self, *gradients: Any) -> None:

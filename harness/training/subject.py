@@ -8,6 +8,7 @@ import torch
 from harness.api import DataFacts, Traits
 from harness.data.dataset import Dataset
 from harness.errors import BadInput
+from harness.inference.protocols import LatentVariableModel, LayeredModel, missing
 from harness.inference.rng import Streams
 from harness.specs.run import RunSpec
 
@@ -33,12 +34,12 @@ class Subject:
         """Load the data and build the models.
 
         Raises:
-            BadInput: missing data, or a model that cannot describe them.
+            BadInput: missing data, or data, model and algorithm that do not go together, with the reason.
         """
         model_plugin = spec.model.plugin("models").module
         dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
         dataset = dataset.first(spec.n_train)
-        facts = DataFacts(dataset.kind, dataset.train.shape[1], len(dataset.train))
+        facts = DataFacts.of(dataset)
         if facts.kind not in model_plugin.OBSERVES:
             raise BadInput(
                 f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: its data are {facts.kind}, "
@@ -72,8 +73,7 @@ class Subject:
 
 def unsuited(traits: Traits, model: Any, recognition: Any) -> str | None:
     """Return why an algorithm of these traits cannot work on these models; None if it can."""
-    if model.latents.kind not in traits.latents:
-        return f"the model's latents are {model.latents.kind}, and it infers {' or '.join(traits.latents)} ones"
-    if traits.recognition and recognition is None:
-        return "it needs a recognition model, and this model has none"
-    return None
+    infers = isinstance(model, LatentVariableModel) and not {LatentVariableModel, LayeredModel}.isdisjoint(traits.needs)
+    if infers and any(layer.kind not in traits.latents for layer in model.latents.layers):
+        return f"the model's latents are {model.latents.kinds}, and it infers {' or '.join(traits.latents)} ones"
+    return missing(traits.needs, model, recognition)

@@ -25,7 +25,7 @@ def test_both_ways_are_the_same_steps(monkeypatch: pytest.MonkeyPatch, kind: Any
         models = mlp.build(mlp.Config(nz=3, hidden=6, init_sd=0.5), facts, api.Streams(1), torch.float64)
         config = aevb.Config(lr=0.1, batch_size=M, n_samples=L, warmup=1)
         state = aevb.init(api.Problem(*models, facts), config, api.Streams(2)("noise"))
-        objectives = [aevb.step(state, api.Batch(x, torch.arange(M))).objective for _ in range(5)]
+        objectives = [aevb.step(state, api.Batch(x, torch.arange(M))).objective.item() for _ in range(5)]
         return objectives, torch.cat([model.params.flat.detach() for model in models])
 
     (mine, parameters), (plain, expected) = run(True), run(False)

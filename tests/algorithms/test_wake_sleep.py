@@ -53,12 +53,12 @@ def test_a_step_is_wake_then_sleep_with_the_new_weights() -> None:
 
     with torch.no_grad():
         z = torch.randn(M, Z, generator=rng, dtype=torch.float64)
-        dream = torch.bernoulli(logits(new_theta, z).sigmoid(), generator=rng)
-    log_sleep = log_q(phi, dream, z).sum()
+        fantasy = torch.bernoulli(logits(new_theta, z).sigmoid(), generator=rng)
+    log_sleep = log_q(phi, fantasy, z).sum()
     new_phi = adagrad(phi, torch.autograd.grad(log_sleep, phi)[0], encoder.params.n_weights)
     torch.testing.assert_close(encoder.params.flat.detach(), new_phi, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(info.wake, log_joint.item() / M)
-    torch.testing.assert_close(info.sleep, log_sleep.item() / M)
+    torch.testing.assert_close(info.wake, log_joint.detach() / M)
+    torch.testing.assert_close(info.sleep, log_sleep.detach() / M)
 
 
 def test_what_a_step_spends() -> None:
@@ -66,12 +66,12 @@ def test_what_a_step_spends() -> None:
     for _ in range(4):
         run._step()
     assert run.ledger == Ledger(
-        samples=120, datapoints=40, dreams=40, decoder_rows=160, decoder_rows_grad=120, encoder_rows=80,
+        samples=120, datapoints=40, fantasies=40, decoder_rows=160, decoder_rows_grad=120, encoder_rows=80,
         encoder_rows_grad=40, steps=4,
     )  # fmt: skip
 
 
 def test_its_bound_is_measured_by_evaluation_with_its_own_encoder() -> None:
     run = Training(make_spec("wake-sleep", toy.__file__, settings={"nz": 2, "hidden": 5}))
-    assert [judge.name for judge, _, _ in run.judges] == ["lower-bound"]
+    assert [estimator.name for _, estimator in run.estimators] == ["lower-bound"]
     assert run.recognition is not None

@@ -44,7 +44,7 @@ def test_row(
     prepare_process(row.threads)
     try:
         work, floor = row.prepare()
-    except api.MissingData as error:
+    except api.files.MissingData as error:
         pytest.skip(str(error))
     benchmark(work)
     rounds = {1: 20, workloads.LEAPFROG: 10}.get(row.per_call, 3)

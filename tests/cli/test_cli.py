@@ -62,7 +62,7 @@ def test_run_show_list_plot(harness: Harness, tiny_run: list[str], store: Store,
     assert data["overshoot"] == {"samples": 0}
     assert [row["ledger"]["samples"] for row in data["rows"]] == [10_000, 12_590, 15_850, 19_960, 20_000]
     assert set(data["rows"][0]["ledger"]) >= {
-        "samples", "datapoints", "dreams", "decoder_rows", "decoder_rows_grad", "encoder_rows", "encoder_rows_grad", "steps",
+        "samples", "datapoints", "fantasies", "decoder_rows", "decoder_rows_grad", "encoder_rows", "encoder_rows_grad", "steps",
         "cpu_seconds", "wall_seconds", "evaluation_cpu_seconds", "setup_wall_seconds", "output_wall_seconds",
     }  # fmt: skip
     (provenance,) = data["provenance"]

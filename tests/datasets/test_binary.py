@@ -15,6 +15,7 @@ from harness.specs import registry
 from harness.specs.run import make_spec
 from harness.store.store import Store
 from harness.testing import conformance, toy
+from harness.testing.models import check_model
 from harness.training.loop import Training
 
 Harness = Callable[..., Result]
@@ -51,7 +52,7 @@ def test_too_many_bits_are_refused() -> None:
 
 
 def test_the_model_and_the_algorithm_pass_the_conformance_suite() -> None:
-    conformance.check_model(NET)
+    check_model(NET)
     assert len([o for o in conformance.check_algorithm(SCORE) if o.refused is None]) >= 4
 
 

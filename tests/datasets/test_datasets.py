@@ -27,7 +27,7 @@ Harness = Callable[..., Result]
 def faces() -> api.Dataset:
     try:
         return frey.load(frey.Config())
-    except api.MissingData as error:
+    except api.files.MissingData as error:
         pytest.skip(str(error))
 
 
@@ -35,7 +35,7 @@ def faces() -> api.Dataset:
 def digits() -> api.Dataset:
     try:
         return binarized_mnist.load(binarized_mnist.Config())
-    except api.MissingData as error:
+    except api.files.MissingData as error:
         pytest.skip(str(error))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from harness.datasets import mnist as plugin
-from support import environment
+from support import Judged, environment
 
 from harness import api
 from harness.data import download
@@ -163,14 +163,14 @@ def test_binarisation(mnist: api.Dataset) -> None:
 def test_evaluation_uses_one_fixed_binarisation(mnist: api.Dataset) -> None:
     from harness.estimators import lower_bound
     from harness.models import mlp
-    from harness.training.evaluation import evaluate
+    from harness.training.evaluation import Estimator
 
     data = plugin.load(plugin.Config(binarize="stochastic"))
     pair = mlp.build(mlp.Config(nz=2, hidden=5), api.DataFacts("binary", 784, 50_000), api.Streams(0))
     seen: list[torch.Tensor] = []
 
     class Spy:
-        DIRECTION = "lower"
+        DIRECTION, NEEDS = "lower", ()
 
         @staticmethod
         def estimate(model, recognition, x, config, rng):
@@ -178,7 +178,7 @@ def test_evaluation_uses_one_fixed_binarisation(mnist: api.Dataset) -> None:
             return lower_bound.estimate(model, recognition, x, config, rng)
 
     for seed in (0, 0, 1):
-        evaluate("spy", Spy, lower_bound.Config(), *pair, data, "test", 300, seed)
+        Estimator("spy", Spy, lower_bound.Config()).estimate(Judged(data, *pair), "test", 300, seed)
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0], seen[2])  # the points and their binarisation are the same for all seeds too
 

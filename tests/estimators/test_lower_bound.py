@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from support import Judged
 
 from harness import api
 from harness.estimators import lower_bound
 from harness.models import mlp
 from harness.testing import toy
-from harness.training.evaluation import evaluate
+from harness.training.evaluation import Estimate, Estimator
 
 
 @pytest.fixture
@@ -21,6 +22,11 @@ def one_latent() -> tuple[mlp.BernoulliDecoder, mlp.GaussianEncoder, api.Dataset
     return decoder, encoder, data
 
 
+def estimated(config, decoder, encoder, data: api.Dataset, points: int, seed: int) -> Estimate:
+    """The estimate of the bound on the test set."""
+    return Estimator("lower-bound", lower_bound, config).estimate(Judged(data, decoder, encoder), "test", points, seed)
+
+
 def by_quadrature(decoder, encoder, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The bound and log p(x) of each point, by 60 Gauss-Hermite nodes."""
     nodes, weights = (torch.tensor(v) for v in np.polynomial.hermite_e.hermegauss(60))
@@ -29,17 +35,17 @@ def by_quadrature(decoder, encoder, x: torch.Tensor) -> tuple[torch.Tensor, torc
         posterior = encoder.posterior(x)
         mean, log_var = posterior.statistics.chunk(2, -1)
         z = mean + (0.5 * log_var).exp() * nodes[:, None, None]
-        bound = (log_weights.exp()[:, None] * decoder.log_p_x_given_z(x, z.float())).sum(0) - posterior.kl()
+        lower = (log_weights.exp()[:, None] * decoder.log_p_x_given_z(x, z.float())).sum(0) - posterior.kl()
         prior_nodes = nodes[:, None, None].expand(-1, len(x), 1).float()
         log_p = (log_weights[:, None] + decoder.log_p_x_given_z(x, prior_nodes)).logsumexp(0)
-    return bound, log_p
+    return lower, log_p
 
 
 def test_mean_is_the_bound_and_lies_below_log_p(one_latent) -> None:
     """Within 4 of its own standard errors: a right estimate fails with probability 6e-5."""
     decoder, encoder, data = one_latent
     config = lower_bound.Config(n_samples=200)
-    estimate = evaluate("lower-bound", lower_bound, config, decoder, encoder, data, "test", 40, seed=0)
+    estimate = estimated(config, decoder, encoder, data, 40, 0)
     bound, log_p = by_quadrature(decoder, encoder, data.test)
     assert estimate.points == 40
     assert abs(estimate.mean - bound.mean().item()) < 4 * estimate.se_estimator
@@ -52,9 +58,7 @@ def test_standard_errors_are_what_repeats_show(one_latent) -> None:
     """200 seeds: the spread of the mean over seeds against se_estimator, a chi-squared ratio within 5 deviations."""
     decoder, encoder, data = one_latent
     config = lower_bound.Config()
-    runs = [
-        evaluate("lower-bound", lower_bound, config, decoder, encoder, data, "test", 40, seed) for seed in range(200)
-    ]
+    runs = [estimated(config, decoder, encoder, data, 40, seed) for seed in range(200)]
     spread = np.std([run.mean for run in runs], ddof=1)
     stated = np.sqrt(np.mean([run.se_estimator**2 for run in runs]))
     assert spread == pytest.approx(stated, rel=0.25)
@@ -67,8 +71,8 @@ def test_noise_and_points_are_common_to_all_runs_of_a_seed(one_latent) -> None:
     config = lower_bound.Config()
 
     def mean(seed: int, points: int = 40) -> float:
-        return evaluate("lower-bound", lower_bound, config, decoder, encoder, data, "test", points, seed).mean
+        return estimated(config, decoder, encoder, data, points, seed).mean
 
     assert mean(0) == mean(0)
     assert mean(0) != mean(1)
-    assert evaluate("lower-bound", lower_bound, config, decoder, encoder, data, "test", 10**9, 0).points == 40
+    assert estimated(config, decoder, encoder, data, 10**9, 0).points == 40

@@ -3,11 +3,12 @@
 import functools
 import itertools
 import math
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from support import Judged
 from torch import Tensor
 
 from harness import api
@@ -17,7 +18,7 @@ from harness.inference import posterior
 from harness.models import linear_gaussian, mlp
 from harness.specs.budget import Budget
 from harness.specs.run import make_spec
-from harness.training.evaluation import evaluate, evaluate_points, summarise
+from harness.training.evaluation import Estimator
 from harness.training.loop import Training
 
 
@@ -26,7 +27,7 @@ def linear(nz: int, points: int = 100) -> tuple[linear_gaussian.LinearGaussian, 
     """A linear-Gaussian model of 20 dimensions, points simulated from it with their latents, and their exact log p(x)."""
     config = linear_gaussian.Config(nz=nz, init_sd=0.5)
     model, _ = linear_gaussian.build(config, api.DataFacts("real", 20, 100), api.Streams(5), torch.float64)
-    x, z = model.sample(points, api.Streams(5)("points"))
+    x, z = model.sample_xz(points, api.Streams(5)("points"))
     with torch.no_grad():
         return model, x, z, model.log_p_x(x)
 
@@ -136,9 +137,7 @@ def test_all_estimators_agree_on_a_trained_decoder(trained: Training) -> None:
         ("quadrature", quadrature, {}),
         ("hmc-density", hmc_density, {}),
     ):
-        found[name] = evaluate_points(
-            estimator, estimator.Config(**settings), trained.model, trained.recognition, trained.dataset, "test", 100, 0
-        )
+        found[name] = Estimator(name, estimator, estimator.Config(**settings)).each(trained.subject, "test", 100, 0)
         told = ", ".join(f"{k} {v.double().mean():.3f}" for k, v in found[name].diagnostics.items())
         print(f"{name}: {found[name].value.double().mean():.4f} {told}")
     assert found["quadrature"].diagnostics["moved"].max() < 0.01
@@ -153,10 +152,10 @@ def test_all_estimators_agree_on_a_trained_decoder(trained: Training) -> None:
 
 def test_ais_from_the_encoder_and_from_the_prior_agree(trained: Training) -> None:
     """Within 4.5 of their own standard errors; from the encoder few distributions are enough."""
-    judge = functools.partial(
-        evaluate, "ais", ais, model=trained.model, recognition=trained.recognition, dataset=trained.dataset, split="test",
-        points=30, seed=0,
-    )  # fmt: skip
+
+    def judge(config: ais.Config) -> Any:
+        return Estimator("ais", ais, config).estimate(trained.subject, "test", 30, 0)
+
     encoder = judge(ais.Config(start="encoder", distributions=60))
     prior = judge(ais.Config(distributions=200))
     assert abs(encoder.mean - prior.mean) < 4.5 * math.hypot(encoder.se_estimator, prior.se_estimator) + 0.05
@@ -164,9 +163,11 @@ def test_ais_from_the_encoder_and_from_the_prior_agree(trained: Training) -> Non
 
 def test_sandwich_closes_on_simulated_data(trained: Training) -> None:
     """Forward AIS <= quadrature <= reverse AIS on points drawn from the model, within two standard errors."""
-    judge = functools.partial(
-        evaluate, model=trained.model, recognition=None, dataset=trained.dataset, split="simulated", points=30, seed=0
-    )
+    subject = Judged(trained.dataset, trained.model, None)
+
+    def judge(name: str, module: ModuleType, config: api.Config) -> Any:
+        return Estimator(name, module, config).estimate(subject, "simulated", 30, 0)
+
     below = judge("ais", ais, ais.Config(distributions=100))
     above = judge("ais-reverse", ais_reverse, ais_reverse.Config(distributions=100))
     between = judge("quadrature", quadrature, quadrature.Config())
@@ -216,10 +217,11 @@ def test_errors_over_points_and_of_the_estimator_are_told_apart() -> None:
     """Values of spread 3 over points, with noise of 4: 3, 4 and together 5 over √n, within 5 %."""
     rng, n = torch.Generator().manual_seed(0), 20_000
     value = 3 * torch.randn(n, generator=rng) + 4 * torch.randn(n, generator=rng)
-    found = summarise("any", exact, exact.Config(), "test", api.PerPoint(value, torch.full((n,), 16.0)))
+    any_, subject = Estimator("any", exact, exact.Config()), Judged(None, SimpleNamespace(kind="real"), None)
+    found = any_.summary(subject, "test", api.PerPoint(value, torch.full((n,), 16.0)))
     assert found.se_points * math.sqrt(n) == pytest.approx(3.0, rel=0.05)
     assert found.se_estimator * math.sqrt(n) == pytest.approx(4.0)
-    noise_alone = summarise("any", exact, exact.Config(), "test", api.PerPoint(value, torch.full((n,), 30.0)))
+    noise_alone = any_.summary(subject, "test", api.PerPoint(value, torch.full((n,), 30.0)))
     assert noise_alone.se_points == 0.0
 
 
@@ -228,7 +230,7 @@ def test_reverse_ais_is_unbiased_for_one_over_p_whatever_its_pilot() -> None:
     n, rng = 4000, api.Streams(0)("noise")
 
     class Mixture:
-        latents, params = api.Latents("continuous", (1,)), api.Parameters({}, {"none": (1,)})
+        latents, params = api.Latents.of("continuous", 1), api.Parameters({}, {"none": (1,)})
 
         def log_p_z(self, z: Tensor) -> Tensor:
             return torch.distributions.Normal(0.0, 2.0).log_prob(z).sum(-1)
@@ -251,7 +253,7 @@ def test_reverse_ais_is_unbiased_for_one_over_p_whatever_its_pilot() -> None:
 class TwoModes:
     """p(z) = N(0, I); x says of |z_1| alone, and so leaves two modes of equal weight."""
 
-    latents = api.Latents("continuous", (2,))
+    latents = api.Latents.of("continuous", 2)
     params = api.Parameters({}, {"none": (1,)})
 
     def log_p_z(self, z: Tensor) -> Tensor:

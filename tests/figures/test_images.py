@@ -22,7 +22,7 @@ Harness = Callable[..., Result]
 class Plane:
     """A model whose image shows one of its latents as its grey value, between 0 and 1 by the prior's distribution."""
 
-    latents = api.Latents("continuous", (2,))
+    latents = api.Latents.of("continuous", 2)
     params = SimpleNamespace(flat=torch.zeros(1))
 
     def __init__(self, shown: int):
@@ -74,11 +74,11 @@ def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         (bare, (2, 2), r"model 'plane' has no mean_x\(z\)"),
         (Plane(0), None, "the points of dataset 'plane' are no images"),
         (
-            SimpleNamespace(latents=api.Latents("continuous", (3,))),
+            SimpleNamespace(latents=api.Latents.of("continuous", 3)),
             (2, 2),
             "has 3 continuous latents, and a plane takes 2",
         ),
-        (SimpleNamespace(latents=api.Latents("binary", (2,))), (2, 2), "has 2 binary latents"),
+        (SimpleNamespace(latents=api.Latents.of("binary", 2)), (2, 2), "has 2 binary latents"),
     ):
         monkeypatch.setattr(images, "Trained", lambda *_, model=model, shape=shape: trained(model, shape))
         with pytest.raises(BadInput, match=said):

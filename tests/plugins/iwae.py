@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from harness import api
 
-TRAITS = api.Traits(latents=("continuous",), recognition=True, batch="minibatch", lower_bound=True)
+TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Reparameterised), latents=("continuous",))
 
 class Config(api.Config):
     lr: float = api.setting(1e-3, "Adam's step size", gt=0, search=api.LogUniform(1e-4, 1e-2))

@@ -7,7 +7,7 @@ import torch
 
 from harness import api
 
-TRAITS = api.Traits(latents=("continuous", "binary"), recognition=True, batch="minibatch", lower_bound=True)
+TRAITS = api.Traits(latents=("continuous", "binary"))
 
 
 class Config(api.Config):

@@ -17,7 +17,7 @@ class Config(api.Config):
 
 def build(config, data, streams, dtype=torch.float32):
     """Return a new net and its factorial recognition model."""
-    model, recognition = BeliefNet(config, data.dim, dtype), Recognition(config, data.dim, dtype)
+    model, recognition = BeliefNet(config, data, dtype), Recognition(config, data.dim, dtype)
     model.params.normal_(config.init_sd, streams("initial decoder"))
     recognition.params.normal_(config.init_sd, streams("initial encoder"))
     return model, recognition
@@ -31,49 +31,49 @@ def log_bernoulli(logits, bits):
 class BeliefNet:
     """p(z) p(x|z), every unit Bernoulli."""
 
-    def __init__(self, config, dim, dtype):
-        self.latents = api.Latents("binary", (config.nz,))
-        self.params = api.Parameters({"W": (config.nz, dim)}, {"b": (dim,), "prior": (config.nz,)}, dtype=dtype)
+    normalised = True
+
+    def __init__(self, config, data, dtype):
+        self.kind, self.dim, self.latents = data.kind, data.dim, api.Latents.of("binary", config.nz)
+        self.params = api.Parameters(
+            {"W": (config.nz, self.dim)}, {"b": (self.dim,), "prior": (config.nz,)}, dtype=dtype
+        )
 
     @api.metered()
     def log_p_z(self, z):
         """Return log p(z), (S, B)."""
         return log_bernoulli(self.params.split()[2], z)
 
-    @api.metered(samples=True, rows="decoder")
+    @api.metered(samples=True, rows="decoder", count="z")
     def log_p_x_given_z(self, x, z):
         """Return log p(x|z), (S, B)."""
         W, b, _ = self.params.split()
         return log_bernoulli(z @ W + b, x)
 
-    @api.metered(samples=True, rows="decoder")
+    @api.metered(samples=True, rows="decoder", count="z")
     def log_p_xz(self, x, z):
         """Return log p(x, z), (S, B)."""
         return self.log_p_x_given_z(x, z) + self.log_p_z(z)
 
-    @api.metered(dreams=True, rows="decoder")
+    @api.metered()
+    @torch.no_grad()
+    def sample_z(self, n, rng):
+        """Draw z (n, Z)."""
+        return torch.bernoulli(self.params.views[2].sigmoid().expand(n, -1), generator=rng)
+
+    @api.metered(fantasies=True, rows="decoder", count="n")
     @torch.no_grad()
     def sample(self, n, rng):
+        """Draw x (n, D)."""
+        return self.sample_xz(n, rng)[0]
+
+    @api.metered(fantasies=True, rows="decoder", count="n")
+    @torch.no_grad()
+    def sample_xz(self, n, rng):
         """Draw n pairs."""
-        W, b, prior = self.params.views
-        z = torch.bernoulli(prior.sigmoid().expand(n, -1), generator=rng)
+        W, b, _ = self.params.views
+        z = self.sample_z(n, rng)
         return torch.bernoulli((z @ W + b).sigmoid(), generator=rng), z
-
-
-class Recognition:
-    """q(z|x), factorial, linear in x."""
-
-    reparameterised = False
-    analytic_kl = False
-
-    def __init__(self, config, dim, dtype):
-        self.params = api.Parameters({"A": (dim, config.nz)}, {"a": (config.nz,)}, dtype=dtype)
-
-    @api.metered(rows="encoder")
-    def posterior(self, x):
-        """Return q(z|x)."""
-        A, a = self.params.split()
-        return Bits(x @ A + a)
 
 
 class Bits:
@@ -90,3 +90,18 @@ class Bits:
     def log_prob(self, z):
         """Return log q(z|x)."""
         return log_bernoulli(self.logits, z)
+
+
+class Recognition:
+    """q(z|x), factorial, linear in x."""
+
+    posterior_type = Bits
+
+    def __init__(self, config, dim, dtype):
+        self.params = api.Parameters({"A": (dim, config.nz)}, {"a": (config.nz,)}, dtype=dtype)
+
+    @api.metered(rows="encoder", count="x")
+    def posterior(self, x):
+        """Return q(z|x)."""
+        A, a = self.params.split()
+        return Bits(x @ A + a)

@@ -2,6 +2,7 @@
 
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,17 +16,17 @@ from harness.testing import conformance
 from harness.training import clocks
 from harness.training.clocks import Clocks
 from harness.training.loop import Training
-from harness.training.metering import Metered, UpdateCounter
+from harness.training.metering import FACTS, UpdateCounter, metered_twin
 
 M = 10
 
 
 @pytest.fixture
-def metered() -> tuple[Metered, Metered, Ledger]:
+def metered() -> tuple[Any, Any, Ledger]:
     config = mlp.Config(nz=2, hidden=5)
     decoder, encoder = mlp.build(config, api.DataFacts("binary", 12, 60), api.Streams(0))
     ledger = Ledger()
-    return Metered(decoder, ledger, UpdateCounter(decoder.params, ledger)), Metered(encoder, ledger), ledger
+    return metered_twin(decoder, ledger, UpdateCounter(decoder.params, ledger)), metered_twin(encoder, ledger), ledger
 
 
 @pytest.mark.parametrize(("estimator", "L"), [("A", 1), ("B", 1), ("B", 3)])
@@ -36,7 +37,7 @@ def test_aevb_spends_m_times_l_samples_a_step(estimator: str, L: int) -> None:
     assert run.ledger == Ledger(
         samples=7 * M * L,
         datapoints=7 * M,
-        dreams=0,
+        fantasies=0,
         decoder_rows=7 * M * L,
         decoder_rows_grad=7 * M * L,
         encoder_rows=7 * M,
@@ -45,15 +46,15 @@ def test_aevb_spends_m_times_l_samples_a_step(estimator: str, L: int) -> None:
     )
 
 
-def test_wake_sleep_spends_m_samples_and_m_dreams(metered) -> None:
+def test_wake_sleep_spends_m_samples_and_m_fantasies(metered) -> None:
     """The wake phase evaluates log p(x, z) on M points; the sleep phase fits q to M fantasies."""
     p, q, ledger = metered
     rng, x = torch.Generator(), torch.ones(M, 12)
     z = q.posterior(x).sample(1, rng)
     torch.autograd.grad(p.log_p_xz(x, z).sum(), [p.params.flat])
-    dream_x, dream_z = p.sample(M, rng)
-    torch.autograd.grad(q.posterior(dream_x).log_prob(dream_z[None]).sum(), [q.params.flat])
-    assert (ledger.samples, ledger.dreams, ledger.decoder_rows, ledger.decoder_rows_grad) == (M, M, 2 * M, M)
+    fantasy_x, fantasy_z = p.sample_xz(M, rng)
+    torch.autograd.grad(q.posterior(fantasy_x).log_prob(fantasy_z[None]).sum(), [q.params.flat])
+    assert (ledger.samples, ledger.fantasies, ledger.decoder_rows, ledger.decoder_rows_grad) == (M, M, 2 * M, M)
     assert (ledger.encoder_rows, ledger.encoder_rows_grad) == (2 * M, M)
 
 
@@ -134,12 +135,15 @@ def test_an_algorithm_may_anneal_metered_models(metered) -> None:
 def test_an_algorithm_is_handed_nothing_unmetered(metered) -> None:
     p, q, _ = metered
     run = conformance.training("aevb")
-    assert type(run.state.problem.model) is Metered
-    assert type(run.state.problem.recognition) is Metered
-    public = {name for name in vars(p) if not name.startswith("_")} - set(Metered.FACTS)
-    densities, gradients = {"log_p_z", "log_p_x_given_z", "log_p_xz"}, {"gradients", "score", "prior_score"}
-    assert public == densities | gradients | {"sample"}
-    assert {name for name in vars(q) if not name.startswith("_")} - set(Metered.FACTS) == {"posterior"}
+    assert type(run.state.problem.model).__name__ == "MeteredBernoulliDecoder"
+    assert type(run.state.problem.recognition).__name__ == "MeteredGaussianEncoder"
+    public = {name for name in vars(p) if not name.startswith("_")} - set(FACTS)
+    densities, gradients = (
+        {"log_p_z", "log_p_x_given_z", "log_p_xz"},
+        {"gradients", "prior_gradients", "score", "prior_score"},
+    )
+    assert public == densities | gradients | {"sample", "sample_z", "sample_xz", "mean_x"}
+    assert {name for name in vars(q) if not name.startswith("_")} - set(FACTS) == {"posterior"}
     for twin in (p, q):
         assert not any(isinstance(value, mlp.BernoulliDecoder | mlp.GaussianEncoder) for value in vars(twin).values())
 

@@ -64,7 +64,7 @@ def test_rows_lie_at_the_marks_and_at_the_end() -> None:
 
 def test_cpu_budgets_have_marks_of_cpu_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
     run = small()
-    run.cpu_marks = Marks(0.05, 10)
+    run.schedule.cpu_seconds = Marks(0.05, 10)
     marks = [event["marks"] for event in run.rows(Budget(cpu_seconds=0.3)) if not isinstance(event, str)]
     assert sum("cpu_seconds" in mark for mark in marks) >= 5
     assert any("samples" in mark for mark in marks)

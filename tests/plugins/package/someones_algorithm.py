@@ -7,7 +7,7 @@ import torch
 
 from harness import api
 
-TRAITS = api.Traits()
+TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Reparameterised, api.AnalyticKL))
 
 
 class Config(api.Config):

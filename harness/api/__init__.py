@@ -1,0 +1,108 @@
+"""The contract of plugins, and all that a plugin needs to import.
+
+Shapes: S samples, B points of a batch, D observed dimensions, Z latents of all layers together.
+Every log density, bound and objective is in nats per datapoint, and higher is better.
+
+An **algorithm** is a module with, in this order:
+
+    TRAITS = api.Traits(...)                      the protocols that it needs, and whether it has a lower bound
+    class Config(api.Config)                      its settings, each an `api.setting`
+    class State                                   a dataclass: exactly what the next step needs
+    class Info(NamedTuple)                        numbers that a step reports, or tensors, which are read at marks alone
+    def skip(problem) -> str | None               optional: why it cannot work on this problem
+    def init(problem, config, rng) -> State
+    def warm_up(state, batch) -> None             optional: may compile; changes neither the state nor any parameter
+    def step(state, batch) -> Info                changes the state and the parameters in place
+
+A **model** is a module with `Config`, `OBSERVES` (kinds of data that it can describe), and
+`build(config, data, streams, dtype) -> (GenerativeModel, Recognition | None)`. `ESTIMATOR` names the estimator that is evaluated
+at marks; it is "lower-bound" if it is left out. What a model can do is told by the protocols that it satisfies; every method of
+a protocol carries `@api.metered(...)`.
+
+A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files.
+
+An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `NEEDS` (the protocols that model and
+recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and
+`estimate(model, recognition, x, config, rng) -> PerPoint`. One that also has `SIMULATED = True` works on points drawn from the
+model alone, and is given the latents that they were drawn with as `z` (B, Z). An estimator of log Z has
+`estimate_log_z(model, config, rng) -> LogZ` instead of `estimate`; the harness makes log p(x) = log f(x) - log Z of it, and
+turns the direction round.
+
+The first line of a plugin's docstring is its description in listings; the name of its file is its name.
+"""
+
+from harness.api import files
+from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
+from harness.api.settings import Choice, Config, LogUniform, setting
+from harness.data.dataset import Batch, Dataset
+from harness.errors import BadInput, HarnessError
+from harness.inference import ais, gradients, hmc, posterior
+from harness.inference.adagrad import Adagrad
+from harness.inference.metered import MeteredFunction, metered
+from harness.inference.parameters import Parameters
+from harness.inference.protocols import (
+    AnalyticKL,
+    ClosedFormPosterior,
+    GenerativeModel,
+    HandDerived,
+    HandDerivedPosterior,
+    Kind,
+    LatentKind,
+    Latents,
+    LatentVariableModel,
+    Layer,
+    LayeredModel,
+    MeanImage,
+    Posterior,
+    Recognition,
+    Reparameterised,
+    TractableModel,
+    UnnormalisedModel,
+    offers,
+)
+from harness.inference.rng import Streams, bernoulli
+
+__all__ = [
+    "Adagrad",
+    "AnalyticKL",
+    "BadInput",
+    "Batch",
+    "Choice",
+    "ClosedFormPosterior",
+    "Config",
+    "DataFacts",
+    "Dataset",
+    "GenerativeModel",
+    "HandDerived",
+    "HandDerivedPosterior",
+    "HarnessError",
+    "Kind",
+    "LatentKind",
+    "LatentVariableModel",
+    "Latents",
+    "Layer",
+    "LayeredModel",
+    "LogUniform",
+    "LogZ",
+    "MeanImage",
+    "MeteredFunction",
+    "Parameters",
+    "PerPoint",
+    "Posterior",
+    "Problem",
+    "Recognition",
+    "Reparameterised",
+    "Streams",
+    "TractableModel",
+    "Traits",
+    "UnnormalisedModel",
+    "ais",
+    "bernoulli",
+    "files",
+    "gradients",
+    "hmc",
+    "metered",
+    "offers",
+    "posterior",
+    "setting",
+]

@@ -1,0 +1,118 @@
+"""What algorithms and estimators say of themselves, what they are given, and what they return."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.data.dataset import Dataset
+from harness.inference.protocols import (
+    OF_POSTERIORS,
+    Kind,
+    LatentKind,
+    LatentVariableModel,
+    Recognition,
+)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an algorithm needs and offers.
+
+    Attributes:
+        needs: protocols that model, recognition model and its posteriors have to satisfy.
+        latents: the kinds of latent variable that it can infer, where it needs a `LatentVariableModel`.
+        batch: "minibatch" (its Config has `batch_size`; drawn with replacement) or "full" (all training points).
+        lower_bound: whether what it learns comes with a lower bound on log p(x).
+        estimator: the estimator that is evaluated at marks, instead of the model's own; see `ESTIMATOR` of a model.
+    """
+
+    needs: tuple[type[Any], ...] = (LatentVariableModel, Recognition)
+    latents: tuple[LatentKind, ...] = ("continuous",)
+    batch: Literal["minibatch", "full"] = "minibatch"
+    lower_bound: bool = True
+    estimator: str | None = None
+
+    @property
+    def recognition(self) -> bool:
+        """Whether it trains a recognition model."""
+        return any(need is Recognition or need in OF_POSTERIORS for need in self.needs)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a model or an algorithm may know of the data before it sees any batch.
+
+    Attributes:
+        kind: the kind of observation.
+        dim: D, observed dimensions.
+        n_train: training points.
+        shape: (rows, columns) of an image, where points are images.
+        counts: points of each split.
+    """
+
+    kind: Kind
+    dim: int
+    n_train: int
+    shape: tuple[int, int] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    _mean: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DataFacts":
+        """Return what may be known of a dataset."""
+        splits = {name: getattr(dataset, name) for name in ("train", "valid", "test")}
+        counts = {name: len(points) for name, points in splits.items() if points is not None}
+        dim = dataset.train.shape[1]
+        return cls(dataset.kind, dim, counts["train"], dataset.shape, counts, dataset.mean)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The mean of the training points (D,), float32; 1/2 where no data are at hand. Computed when it is first asked for."""
+        return torch.full((self.dim,), 0.5) if self._mean is None else self._mean()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an algorithm is given: metered models, and what may be known of the data."""
+
+    model: Any
+    recognition: Any
+    data: DataFacts
+
+
+class PerPoint(NamedTuple):
+    """What an estimator says of each point of a batch.
+
+    Attributes:
+        value: its estimate of log p(x) in nats (B,).
+        variance: of that value, over the estimator's own noise (B,).
+        diagnostics: what tells whether to believe it, by name (B,).
+    """
+
+    value: Tensor
+    variance: Tensor
+    diagnostics: dict[str, Tensor] = {}  # noqa: RUF012  # a default that nobody changes
+
+    @classmethod
+    def joined(cls, parts: Sequence["PerPoint"]) -> "PerPoint":
+        """Return what is said of the points of several batches, one behind the other."""
+        diagnostics = {name: torch.cat([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics}
+        return cls(torch.cat([part.value for part in parts]), torch.cat([part.variance for part in parts]), diagnostics)
+
+
+class LogZ(NamedTuple):
+    """What an estimator says of the normaliser of an unnormalised model.
+
+    Attributes:
+        value: its estimate of log Z, nats.
+        variance: of that value, over the estimator's own noise.
+        diagnostics: what tells whether to believe it, by name.
+    """
+
+    value: float
+    variance: float
+    diagnostics: dict[str, float] = {}  # noqa: RUF012  # a default that nobody changes

@@ -1,0 +1,298 @@
+"""What models, recognition models and posteriors can do: a typed protocol for each capability.
+
+Shapes: S samples, B points of a batch, D observed dimensions, Z latents of all layers together, L layers.
+Every log density, bound and objective is in nats per datapoint, and higher is better.
+
+A model need not inherit from a protocol: it satisfies those whose members it has. An algorithm names the protocols that it needs
+in `Traits.needs`, an estimator in `NEEDS`, and the conformance suite checks every protocol that a plugin satisfies.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from harness.inference.parameters import Parameters
+
+Kind = Literal["binary", "unit", "real"]
+"""What observations are: {0, 1}, [0, 1], or real numbers."""
+LatentKind = Literal["continuous", "binary"]
+
+
+class Layer(NamedTuple):
+    """A layer of latent variables: their kind, and how many there are."""
+
+    kind: LatentKind
+    size: int
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latent variables of a model.
+
+    Attributes:
+        layers: the layers, the one next to the data first.
+    """
+
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def of(cls, kind: LatentKind, *sizes: int) -> "Latents":
+        """Return layers of one kind with these sizes."""
+        return cls(tuple(Layer(kind, size) for size in sizes))
+
+    @property
+    def total(self) -> int:
+        """Latents of all layers together: the last dimension of every z."""
+        return sum(layer.size for layer in self.layers)
+
+    def only(self, kind: LatentKind) -> bool:
+        """Say whether all layers are of one kind."""
+        return all(layer.kind == kind for layer in self.layers)
+
+    @property
+    def kinds(self) -> str:
+        """The kinds of the layers, in words."""
+        return " and ".join(dict.fromkeys(layer.kind for layer in self.layers))
+
+    def split(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Return the layers of z (..., Z), the one next to the data first."""
+        parts: tuple[Tensor, ...] = z.split([layer.size for layer in self.layers], dim=-1)
+        return parts
+
+
+# -- generative models
+
+
+@runtime_checkable
+class GenerativeModel(Protocol):
+    """p(x). Methods carry `@api.metered(...)`, which says what they count; others are hidden from algorithms.
+
+    Attributes:
+        params: its parameters θ.
+        kind: the kind of observation that it describes.
+        dim: D, observed dimensions.
+        normalised: whether its densities are normalised. If not, a constant log Z is unknown, and log f(x) is no likelihood.
+    """
+
+    params: Parameters
+    kind: Kind
+    dim: int
+    normalised: bool
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw x (n, D) from p(x)."""
+        ...
+
+
+@runtime_checkable
+class LatentVariableModel(GenerativeModel, Protocol):
+    """p(x, z) = p(z) p(x|z), with latents that can be drawn.
+
+    Attributes:
+        latents: kind and size of each layer.
+    """
+
+    latents: Latents
+
+    def log_p_z(self, z: Tensor) -> Tensor:
+        """Return the log prior density of z (S, B, Z), shape (S, B)."""
+        ...
+
+    def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z) of x (B, D) and z (S, B, Z), shape (S, B)."""
+        ...
+
+    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x, z), shape (S, B)."""
+        ...
+
+    def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z (n, Z) from p(z)."""
+        ...
+
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
+        ...
+
+
+@runtime_checkable
+class LayeredModel(LatentVariableModel, Protocol):
+    """A model whose layers each depend on the one above alone: p(x|z₁) p(z₁|z₂) … p(z_L)."""
+
+    def log_p_layers(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z₁), log p(z₁|z₂), …, log p(z_L), shape (S, B, L + 1): their sum is log p(x, z)."""
+        ...
+
+
+@runtime_checkable
+class TractableModel(GenerativeModel, Protocol):
+    """A model whose log p(x) can be evaluated and differentiated."""
+
+    def log_p_x(self, x: Tensor) -> Tensor:
+        """Return log p(x) of x (B, D), shape (B,), differentiable by θ."""
+        ...
+
+
+@runtime_checkable
+class UnnormalisedModel(GenerativeModel, Protocol):
+    """p(x) = f(x) / Z, where log Z is for an estimator."""
+
+    def log_f_x(self, x: Tensor) -> Tensor:
+        """Return log f(x) of x (B, D), minus the free energy, shape (B,), differentiable by θ."""
+        ...
+
+    def gibbs(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Return x (B, D) after one move that leaves p(x) as it is."""
+        ...
+
+
+@runtime_checkable
+class MeanImage(Protocol):
+    """A model that knows the mean of x given z; `harness plot manifold` and `samples` draw it."""
+
+    def mean_x(self, z: Tensor) -> Tensor:
+        """Return E[x|z] of z (S, B, Z), shape (S, B, D)."""
+        ...
+
+
+@runtime_checkable
+class HandDerived(Protocol):
+    """A latent-variable model that computes gradients itself, sooner than autograd.
+
+    A gradient by θ may be overwritten by the next call.
+    """
+
+    def gradients(
+        self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return log p(x|z) (S, B), and of weight · its sum the gradient by θ and, if asked for, by z (S, B, Z)."""
+        ...
+
+    def prior_gradients(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return log p(z) (S, B), and of its sum the gradient by θ; None where p(z) has no parameters."""
+        ...
+
+    def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
+        """Return log p(x, z) (S, B), if asked for, and its gradient by z (S, B, Z)."""
+        ...
+
+    def prior_score(self, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
+        """Return log p(z) (S, B), if asked for, and its gradient by z (S, B, Z)."""
+        ...
+
+
+# -- posteriors and recognition models
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """q(z|x) for the points of one batch."""
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw n samples a point, shape (n, B, Z), without a gradient."""
+        ...
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z|x) of z (S, B, Z), shape (S, B)."""
+        ...
+
+
+@runtime_checkable
+class Reparameterised(Posterior, Protocol):
+    """A posterior whose samples are a differentiable function of φ and of noise."""
+
+    def rsample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw n samples a point, shape (n, B, Z), differentiable by φ; the same draws as `sample`."""
+        ...
+
+
+@runtime_checkable
+class AnalyticKL(Posterior, Protocol):
+    """A posterior whose KL to the model's prior has a closed form. Such a prior has no parameters."""
+
+    def kl(self) -> Tensor:
+        """Return KL(q(z|x) || p(z)), shape (B,)."""
+        ...
+
+
+@runtime_checkable
+class HandDerivedPosterior(Reparameterised, AnalyticKL, Protocol):
+    """A posterior that computes gradients itself; each gradient by φ may be overwritten by the next."""
+
+    def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw z (n, B, Z) as `rsample` does, and return it with the KL (B,)."""
+        ...
+
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
+        """Return the gradient by φ of what has gradient g_z (n, B, Z) by that z, and g_kl by every KL."""
+        ...
+
+    def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log q(z|x) of z (S, B, Z), shape (S, B), and the gradient by φ of its sum."""
+        ...
+
+
+@runtime_checkable
+class ClosedFormPosterior(Protocol):
+    """A model whose own posterior p(z|x) has a closed form."""
+
+    def exact_posterior(self, x: Tensor) -> Posterior:
+        """Return p(z|x) for x (B, D)."""
+        ...
+
+
+@runtime_checkable
+class Recognition(Protocol):
+    """A recognition model.
+
+    Attributes:
+        params: its parameters φ.
+        posterior_type: the class of its posteriors, whose methods say which protocols they satisfy.
+    """
+
+    params: Parameters
+    posterior_type: type[Any]
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """Return q(z|x) for x (B, D)."""
+        ...
+
+
+OF_MODELS: dict[type[Any], str] = {
+    GenerativeModel: "a generative model (params, kind, dim, normalised, sample)",
+    LatentVariableModel: "a model with latent variables (latents, log_p_z, log_p_x_given_z, log_p_xz, sample_z, sample_xz)",
+    LayeredModel: "a model with the log density of each layer (log_p_layers)",
+    TractableModel: "a model whose log p(x) is tractable (log_p_x)",
+    UnnormalisedModel: "an unnormalised model with Gibbs moves (log_f_x, gibbs)",
+    ClosedFormPosterior: "a model whose posterior has a closed form (exact_posterior)",
+    MeanImage: "a model with the mean of x given z (mean_x)",
+    HandDerived: "a model with gradients of its own (gradients, prior_gradients, score, prior_score)",
+}
+"""The protocols of generative models, in words."""
+OF_POSTERIORS: dict[type[Any], str] = {
+    Posterior: "posteriors with sample and log_prob",
+    Reparameterised: "a recognition model that can be reparameterised (rsample)",
+    AnalyticKL: "a recognition model whose KL to the prior has a closed form (kl)",
+    HandDerivedPosterior: "a recognition model with gradients of its own (reparameterise, pull_back, gradients)",
+}
+"""The protocols of posteriors, in words."""
+
+
+def offers(recognition: Recognition, protocol: type[Any]) -> bool:
+    """Say whether the posteriors of a recognition model satisfy a protocol."""
+    return issubclass(recognition.posterior_type, protocol)
+
+
+def missing(needs: tuple[type[Any], ...], model: Any, recognition: Any) -> str | None:
+    """Return in words the first of these protocols that is not satisfied; None if all are."""
+    for need in needs:
+        if need is Recognition or need in OF_POSTERIORS:
+            if recognition is None:
+                return "it needs a recognition model, and this model has none"
+            if need in OF_POSTERIORS and not offers(recognition, need):
+                return f"it needs {OF_POSTERIORS[need]}"
+        elif not isinstance(model, need):
+            return f"it needs {OF_MODELS.get(need, need.__name__)}"
+    return None

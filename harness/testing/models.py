@@ -1,0 +1,277 @@
+"""Checks of models and recognition models, each derived from a protocol that they satisfy."""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness import api
+from harness.inference.gradients import posteriors_by_hand
+from harness.inference.metered import MARK
+from harness.inference.protocols import OF_MODELS
+from harness.specs import registry
+from harness.specs.budget import Ledger
+from harness.testing import toy
+from harness.testing.module import check_module
+from harness.training.metering import metered_twin
+
+SMALL = {"nz": 2, "hidden": 3, "init_sd": 0.5}
+"""Settings of a small model, where it has them."""
+DRAWS = 20_000
+MAX_ERRORS = 5.0  # standard errors: one test in a million fails by chance
+JITTER = 0.05  # of parameters, lest a kink such as a ReLU's lies at a bias of exactly zero
+
+
+class Case(NamedTuple):
+    """A model in float64 with some points x (4, D), and streams of random numbers."""
+
+    model: Any
+    x: Tensor
+    streams: api.Streams
+
+
+def check_model(name: str) -> None:
+    """Check a model on every kind of data that it observes: what its protocols promise, and gradients against differences.
+
+    Raises:
+        AssertionError: with one sentence about the first thing that is not as `harness.api` says.
+    """
+    plugin = registry.get("models", name)
+    check_module(plugin)
+    unknown = set(plugin.module.OBSERVES) - set(toy.KINDS)
+    assert not unknown, f"OBSERVES has {unknown}: choose from {toy.KINDS}"
+    fields = plugin.module.Config.model_fields
+    config = plugin.module.Config(**{name: value for name, value in SMALL.items() if name in fields})
+    for kind in plugin.module.OBSERVES:
+        data, streams = toy.load(toy.Config(kind=kind)), api.Streams(1)
+        model, recognition = plugin.module.build(config, api.DataFacts.of(data), streams, torch.float64)
+        for part in filter(None, (model, recognition)):
+            _jitter(part.params.flat, streams("jitter"))
+        case = Case(model, data.train[:4].double(), streams)
+        _check_generative(case, kind)
+        for protocol, check in CHECKS.items():
+            if isinstance(model, protocol):
+                check(case)
+        if recognition is not None:
+            _check_recognition(case, recognition)
+
+
+@torch.no_grad()
+def _jitter(flat: Tensor, rng: torch.Generator) -> None:
+    flat += JITTER * torch.randn(flat.shape, generator=rng, dtype=flat.dtype)
+
+
+def _require_gradient(function: Callable[..., Tensor], inputs: list[Tensor], what: str) -> None:
+    """Compare a gradient with finite differences, in float64."""
+    right = torch.autograd.gradcheck(lambda *_: function(), inputs, raise_exception=False)
+    assert right, f"the gradient of {what} is not that of finite differences"
+
+
+def _states(dim: int) -> Tensor:
+    """Return all states of so many bits (2^D, D), float64."""
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=dim)), dtype=torch.float64)
+
+
+def _require_mean(draws: Tensor, mean: Tensor, what: str) -> None:
+    """Require that draws (n, D) have this mean (D,), within standard errors."""
+    error = draws.std(0).clamp(min=1e-3) / math.sqrt(len(draws))
+    off = ((draws.mean(0) - mean) / error).abs().max()
+    assert off < MAX_ERRORS, f"{what} is off by {off:.1f} standard errors"
+
+
+def _check_generative(case: Case, kind: str) -> None:
+    """Check what every model has: its facts, its draws, and a metered twin of the same abilities."""
+    model, dim = case.model, case.x.shape[1]
+    assert isinstance(model, api.GenerativeModel), f"it is not {OF_MODELS[api.GenerativeModel]}"
+    assert model.kind == kind, f"its kind is {model.kind!r}, and it was built for {kind!r} data"
+    assert model.dim == dim, f"its dim is {model.dim}, and it was built for {dim} dimensions"
+    x = model.sample(5, case.streams("samples"))
+    assert isinstance(x, Tensor), "sample(5) must return x alone: see sample_xz"
+    assert x.shape == (5, dim), f"sample(5) returns x of shape {tuple(x.shape)}, not (5, {dim})"
+    if kind == "binary":
+        assert ((x == 0) | (x == 1)).all(), "sample returns values besides 0 and 1"
+    twin = metered_twin(model, Ledger())
+    for protocol, words in OF_MODELS.items():
+        if isinstance(model, protocol) and not isinstance(twin, protocol):
+            methods = [n for n in dir(protocol) if not n.startswith("_") and callable(getattr(protocol, n))]
+            bare = [n for n in methods if not hasattr(getattr(type(model), n), MARK)]
+            raise AssertionError(
+                f"it is {words}, and {' and '.join(bare)} carry no @api.metered, so algorithms cannot call them"
+            )
+
+
+def _check_latents(case: Case) -> None:
+    """Check shapes, that the joint density is prior times likelihood, and that p(x|z) sums to 1 over bits."""
+    model, x, streams = case
+    n_z = model.latents.total
+    for z in (model.sample_z(5, streams("z")), model.sample_xz(5, streams("xz"))[1]):
+        assert z.shape == (5, n_z), f"latents are drawn of shape {tuple(z.shape)}, not (5, {n_z})"
+    z = torch.stack([z[:4], z[1:5]])  # (2, 4, Z)
+    joint, parts = model.log_p_xz(x, z), model.log_p_x_given_z(x, z) + model.log_p_z(z)
+    assert joint.shape == (2, 4), f"log_p_xz returns {tuple(joint.shape)}, not (S, B)"
+    assert torch.allclose(joint, parts, rtol=1e-12), "log_p_xz is not log_p_x_given_z + log_p_z"
+    if model.kind == "binary" and model.normalised:
+        states = _states(model.dim)  # (B, D)
+        log_p = model.log_p_x_given_z(states, z[:, :1].expand(-1, len(states), -1))  # (S, B)
+        total = log_p.exp().sum(-1)
+        assert torch.allclose(total, torch.ones_like(total), rtol=1e-6), (
+            f"p(x|z) sums to {total[0].item():.6g} over all x, not 1: set normalised = False if Z is unknown"
+        )
+    inputs = [model.params.flat]
+    if model.latents.only("continuous"):
+        inputs.append(z.requires_grad_())
+    _require_gradient(lambda: model.log_p_xz(x, z), inputs, "log_p_xz")
+
+
+def _check_layers(case: Case) -> None:
+    """Check that the log densities of the layers add up to the joint one."""
+    model, x, streams = case
+    z = model.sample_z(8, streams("z")).view(2, 4, -1)  # (S, B, Z)
+    layers = model.log_p_layers(x, z)
+    n = len(model.latents.layers) + 1
+    assert layers.shape == (2, 4, n), f"log_p_layers returns {tuple(layers.shape)}, not (S, B, L + 1) = (2, 4, {n})"
+    assert torch.allclose(layers.sum(-1), model.log_p_xz(x, z), rtol=1e-10), "log_p_layers do not add up to log_p_xz"
+
+
+def _check_tractable(case: Case) -> None:
+    """Check log p(x): its gradient, and over bits its sum and the mean of draws."""
+    model, x, streams = case
+    assert model.normalised, "log_p_x is the density of a normalised model: set normalised = True, or call it log_f_x"
+    log_p = model.log_p_x(x)
+    assert log_p.shape == (4,), f"log_p_x returns {tuple(log_p.shape)}, not (B,)"
+    _require_gradient(lambda: model.log_p_x(x), [model.params.flat], "log_p_x")
+    if model.kind == "binary":
+        states = _states(model.dim)
+        p = model.log_p_x(states).exp()
+        assert torch.allclose(p.sum(), torch.ones((), dtype=p.dtype), rtol=1e-6), (
+            f"p(x) sums to {p.sum().item():.6g} over all x, not 1"
+        )
+        _require_mean(model.sample(DRAWS, streams("draws")).double(), p @ states, "the mean of draws")
+
+
+def _check_unnormalised(case: Case) -> None:
+    """Check log f(x): its gradient, and over bits that Gibbs moves leave its distribution as it is."""
+    model, x, streams = case
+    assert not model.normalised, "a model with log_f_x is not normalised: set normalised = False"
+    log_f = model.log_f_x(x)
+    assert log_f.shape == (4,), f"log_f_x returns {tuple(log_f.shape)}, not (B,)"
+    _require_gradient(lambda: model.log_f_x(x), [model.params.flat], "log_f_x")
+    if model.kind == "binary":
+        states = _states(model.dim)
+        p = model.log_f_x(states).softmax(0).detach()
+        exact = states[torch.multinomial(p, DRAWS, replacement=True, generator=streams("exact draws"))]
+        moved = model.gibbs(exact, streams("Gibbs"))
+        assert moved.shape == exact.shape, f"gibbs returns x of shape {tuple(moved.shape)}, not that of its argument"
+        _require_mean(moved, p @ states, "the mean of x after a Gibbs move from exact draws")
+
+
+def _check_mean(case: Case) -> None:
+    """Check that x less its mean averages to 0, and is uncorrelated with z."""
+    x, z = case.model.sample_xz(DRAWS, case.streams("mean"))
+    error = x - case.model.mean_x(z.unsqueeze(0))[0]  # (n, D)
+    for weight in (torch.ones(DRAWS, 1), *z.split(1, dim=-1)):
+        part = error * weight
+        _require_mean(part, torch.zeros_like(part[0]), "the mean of x less mean_x(z), weighed by 1 or a latent,")
+
+
+def _check_exact_posterior(case: Case) -> None:
+    """Check that log p(x, z) less log p(z|x) is the same for every z."""
+    posterior = case.model.exact_posterior(case.x)
+    z = posterior.sample(3, case.streams("exact posterior"))
+    evidence = case.model.log_p_xz(case.x, z) - posterior.log_prob(z)  # (S, B)
+    assert torch.allclose(evidence, evidence[:1].expand_as(evidence), rtol=1e-8), (
+        "log p(x, z) - log p(z|x) depends on z: exact_posterior is not the posterior"
+    )
+
+
+def _check_hand_derived(case: Case) -> None:
+    """Compare the gradients that a model computes itself with autograd's."""
+    model, x, streams = case
+    z = model.sample_z(8, streams("z")).view(2, 4, -1)  # (S, B, Z)
+    free = z.clone().requires_grad_()
+    log_lik = model.log_p_x_given_z(x, free)
+    by_theta, by_z = torch.autograd.grad(0.5 * log_lik.sum(), [model.params.flat, free])
+    found = model.gradients(x, z, weight=0.5)
+    for mine, autograd, what in zip(found, (log_lik, by_theta, by_z), ("value", "θ", "z"), strict=True):
+        assert torch.allclose(mine, autograd, rtol=1e-9, atol=1e-12), f"gradients: {what} is not autograd's"
+    assert model.gradients(x, z, by_z=False)[2] is None, "gradients(by_z=False) returns the gradient of z all the same"
+    log_prior, of_prior = model.prior_gradients(z)
+    assert torch.allclose(log_prior, model.log_p_z(z), rtol=1e-9), "the value of prior_gradients is not log_p_z"
+    value, expected = model.log_p_z(z).sum(), torch.zeros_like(model.params.flat)
+    if value.requires_grad:
+        (expected,) = torch.autograd.grad(value, model.params.flat)
+    assert torch.allclose(
+        torch.zeros_like(expected) if of_prior is None else of_prior, expected, rtol=1e-9, atol=1e-12
+    ), "the gradient of prior_gradients is not autograd's: None says that p(z) has no parameters"
+    densities: list[tuple[str, Callable[[], Tensor], Callable[[bool], Any]]] = [
+        ("score", lambda: model.log_p_xz(x, free), lambda value: model.score(x, z, value)),
+        ("prior_score", lambda: model.log_p_z(free), lambda value: model.prior_score(z, value)),
+    ]
+    for name, density, score in densities:
+        log_p = density()
+        (grad,) = torch.autograd.grad(log_p.sum(), free)
+        number, slope = score(True)
+        assert torch.allclose(number, log_p, rtol=1e-9), f"the value of {name} is not the density's"
+        assert torch.allclose(slope, grad, rtol=1e-9, atol=1e-12), f"{name} is not autograd's gradient"
+        nothing, alone = score(False)
+        assert nothing is None, f"{name} returns a value that was not asked for"
+        assert torch.allclose(alone, slope, rtol=1e-9, atol=1e-12), f"{name} depends on whether a value is asked for"
+
+
+CHECKS: dict[type[Any], Callable[[Case], None]] = {
+    api.LatentVariableModel: _check_latents, api.LayeredModel: _check_layers, api.TractableModel: _check_tractable,
+    api.UnnormalisedModel: _check_unnormalised, api.MeanImage: _check_mean, api.ClosedFormPosterior: _check_exact_posterior,
+    api.HandDerived: _check_hand_derived,
+}  # fmt: skip
+"""What each protocol promises."""
+
+
+def _check_recognition(case: Case, given: Any) -> None:
+    """Check posteriors: shapes, and what each of their protocols promises."""
+    model, x, streams = case
+    assert isinstance(given, api.Recognition), (
+        "a recognition model has params, posterior_type and posterior(x): one of them is missing"
+    )
+    recognition: Any = given
+    assert hasattr(type(recognition).posterior, MARK), "its method posterior carries no @api.metered"
+    posterior = recognition.posterior(x)
+    assert type(posterior) is recognition.posterior_type, (
+        f"posterior(x) returns a {type(posterior).__name__}, and posterior_type says {recognition.posterior_type.__name__}"
+    )
+    phi = recognition.params.flat
+    q = posterior.sample(3, streams("posterior"))
+    assert q.shape == (3, 4, model.latents.total), f"sample(3) of a posterior has shape {tuple(q.shape)}"
+    _require_gradient(lambda: recognition.posterior(x).log_prob(q), [phi], "log_prob")
+    if api.offers(recognition, api.AnalyticKL):
+        _require_gradient(lambda: recognition.posterior(x).kl(), [phi], "kl")
+        draws = posterior.sample(DRAWS, streams("kl"))
+        log_ratio = posterior.log_prob(draws) - model.log_p_z(draws)  # (n, B)
+        _require_mean(log_ratio.detach(), posterior.kl().detach(), "kl beside its Monte Carlo estimate")
+    if api.offers(recognition, api.Reparameterised):
+        _require_gradient(lambda: recognition.posterior(x).rsample(2, api.Streams(2)("noise")), [phi], "rsample")
+    if posteriors_by_hand(recognition):
+        _check_hand_derived_posterior(recognition, x)
+
+
+def _check_hand_derived_posterior(recognition: Any, x: Tensor) -> None:
+    """Compare the gradients that posteriors compute themselves with autograd's."""
+    phi, streams = recognition.params.flat, api.Streams(2)
+    for n in (1, 3):
+        plain, other = recognition.posterior(x), recognition.posterior(x)
+        z, kl = plain.rsample(n, streams("noise")), plain.kl()
+        mine, my_kl = other.reparameterise(n, streams("noise"))
+        assert torch.allclose(mine, z, rtol=1e-9), "reparameterise draws another z than rsample"
+        assert torch.allclose(my_kl, kl, rtol=1e-9, atol=1e-12), "reparameterise returns another KL than kl"
+        g_z = torch.randn(z.shape, generator=streams("gradient"), dtype=z.dtype)
+        (expected,) = torch.autograd.grad((g_z * z).sum() - 0.7 * kl.sum(), phi)
+        assert torch.allclose(other.pull_back(g_z, -0.7), expected, rtol=1e-9, atol=1e-12), (
+            "pull_back is not autograd's"
+        )
+        log_q = recognition.posterior(x).log_prob(z.detach())
+        (expected,) = torch.autograd.grad(log_q.sum(), phi)
+        value, gradient = recognition.posterior(x).gradients(z.detach())
+        assert torch.allclose(value, log_q, rtol=1e-9), "gradients returns another log q than log_prob"
+        assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12), "gradients of a posterior are not autograd's"
