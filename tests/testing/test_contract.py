@@ -1,0 +1,305 @@
+"""The contract on families of every kind: each through `run`, `evaluate`, `certify`, and one panel and table together."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support import PLUGINS, Judged, Result
+
+from harness import api, testing
+from harness.errors import RunFailed
+from harness.estimators import exact_log_z
+from harness.inference.protocols import OF_MODELS, OF_POSTERIORS
+from harness.models import linear_gaussian, mlp
+from harness.specs import registry
+from harness.specs.budget import Budget, Ledger
+from harness.specs.run import make_spec
+from harness.testing import conformance
+from harness.training.evaluation import Estimator
+from harness.training.loop import Training
+from harness.training.metering import metered_twin
+
+Harness = Callable[..., Result]
+FAMILIES = {
+    "rbm": ("contrastive_divergence", "exact-log-z"), "nade": ("maximum_likelihood", "exact"),
+    "two_layer_net": ("local_signals", "lower-bound"), "deep_gaussian": ("aevb", "lower-bound"),
+    "mixed_layers": ("wake-sleep", "lower-bound"),
+}  # fmt: skip
+"""Model: an algorithm that trains it, and the estimator that it is evaluated with by default."""
+BITS = str(PLUGINS / "bits.py")
+
+
+def plugin(name: str) -> str:
+    """Return a plugin of the tests by its path, a built-in one by its name."""
+    path = PLUGINS / f"{name}.py"
+    return str(path) if path.exists() else name
+
+
+def words(model: str, *more: object) -> list[str]:
+    algorithm, _ = FAMILIES[model]
+    common = ["--algo", plugin(algorithm), "--model", plugin(model), "--dataset", BITS, "--samples", 40_000]
+    return [*map(str, common), *map(str, more)]
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_models_pass_what_their_protocols_promise(model: str) -> None:
+    testing.check_model(plugin(model))
+
+
+@pytest.mark.parametrize("name", ["contrastive_divergence", "maximum_likelihood", "local_signals"])
+def test_algorithms_pass(name: str) -> None:
+    model = next(plugin(model) for model, (algorithm, _) in FAMILIES.items() if algorithm == name)
+    first, second = (conformance.training(plugin(name), model) for _ in range(2))
+    for _ in range(3):
+        assert first._step() == second._step()
+    assert first.ledger.samples > 0
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_run_evaluate_certify(harness: Harness, model: str) -> None:
+    estimator = FAMILIES[model][1]
+    done = harness("run", *words(model))
+    assert done.code == 0, done.err
+    assert f"{estimator} on 200 test points" in done.out
+    run = re.match(r"\S+(?=: done)", done.out)
+    assert run
+    again = harness("evaluate", run[0], "--estimator", estimator, "--points", 50, "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["mean"] < 0
+    certified = harness("certify", run[0], "--points", 20, "--distributions", 300, "--json")
+    if model == "mixed_layers":  # nothing moves latents of both kinds yet
+        assert certified.code == 2
+        assert "the model's are continuous and binary" in certified.err
+        return
+    found = json.loads(certified.out)
+    assert certified.code == 0, certified
+    assert found["reference"] == {"rbm": "exact-log-z", "deep_gaussian": "ais"}.get(model, "exact")
+    assert found["gap"] < 0.5
+
+
+def test_learning_pays(harness: Harness) -> None:
+    """Each family ends above independent bits, whose entropy is what an untrained model could reach."""
+    data = registry.get("datasets", BITS).module.load(registry.get("datasets", BITS).module.Config())
+    p = data.train.mean(0)
+    independent = (data.test @ p.log() + (1 - data.test) @ (1 - p).log()).mean().item()
+    for model in ("rbm", "nade"):
+        done = harness("run", *words(model), "--samples", 400_000)
+        found = re.search(r"on 200 test points: (\S+)", done.out)
+        assert found
+        assert float(found[1]) > independent, model
+
+
+def test_log_z_of_the_rbm_is_a_sum_over_hidden_states_too() -> None:
+    """6 x 4 units: log Z by all x, and by all h with x summed out."""
+    module = registry.get("models", plugin("rbm")).module
+    facts = api.DataFacts("binary", 6, 60)
+    model, _ = module.build(module.Config(hidden=4, init_sd=1.0), facts, api.Streams(0), torch.float64)
+    W, b, c = model.params.views
+    h = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 4)
+    by_h = (h @ c + torch.nn.functional.softplus(h @ W.T + b).sum(-1)).logsumexp(0)
+    found = exact_log_z.estimate_log_z(model, exact_log_z.Config(), torch.Generator())
+    assert found.value == pytest.approx(by_h.item(), abs=1e-10)
+
+
+def test_the_errors_of_log_z_are_not_divided_by_the_number_of_points() -> None:
+    class Noisy:
+        DIRECTION, NEEDS = "lower", (api.UnnormalisedModel,)
+
+        @staticmethod
+        def estimate_log_z(model: object, config: object, rng: torch.Generator) -> api.LogZ:
+            return api.LogZ(3.0, 0.25)
+
+    module = registry.get("models", plugin("rbm")).module
+    data = registry.get("datasets", BITS).module.load(registry.get("datasets", BITS).module.Config())
+    model, _ = module.build(module.Config(), api.DataFacts.of(data), api.Streams(0))
+    found = Estimator("noisy", Noisy, api.Config()).estimate(Judged(data, model, None), "test", 100, 0)
+    assert found.direction == "upper"  # log p(x) = log f(x) - log Z
+    assert found.se_estimator == pytest.approx(0.5)
+    assert found.diagnostics["log_Z"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("estimator", ["lower-bound", "importance", "exact", "ais"])
+def test_an_unnormalised_density_is_no_likelihood(harness: Harness, estimator: str) -> None:
+    refused = harness("run", *words("rbm"), "--marginal", estimator)
+    assert refused.code == 2
+    assert "cannot judge this run" in refused.err or "it needs a model with latent variables" in refused.err
+
+
+def test_a_log_probability_of_bits_above_zero_is_an_error(harness: Harness, tmp_path: Path) -> None:
+    """NADE without its normaliser: the run fails with the reason, and the number is no result."""
+    source = (PLUGINS / "nade.py").read_text()
+    path = tmp_path / "wrong.py"
+    path.write_text(source.replace("(x * a - F.softplus(a)).sum(-1)", "(x * a).abs().sum(-1) + 1.0"))
+    given = ["--algo", plugin("maximum_likelihood"), "--model", str(path), "--dataset", BITS, "--samples", "20000"]
+    failed = harness("run", *given)
+    assert failed.code == 3
+    assert "no log-probability of bits is above 0" in failed.err
+    with pytest.raises(AssertionError, match=r"p\(x\) sums to"):
+        testing.check_model(str(path))
+
+
+def test_what_does_not_go_together_is_refused_in_words() -> None:
+    for algorithm, model, reason in (
+        ("aevb", "nade", "it needs a model with latent variables"),
+        ("aevb", "rbm", "it needs a model with latent variables"),
+        ("aevb", "two_layer_net", "latents are binary, and it infers continuous"),
+        ("mcem", "mixed_layers", "latents are continuous and binary, and it infers continuous"),
+        ("maximum_likelihood", "mlp", r"it needs a model whose log p\(x\) is tractable"),
+        ("contrastive_divergence", "nade", "it needs an unnormalised model with Gibbs moves"),
+        ("local_signals", "deep_gaussian", "latents are continuous, and it infers binary"),
+    ):
+        with pytest.raises(api.BadInput, match=reason):
+            Training(make_spec(plugin(algorithm), BITS, plugin(model)))
+
+
+def test_twins_satisfy_exactly_the_protocols_of_what_they_wrap() -> None:
+    facts = api.DataFacts("binary", 8, 60)
+    for name in (*FAMILIES, "mlp", "linear-gaussian"):
+        module = registry.get("models", plugin(name)).module
+        facts = api.DataFacts(module.OBSERVES[0], 8, 60)
+        model, recognition = module.build(module.Config(), facts, api.Streams(0))
+        twin = metered_twin(model, Ledger())
+        for protocol in OF_MODELS:
+            assert isinstance(twin, protocol) == isinstance(model, protocol), (name, protocol)
+        if recognition is None:
+            continue
+        watched = metered_twin(recognition, Ledger())
+        assert isinstance(watched, api.Recognition)
+        posterior = watched.posterior(torch.zeros(2, 8))
+        for protocol in OF_POSTERIORS:
+            expected = isinstance(recognition.posterior(torch.zeros(2, 8)), protocol)
+            assert isinstance(posterior, protocol) == api.offers(watched, protocol) == expected, (name, protocol)
+
+
+def test_rows_are_those_of_the_argument_that_is_named() -> None:
+    """A result of another shape, (S, B, L + 1), counts S · B; and a whole number itself."""
+    module = registry.get("models", plugin("two_layer_net")).module
+    model, _ = module.build(module.Config(), api.DataFacts("binary", 8, 60), api.Streams(0))
+    ledger = Ledger()
+    twin = metered_twin(model, ledger)
+    twin.log_p_layers(torch.zeros(5, 8), torch.zeros(3, 5, 7)).sum().backward()
+    assert (ledger.samples, ledger.decoder_rows, ledger.decoder_rows_grad) == (15, 15, 15)
+    twin.sample(11, torch.Generator())
+    assert (ledger.fantasies, ledger.decoder_rows) == (11, 26)
+    with pytest.raises(TypeError, match="counts the rows of 'y': choose one of x, z"):
+        api.metered(samples=True, count="y")(lambda self, x, z: None)
+
+
+@pytest.mark.parametrize("module", [mlp, linear_gaussian])
+def test_models_can_be_mapped(module: object) -> None:
+    """`torch.func.vmap` over samples gives the same densities, and counts the same rows."""
+    facts = api.DataFacts("real", 8, 60)
+    model, recognition = module.build(module.Config(nz=2), facts, api.Streams(0))  # type: ignore[attr-defined]
+    counted, plain = Ledger(), Ledger()
+    x, z = torch.randn(5, 8), torch.randn(3, 5, 2)
+    mapped = torch.func.vmap(lambda one: metered_twin(model, counted).log_p_xz(x, one.unsqueeze(0))[0])(z)
+    torch.testing.assert_close(mapped, metered_twin(model, plain).log_p_xz(x, z))
+    assert counted.samples == plain.samples == 15
+    kl = torch.func.vmap(lambda one: recognition.posterior(one.unsqueeze(0)).kl()[0])(x)
+    torch.testing.assert_close(kl, recognition.posterior(x).kl())
+
+
+WARM = '''"""AEVB that warms up."""
+from harness.algorithms.aevb import TRAITS, Config, Info, State, init, step
+
+def warm_up(state, batch):
+    """Evaluate the model once."""
+    p, q = state.problem.model, state.problem.recognition
+    p.log_p_xz(batch.x, q.posterior(batch.x).sample(1, __import__("torch").Generator()))
+'''
+
+
+def test_a_warm_up_is_on_the_set_up_clock_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "warm.py"
+    path.write_text(WARM)
+    spec = {"settings": {"nz": 2, "hidden": 5}}
+    warm, cold = Training(make_spec(str(path), BITS, **spec)), Training(make_spec("aevb", BITS, **spec))
+    assert warm.ledger == cold.ledger == Ledger()
+    assert warm.clocks.cpu() == 0.0
+    assert [warm._step() for _ in range(3)] == [cold._step() for _ in range(3)]
+    path.write_text(WARM + "    step(state, batch)\n")
+    with pytest.raises(RunFailed, match="changed parameters or its state"):
+        Training(make_spec(str(path), BITS, **spec))
+
+
+def test_validation_points_can_be_evaluated_at_marks(tmp_path: Path) -> None:
+    source = Path(BITS).read_text().replace('drawn at random")', 'drawn at random", valid=x[:50])')
+    path = tmp_path / "with_valid.py"
+    path.write_text(source)
+    given = {"settings": {"nz": 2, "hidden": 5}, "evaluation": {"splits": ["train", "valid", "test"]}}
+    run = Training(make_spec("aevb", str(path), **given))
+    (row,) = [row for row in run.rows(Budget(samples=1000)) if not isinstance(row, str)]
+    assert [e["split"] for e in row["estimates"]] == ["train", "valid", "test"]
+    with pytest.raises(api.BadInput, match="has no such points"):
+        Training(make_spec("aevb", BITS, **given))
+
+
+def test_parameters_of_an_algorithms_own_are_saved_and_restored(tmp_path: Path) -> None:
+    """A baseline network as api.Parameters in the state goes through a checkpoint."""
+    source = (PLUGINS / "local_signals.py").read_text()
+    source = source.replace("    adagrad: api.Adagrad\n", "    adagrad: api.Adagrad\n    baseline: api.Parameters\n")
+    source = source.replace("lr=config.lr))", 'lr=config.lr), api.Parameters({"w": (3, 2)}, {"b": (2,)}))')
+    source = source.replace("    p, q, x =", "    state.baseline.normal_(1.0, state.rng)\n    p, q, x =")
+    path = tmp_path / "with_baseline.py"
+    path.write_text(source)
+    first, second = (conformance.training(str(path), plugin("two_layer_net")) for _ in range(2))
+    first._step()
+    second.load(first.checkpoint())
+    assert torch.equal(first.state.baseline.flat, second.state.baseline.flat)
+    assert first._step() == second._step()
+
+
+RELU = '''"""A correct model with ReLU units and biases of zero."""
+import math
+import torch
+from harness import api
+from harness.models import linear_gaussian
+
+OBSERVES = ("real",)
+Config = linear_gaussian.Config
+
+def build(config, data, streams, dtype=torch.float32):
+    model, _ = linear_gaussian.build(config, data, streams, dtype)
+    return Relu(config, data, dtype), None
+
+class Relu(linear_gaussian.LinearGaussian):
+    log_p_x = exact_posterior = mean_x = None
+
+    @api.metered(samples=True, rows="decoder", count="z")
+    def log_p_x_given_z(self, x, z):
+        W, mean, log_noise = self.params.split()
+        error = x - (z @ W + mean).relu()
+        return -0.5 * (error.square() * (-log_noise).exp() + log_noise + math.log(2 * math.pi)).sum(-1)
+'''
+
+
+def test_a_kink_at_zero_is_no_wrong_gradient(tmp_path: Path) -> None:
+    """Parameters all at zero put every ReLU at its kink, where differences are not derivatives."""
+    path = tmp_path / "relu.py"
+    path.write_text(
+        RELU.replace("harness.models import", "harness.models import").replace(
+            "from harness.models import linear_gaussian", "import harness.models.linear_gaussian as linear_gaussian"
+        )
+    )
+    with pytest.raises(AssertionError, match="imports harness.models"):
+        testing.check_model(str(path))
+    from harness.testing import models
+
+    module = registry.get("models", str(path)).module
+    data = testing.conformance.toy.load(testing.conformance.toy.Config(kind="real"))
+    model, _ = module.build(module.Config(nz=2), api.DataFacts.of(data), api.Streams(0), torch.float64)
+    models._jitter(model.params.flat, torch.Generator().manual_seed(0))
+    models._check_latents(models.Case(model, data.train[:4].double(), api.Streams(1)))
+
+
+def test_facts_of_the_data_have_mean_shape_and_counts() -> None:
+    data = registry.get("datasets", BITS).module.load(registry.get("datasets", BITS).module.Config())
+    facts = api.DataFacts.of(data)
+    torch.testing.assert_close(facts.mean, data.train.mean(0))
+    assert facts.counts == {"train": 200, "test": 200}
+    assert (facts.shape, facts.n_train, facts.dim) == (None, 200, 8)
+    assert math.isclose(api.DataFacts("binary", 3, 1).mean.sum().item(), 1.5)
