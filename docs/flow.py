@@ -5,6 +5,8 @@ what they import. An arrow that others imply is left out: where A imports B and 
 """
 
 import ast
+import math
+import random
 import sys
 import textwrap
 from collections import defaultdict
@@ -118,16 +120,26 @@ def places(level: dict[str, int], ways: Iterable[list[str]]) -> dict[str, tuple[
             joined[other].add(one)
             height[other] = level[stops[0]] - k - 1 if "@" in other else level[other]
     rows = [sorted(stop for stop in height if height[stop] == k) for k in range(max(height.values()) + 1)]
-    x = dict.fromkeys(height, 0.0)
-    for _ in range(40):
-        for row in rows + rows[::-1]:
-            row.sort(key=lambda stop: (sum(x[o] for o in joined[stop]) / max(1, len(joined[stop])), stop))
-            widths = [GAP if "@" in stop else WIDTH + GAP for stop in row]
-            left = -sum(widths) / 2
-            for stop, width in zip(row, widths, strict=True):
-                x[stop] = left + width / 2
-                left += width
-    return {stop: (x[stop], 1.5 * height[stop]) for stop in height}
+    best, least, rng = dict.fromkeys(height, 0.0), math.inf, random.Random(0)
+    for _ in range(200):  # beginnings; of all that they lead to, the shortest arrows
+        x = {}
+        for row in rows:
+            rng.shuffle(row)
+            x |= _spread(row)
+        for row in (rows + rows[::-1]) * 4:
+            row.sort(key=lambda stop: sum(x[o] for o in joined[stop]) / max(1, len(joined[stop])))
+            x |= _spread(row)
+            length = sum((x[one] - x[other]) ** 2 for one in joined for other in joined[one])
+            if length < least:
+                best, least = dict(x), length
+    return {stop: (best[stop], 1.5 * height[stop]) for stop in height}
+
+
+def _spread(row: list[str]) -> dict[str, float]:
+    """Return where the stops of a row lie from left to right, its middle at 0."""
+    widths = [GAP if "@" in stop else WIDTH + GAP for stop in row]
+    left = -sum(widths) / 2
+    return {stop: left + sum(widths[:k]) + width / 2 for k, (stop, width) in enumerate(zip(row, widths, strict=True))}
 
 
 def draw(path: Path) -> None:
@@ -147,7 +159,7 @@ def draw(path: Path) -> None:
         style = "round,pad=0,rounding_size=0.08"
         corner = (x - width / 2, y - HEIGHT / 2)
         axes.add_patch(FancyBboxPatch(corner, width, HEIGHT, boxstyle=style, fc=colour, ec="#334155", lw=1, zorder=3))
-        lines = textwrap.wrap(words, round(14.5 * width))[:3]
+        lines = textwrap.wrap(words, round(14.5 * width), max_lines=3, placeholder=" …")
         axes.text(x, y + 0.29, title, ha="center", va="center", weight="bold", size=12, color="#0f172a", zorder=4)
         axes.text(x, y - 0.13, "\n".join(lines), ha="center", va="center", size=8, color="#334155", zorder=4)
 
@@ -157,9 +169,10 @@ def draw(path: Path) -> None:
     for (room, other), stops in ways.items():
         outgoing = sorted((ways[room, o][1] for o in arrows[room]), key=lambda stop: place[stop])
         incoming = sorted((ways[r, other][-2] for r in arrows if other in arrows[r]), key=lambda stop: place[stop])
-        points = [place[stop] for stop in stops]
-        points[0] = (_port(place[room][0], outgoing.index(stops[1]), len(outgoing)), place[room][1] - HEIGHT / 2)
-        points[-1] = (_port(place[other][0], incoming.index(stops[-2]), len(incoming)), place[other][1] + HEIGHT / 2)
+        points = [(_port(place[room][0], outgoing.index(stops[1]), len(outgoing)), place[room][1] - HEIGHT / 2)]
+        for x, y in (place[stop] for stop in stops[1:-1]):
+            points += [(x, y + HEIGHT / 2), (x, y - HEIGHT / 2)]
+        points += [(_port(place[other][0], incoming.index(stops[-2]), len(incoming)), place[other][1] + HEIGHT / 2)]
         for start, end in pairwise(points[:-1]):
             axes.plot(*zip(start, end, strict=True), color="#64748b", lw=1.2, zorder=2)
         arrow = FancyArrowPatch(
