@@ -51,7 +51,12 @@ def reference(module: Any) -> str:
         if inspect.ismodule(thing):
             modules.append(thing)
         elif inspect.isclass(thing):
-            lines += [f".. autoclass:: {module.__name__}.{name}", "   :members:", "   :exclude-members: model_config", ""]
+            lines += [
+                f".. autoclass:: {module.__name__}.{name}",
+                "   :members:",
+                "   :exclude-members: model_config",
+                "",
+            ]
         elif inspect.isfunction(thing):
             lines += [f".. autofunction:: {module.__name__}.{name}", ""]
         else:
@@ -74,7 +79,7 @@ def generate(app: Sphinx) -> None:
 def as_rst(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Turn a docstring of ours, which is plain text, into what Sphinx reads: formulas stay as they are written."""
     if what == "property":
-        lines.insert(0, "")  # or else what stands before a colon would be taken for its type
+        lines.insert(0, "\\ ")  # or else what stands before a colon would be taken for its type
     if lines[0].startswith("Alias for field number"):
         lines[:] = [""]
     code = False

@@ -62,11 +62,13 @@ def imports() -> Imports:
     return found
 
 
-def below(room: str, arrows: Imports, seen: frozenset[str] = frozenset()) -> set[str]:
+def below(room: str, arrows: Imports) -> set[str]:
     """Return all rooms that a room imports, directly or not."""
     found: set[str] = set()
-    for other in arrows[room] - seen:
-        found |= {other} | below(other, arrows, seen | {room})
+    new = set(arrows[room])
+    while new:
+        found |= new
+        new = {other for one in new for other in arrows[one]} - found
     return found
 
 
@@ -121,7 +123,7 @@ def places(level: dict[str, int], ways: Iterable[list[str]]) -> dict[str, tuple[
             height[other] = level[stops[0]] - k - 1 if "@" in other else level[other]
     rows = [sorted(stop for stop in height if height[stop] == k) for k in range(max(height.values()) + 1)]
     best, least, rng = dict.fromkeys(height, 0.0), math.inf, random.Random(0)
-    for _ in range(200):  # beginnings; of all that they lead to, the shortest arrows
+    for _ in range(50):  # beginnings; of all that they lead to, the shortest arrows
         x = {}
         for row in rows:
             rng.shuffle(row)

@@ -1,9 +1,9 @@
 """The conformance suite that every plugin passes, for the tests of this project and of others:
 
-from harness import testing
+    from harness import testing
 
-def test_my_algorithm():
-    testing.check_algorithm("my_algo.py")
+    def test_my_algorithm():
+        testing.check_algorithm("my_algo.py")
 """
 
 from harness.testing.conformance import check_algorithm, check_dataset, check_estimator, check_model
