@@ -1,4 +1,6 @@
-"""The conformance suite that every plugin passes, for the tests of this project and of others:
+"""The conformance suite that every plugin passes, for the tests of this project and of others.
+
+Each check takes the name of a plugin or the path of its file, and raises AssertionError with one sentence about the first fault:
 
     from harness import testing
 
