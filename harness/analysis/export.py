@@ -192,10 +192,10 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
 
 
 def _about(record: Record) -> Line:
-    """Return the columns of a record, such as algorithm and algorithm.lr; of its sittings, the last one's."""
+    """Return the columns of a record, such as algorithm and algorithm.lr; of its sessions, the last one's."""
     spec = {name.removesuffix(".name"): value for name, value in _leaves(record.spec).items()}
     spent = _leaves({"budget": record.budget, "ledger": record.ledger, "overshoot": record.overshoot})
-    last = {"sittings": len(record.provenance), "provenance": record.provenance[-1] if record.provenance else {}}
+    last = {"sessions": len(record.provenance), "provenance": record.provenance[-1] if record.provenance else {}}
     return {"status": record.status, "reason": record.reason} | spec | spent | _leaves(last)
 
 

@@ -18,7 +18,7 @@ from harness.store.record import Record
 LABELS = {
     "samples": "training samples evaluated",
     "datapoints": "training points presented",
-    "dreams": "fantasy points sampled",
+    "fantasies": "fantasy points sampled",
     "steps": "parameter updates",
     "cpu_seconds": "CPU seconds of training",
     "wall_seconds": "wall seconds of training",

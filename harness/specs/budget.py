@@ -16,7 +16,7 @@ class Ledger:
     Attributes:
         samples: points on which the generative model's density, or its gradient, was evaluated; the budget's unit.
         datapoints: training points presented.
-        dreams: fantasy points sampled from the generative model.
+        fantasies: fantasy points sampled from the generative model.
         decoder_rows: rows forward through the generative network.
         decoder_rows_grad: of those, rows differentiated.
         encoder_rows: rows forward through the recognition network.
@@ -26,7 +26,7 @@ class Ledger:
 
     samples: int = 0
     datapoints: int = 0
-    dreams: int = 0
+    fantasies: int = 0
     decoder_rows: int = 0
     decoder_rows_grad: int = 0
     encoder_rows: int = 0

@@ -49,7 +49,7 @@ _ESTIMATE = {
     "se_estimator": _number, "diagnostics": {str: _number},
 }  # fmt: skip
 
-_SITTING = {
+_SESSION = {
     "code": {"version": str, "commit": str | None, "source_sha256": str}, "dataset": {"sha256": str}, "machine": {"cpu": str},
     "threads": int, "packages": {str: str}, "flush_denormal": bool, "samples": int | None, "calibration_seconds?": _count,
     "memory?": {"first": _count, "last": _count, "most": _count},
@@ -58,7 +58,7 @@ _SITTING = {
 RECORD: dict[Any, Any] = {
     "spec": _SPEC, "budget": {f"{name}?": _count for name in _SPENT}, "reason": str | None, "overshoot": {str: _count},
     "ledger": lambda value: value == {} or fits(value, {**_SPENT, str: _count}),  # before the first save it is empty
-    "summary": [_ESTIMATE], "trace": {"rows": int, "bytes": int, "sha256": str}, "provenance": [_SITTING],
+    "summary": [_ESTIMATE], "trace": {"rows": int, "bytes": int, "sha256": str}, "provenance": [_SESSION],
 }  # fmt: skip
 
 ROW: dict[Any, Any] = {

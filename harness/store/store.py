@@ -2,7 +2,7 @@
 
     <root>/<group>/<run id>/run.json        specification, status, ledger, provenance, summary
                             trace.jsonl     a row a mark, append-only
-                            checkpoint.pt   all that the next step depends on (local only)
+                            checkpoint.safetensors  all that the next step depends on (local only)
                             evaluations.json    estimates made after training
                             owner.lock, owner.json  whose it is at this moment (see `harness.owner`)
     <root>/quarantine/<group>/<run id>/     what was damaged and moved out of the way

@@ -92,7 +92,7 @@ def _check_steps(name: str, model: str, kind: Kind) -> None:
             "its batch is still in memory after the step: is there a hook that leads back to its tensor?"
         )
     spent = first.ledger
-    assert spent.samples or spent.dreams, (
+    assert spent.samples or spent.fantasies, (
         "three steps evaluated no density and sampled no fantasy through the metered models"
     )
     saved = first.checkpoint()

@@ -47,7 +47,7 @@ class Training:
 
     Attributes:
         due: the mark in samples and in CPU seconds of a row that is still to be evaluated, and what the last step reported.
-        trouble: why the run has diverged; None if it has not.
+        divergence: why the run has diverged; None if it has not.
         whole: whether the state is that of a whole number of steps.
         stopping: set by the caller who wants to stop before the next evaluation.
 
@@ -86,7 +86,7 @@ class Training:
         self.info_steps = 0
         self.idle_steps = 0
         self.due: tuple[float, float, dict[str, float]] | None = None
-        self.trouble: str | None = None
+        self.divergence: str | None = None
         self.whole, self.stopping = True, False
         self.marks = Marks(spec.evaluation.first_mark, spec.evaluation.marks_per_decade)
         self.cpu_marks = Marks(1.0, spec.evaluation.marks_per_decade)
@@ -102,8 +102,8 @@ class Training:
             RunFailed: the algorithm raised, or spends nothing, or an estimator ran out of memory; see `whole`.
         """
         ledger, clocks = self.ledger, self.clocks
-        if self.trouble is not None:
-            raise Diverged(self.trouble)
+        if self.divergence is not None:
+            raise Diverged(self.divergence)
         ended = budget.exhausted(ledger, clocks)
         if ended and self.due is None:
             return
@@ -152,10 +152,10 @@ class Training:
                 self.info, self.info_steps = {}, 0
             self.due = None
             if trouble := broken[0] if broken else self._insane(row):
-                self.trouble = f"{trouble} after {ledger.samples:,} samples with {self._tunables()}"
+                self.divergence = f"{trouble} after {ledger.samples:,} samples with {self._tunables()}"
             yield row
-            if self.trouble is not None:
-                raise Diverged(self.trouble)
+            if self.divergence is not None:
+                raise Diverged(self.divergence)
             if ended:
                 return
             next_mark, info = self.marks.after(ledger.samples), {}
@@ -259,7 +259,7 @@ class Training:
             "info": dict(self.info),
             "info_steps": self.info_steps,
             "due": None if self.due is None else list(self.due),
-            "trouble": self.trouble,
+            "divergence": self.divergence,
         }
 
     def load(self, checkpoint: dict[str, Any]) -> None:
@@ -274,5 +274,5 @@ class Training:
         self.info, self.info_steps = dict(checkpoint["info"]), checkpoint["info_steps"]
         due = checkpoint.get("due")  # those of schema 1 have none
         self.due = None if due is None else tuple(due)
-        self.trouble = checkpoint.get("trouble")
+        self.divergence = checkpoint.get("divergence")
         self.updates.look(count=False)

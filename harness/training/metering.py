@@ -67,7 +67,7 @@ def _counting(
     method: Callable[..., Any], meter: Meter, ledger: Ledger, updates: UpdateCounter | None
 ) -> Callable[..., Any]:
     """Wrap a bound method so that each call is entered in the ledger."""
-    forward = [name for name, counts in (("samples", meter.samples), ("dreams", meter.dreams)) if counts]
+    forward = [name for name, counts in (("samples", meter.samples), ("fantasies", meter.dreams)) if counts]
     forward += [f"{meter.rows}_rows"] if meter.rows is not None else []
     backward = f"{meter.rows}_rows_grad"
 

@@ -66,7 +66,7 @@ def test_what_a_step_spends() -> None:
     for _ in range(4):
         run._step()
     assert run.ledger == Ledger(
-        samples=120, datapoints=40, dreams=40, decoder_rows=160, decoder_rows_grad=120, encoder_rows=80,
+        samples=120, datapoints=40, fantasies=40, decoder_rows=160, decoder_rows_grad=120, encoder_rows=80,
         encoder_rows_grad=40, steps=4,
     )  # fmt: skip
 

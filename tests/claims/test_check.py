@@ -246,8 +246,8 @@ def test_bias_order_of_estimates_made_afterwards(judged: Callable[..., list[Verd
 def test_ledger(judged: Callable[..., list[Verdict]]) -> None:
     record, rows = stored()
     for row in rows:
-        row["ledger"] |= {"datapoints": row["ledger"]["samples"], "dreams": 0}
-    text = 'kind = "invariant"\nholds = "ledger"\nper-datapoint = { samples = 1, dreams = 0 }\n'
+        row["ledger"] |= {"datapoints": row["ledger"]["samples"], "fantasies": 0}
+    text = 'kind = "invariant"\nholds = "ledger"\nper-datapoint = { samples = 1, fantasies = 0 }\n'
     (verdict,) = judged(text, [(record, rows)])
     assert verdict.says == "holds", verdict.why
     (verdict,) = judged(text.replace("samples = 1", "samples = 2"))
@@ -256,8 +256,8 @@ def test_ledger(judged: Callable[..., list[Verdict]]) -> None:
     rows[1]["ledger"]["samples"] = 5.0
     (verdict,) = judged(text, [(record, rows)])
     assert verdict.why.endswith("samples of aevb-nz3-s0-0.02 fell from 10,000 to 5")
-    with pytest.raises(BadInput, match=r"claims.toml:3: no ledger counts 'dream' .did you mean 'dreams'"):
-        judged(text.replace("dreams", "dream"))
+    with pytest.raises(BadInput, match=r"claims.toml:3: no ledger counts 'fantasy' .did you mean 'fantasies'"):
+        judged(text.replace("fantasies", "fantasy"))
 
 
 def test_what_needs_training_says_so(judged: Callable[..., list[Verdict]]) -> None:

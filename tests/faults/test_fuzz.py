@@ -121,7 +121,7 @@ within = 3.0
 kind = "invariant"
 holds = "ledger"
 where = { algo = "aevb" }
-per-datapoint = { samples = 1, dreams = 0 }
+per-datapoint = { samples = 1, fantasies = 0 }
 [[claim]]
 kind = "invariant"
 holds = "bias-order"

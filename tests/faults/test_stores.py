@@ -46,7 +46,7 @@ def test_stores_of_every_schema_are_read_and_not_rewritten(
     done, interrupted, diverged = store.runs()
     assert [run.read().status for run in (done, interrupted, diverged)] == ["done", "interrupted", "diverged"]
     assert done.read().schema == SCHEMA
-    assert [sitting["samples"] for sitting in done.read().provenance] == [0]
+    assert [session["samples"] for session in done.read().provenance] == [0]
     assert [len(run.rows()) for run in (done, diverged)] == [4, 1]
     assert diverged.rows()[0]["info"]["log_p_xz"] != diverged.rows()[0]["info"]["log_p_xz"]  # NaN
     assert [row["estimate"]["estimator"] for row in done.evaluations()] == ["exact", "ais"]
@@ -76,7 +76,7 @@ def test_an_interrupted_run_of_every_schema_goes_on(schema: int, harness: Harnes
     assert run.read().status == "done"
 
 
-@pytest.mark.parametrize("schema", [0, 3, 99, "2", None, [], 1e300])
+@pytest.mark.parametrize("schema", [0, 4, 99, "2", None, [], 1e300])
 def test_an_unknown_schema_is_refused_by_name(schema: Any, with_room: Run, harness: Harness) -> None:
     path = with_room.path / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": schema}))
@@ -149,6 +149,10 @@ def test_a_read_only_store_and_an_unreadable_run(
     )
 
 
+FILES = (
+    "run.json", "trace.jsonl", "checkpoint.safetensors", "checkpoint.pt", "owner.json", "owner.lock", "evaluations.json",
+)  # fmt: skip
+
 OUTSIDE = [
     "../outside", "../../etc", "/etc/passwd", "runs/../../outside", "a/../../b", "..", ".", "x\n", "runs/x\n", "%2e%2e/x",
 ]  # fmt: skip
@@ -189,7 +193,7 @@ def test_no_run_leads_out_of_the_store(
     (store.root / "runs").unlink()
     (tmp_path / "outside" / "runs").rename(store.root / "runs")
     before = content(outside)
-    for name in ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json", "owner.lock", "evaluations.json"):
+    for name in FILES:
         shutil.copytree(moved, tmp_path / "again")
         shutil.rmtree(with_room.path)
         (tmp_path / "again").rename(with_room.path)
@@ -243,7 +247,7 @@ def test_a_run_that_goes_on_with_other_software_says_and_records_it(
         assert f"note: went on with {words}" in harness("show", run_id).out
         said += 1
     assert run.read().provenance[2]["packages"]["torch"] == "0.0.1"
-    assert [sitting["samples"] for sitting in run.read().provenance][:3] == [0, 20_000, 21_000]
+    assert [session["samples"] for session in run.read().provenance][:3] == [0, 20_000, 21_000]
     survived("torch, numpy, threads, processor, denormals changed before a run goes on", len(changes), said)
 
 

@@ -36,7 +36,7 @@ def test_aevb_spends_m_times_l_samples_a_step(estimator: str, L: int) -> None:
     assert run.ledger == Ledger(
         samples=7 * M * L,
         datapoints=7 * M,
-        dreams=0,
+        fantasies=0,
         decoder_rows=7 * M * L,
         decoder_rows_grad=7 * M * L,
         encoder_rows=7 * M,
@@ -53,7 +53,7 @@ def test_wake_sleep_spends_m_samples_and_m_dreams(metered) -> None:
     torch.autograd.grad(p.log_p_xz(x, z).sum(), [p.params.flat])
     dream_x, dream_z = p.sample(M, rng)
     torch.autograd.grad(q.posterior(dream_x).log_prob(dream_z[None]).sum(), [q.params.flat])
-    assert (ledger.samples, ledger.dreams, ledger.decoder_rows, ledger.decoder_rows_grad) == (M, M, 2 * M, M)
+    assert (ledger.samples, ledger.fantasies, ledger.decoder_rows, ledger.decoder_rows_grad) == (M, M, 2 * M, M)
     assert (ledger.encoder_rows, ledger.encoder_rows_grad) == (2 * M, M)
 
 
