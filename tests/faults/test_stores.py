@@ -13,7 +13,11 @@ import pytest
 from faulty import Survived, experiment
 from support import Result, environment, rewrite
 
-from harness.runs import machine, provenance
+from harness import files
+from harness.runs import machine, provenance, runner
+from harness.specs.budget import Budget
+from harness.store import run as harness_run
+from harness.store.checkpoint import digest
 from harness.store.record import SCHEMA
 from harness.store.run import Run
 from harness.store.store import Store
@@ -74,6 +78,66 @@ def test_an_interrupted_run_of_every_schema_goes_on(schema: int, harness: Harnes
     assert went_on.code == 0, went_on.err
     assert run.rows()[: len(rows)] == rows
     assert run.read().status == "done"
+
+
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: nothing catches it to write anything."""
+
+
+@pytest.mark.parametrize("moment", ["before the new one is whole", "before the former one is gone"])
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_kill_while_a_former_checkpoint_is_replaced_loses_nothing(
+    schema: int, moment: str, harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: Survived
+) -> None:
+    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    for store in (whole, killed):
+        shutil.copytree(DATA / f"store-schema-{schema}", store.root / "runs")
+    done, run, _ = killed.runs()
+    former = run.checkpoint()
+    assert former is not None
+    samples = int(former["ledger"]["samples"])
+    words = ["extend", run.id, "--samples", samples + 20_000]
+    went_on = harness(*words, "--results", whole.root)
+    if "began on other data" in went_on.err:
+        pytest.skip("this machine draws other numbers for the toy dataset")
+    assert sorted(os.listdir(whole.find(run.id).path)) == ["checkpoint.safetensors", "run.json", "trace.jsonl"]
+
+    replace = files.replace_file
+
+    def kill(path: Path, content: bytes) -> None:
+        if path.name != "checkpoint.safetensors":
+            replace(path, content)
+        elif moment == "before the new one is whole":
+            (path.parent / ".checkpoint.safetensors.0a1b2c3d").write_bytes(content[:1000])
+            raise Killed
+        else:
+            replace(path, content)
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(harness_run, "replace_file", kill)
+        runner.extend(run, Budget(samples=samples + 10_000))
+    left = run.checkpoint()
+    assert left is not None
+    replaced = moment == "before the former one is gone"
+    assert run.checkpoint_path.name == ("checkpoint.safetensors" if replaced else "checkpoint.pt")
+    assert left["ledger"]["samples"] >= samples + (10_000 if replaced else 0)
+    assert [damage.run.id for damage in killed.damage()] == []
+    assert harness("gc", "--dry-run", "--results", killed.root).out.count("\nleftover ") == 1
+    assert harness(*words, "--results", killed.root).code == 0
+    assert sorted(os.listdir(run.path)) == ["checkpoint.safetensors", "run.json", "trace.jsonl"]
+    (one, expected), (other, rows) = whole.find(run.id).content(), run.content()
+    assert one.ledger["samples"] == other.ledger["samples"]
+    assert [row["estimates"] for row in rows if row["marks"]] == [row["estimates"] for row in expected if row["marks"]]
+    states = [checkpoint for store in (whole, killed) if (checkpoint := store.find(run.id).checkpoint())]
+    assert len({digest([state[name] for name in ("theta", "algorithm", "rng")]) for state in states}) == 1
+
+    shutil.copy(done.path / "checkpoint.pt", run.path / "checkpoint.pt")  # an older one never wins
+    (run.path / "checkpoint.safetensors").write_bytes(b"damaged")
+    assert [(damage.run.id, damage.file) for damage in killed.damage()] == [(run.id, "checkpoint.safetensors")]
+    assert harness("doctor", "--repair", "--results", killed.root).code == 0
+    assert sorted(os.listdir(run.path)) == ["run.json", "trace.jsonl"]
+    survived("a kill while a former checkpoint is replaced", 1, 1)
 
 
 @pytest.mark.parametrize("schema", [0, 4, 99, "2", None, [], 1e300])
