@@ -30,7 +30,7 @@ from harness.specs.recipes import TuneRule
 from harness.specs.run import RunSpec
 from harness.store.names import former, modern_problem
 from harness.store.record import Record, final_estimates
-from harness.store.run import inside
+from harness.store.run import require_inside
 from harness.store.store import Store
 
 GROUP = "tune"
@@ -400,7 +400,7 @@ def _write(store: Store, study: Study, tuned: Tuned) -> None:
     }
     path = store.root / GROUP / f"{tuned.study}.json"
     try:
-        inside(store.root, path)
+        require_inside(store.root, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, seal(content))
     except OSError as error:

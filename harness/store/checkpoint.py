@@ -1,10 +1,10 @@
-"""The file format of checkpoints: tensors as safetensors, beside JSON that says where in the state each of them belongs.
+"""The file format of checkpoints: tensors as safetensors, with JSON that says where in the state each of them belongs.
 
-`checkpoint.safetensors` is an ordinary file of this format (https://huggingface.co/docs/safetensors): every tensor of the state is
-in it by its path, such as `algorithm.adagrad.sum`. Its `__metadata__` has two entries: `structure`, the rest of the state as JSON,
-and `sha256`, a digest of every byte of the file, computed with zeros in its own place. Reading it executes nothing.
+`checkpoint.safetensors` is a file of this format (https://huggingface.co/docs/safetensors), in which every tensor of the
+state is named by its path, such as `algorithm.z`. Its `__metadata__` has two entries: `structure`, the rest of the state as JSON,
+and `sha256`, a digest of all bytes of the file, computed with zeros in its own place. Reading it executes nothing.
 
-Schemas 1 and 2 had `checkpoint.pt` instead, by `torch.save`, which is read with `weights_only=True`.
+Schemas 1 and 2 had `checkpoint.pt` instead, written by `torch.save`. It is read with `weights_only=True`.
 """
 
 import hashlib
@@ -57,7 +57,9 @@ def encode(state: dict[str, Any]) -> bytes:
     content = save(tensors, {"structure": structure, "sha256": _ZEROS.decode()})
     begin, header_end = _digest_place(content)
     if header_end > MAX_HEADER_BYTES:
-        raise ValueError(f"a checkpoint holds {header_end:,} bytes beside its tensors: keep numbers in tensors, not in lists")
+        raise ValueError(
+            f"a checkpoint holds {header_end:,} bytes beside its tensors: keep numbers in tensors, not in lists"
+        )
     return content[:begin] + hashlib.sha256(content).hexdigest().encode() + content[begin + len(_ZEROS) :]
 
 
@@ -175,4 +177,3 @@ def _put_together(value: Any, tensors: dict[str, "Tensor"]) -> Any:
     if _FLOAT in value:
         return float(value[_FLOAT])
     return {key: _put_together(item, tensors) for key, item in value.items()}
-

@@ -1,4 +1,4 @@
-"""One run's folder, and the only code that reads or writes it."""
+"""One run's folder. No other module reads or writes the files of a run."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ class Run:
     def __init__(self, path: Path):
         self.path, self.id = path, path.name
         self._owner = Ownership(path)
-        self._trace = hashlib.sha256()  # over what is there of it, as the owner writes it
+        self._trace = hashlib.sha256()  # of the trace so far, updated by the owner with every row
 
     def exists(self) -> bool:
         """Say whether the run has a run.json."""
@@ -37,10 +37,10 @@ class Run:
     # -- reading
 
     def read(self) -> Record:
-        """Return run.json's content, checked.
+        """Return the content of run.json, under today's names.
 
         Raises:
-            BadInput: it is missing, torn, edited, or of a schema that this version does not know.
+            BadInput: it is missing, incomplete, edited, or of a schema that this version does not know.
         """
         path = self.path / "run.json"
         sealed: dict[str, Any] | None = None  # as those of schema 1 are not
@@ -70,15 +70,15 @@ class Run:
         return Record(**names.modern_record(found))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the trace; raises as `content`."""
+        """Return the rows of the trace; raises what `content` raises."""
         return self.content()[1]
 
     def content(self) -> tuple[Record, list[dict[str, Any]]]:
-        """Return the record and the trace.
+        """Return the record and the rows of the trace, under today's names.
 
         Raises:
-            BadInput: as `read`; or the trace is not the one that the record was saved with, or does not begin so while the run
-                goes on.
+            BadInput: as `read`; or the trace differs from the one that the record was saved with. While a process is writing the
+                run, the trace may have more rows than that.
         """
         record = self.read()
         while True:
@@ -108,7 +108,7 @@ class Run:
         return record, [names.modern_row(row, algorithm) for row in rows]
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """Return what was estimated after training, in order of time: each with `ledger`, the training it had, and `estimate`.
+        """Return the estimates made after training, oldest first: each has an `estimate` and the `ledger` of the training before.
 
         Raises:
             BadInput: they were edited or damaged.
@@ -155,7 +155,7 @@ class Run:
             raise self._damaged(path.name) from error
 
     def damage(self) -> list["Damage"]:
-        """Return what is damaged, by reading all of it: the run as a whole, or a file that what the run found does not need."""
+        """Return the damage that reading all files finds: to the run as a whole, or to files that the run can do without."""
         try:
             if not self.exists() and any((self.path / name).exists() for name in FILES):
                 raise BadInput(f"{self.path / 'run.json'} is gone: {self._remedy}")
@@ -178,7 +178,7 @@ class Run:
         return found
 
     def _kept(self, trace: dict[str, Any]) -> tuple[bytes, bytes]:
-        """Return the trace as far as a checkpoint knows it, and as it is; BadInput if it does not begin like that."""
+        """Return the part of the trace that a checkpoint was taken with, and the whole trace; BadInput if they do not agree."""
         path = self.path / "trace.jsonl"
         content = read_file(path) if path.exists() else b""
         kept = content[: trace["bytes"]]
@@ -196,18 +196,18 @@ class Run:
     # -- writing; all of it by the owner
 
     def claim(self, say: Callable[[str], None] = lambda words: None) -> None:
-        """Become the owner: make the folder if need be, and own it until `release` or the end of this process.
+        """Become the only process that may write the run, until `release` or the end of this process; makes its folder.
 
         Args:
             say: told what is waited for; see `Ownership.acquire`.
 
         Raises:
-            Busy: another process owns it.
-            BadInput: it leads out of the store.
-            StoreTrouble: it cannot be written.
+            Busy: another process owns the run.
+            BadInput: the folder is a link out of the store.
+            StoreTrouble: the folder cannot be written.
         """
         try:
-            self._inside()
+            self._require_inside()
             self.path.mkdir(parents=True, exist_ok=True)
             sync_folder(self.path.parent)
             self._owner.acquire(say)
@@ -226,15 +226,15 @@ class Run:
         former = self.path / checkpoints.FORMER_NAME
         return [*found, former] if os.path.lexists(former) and former != self.checkpoint_path else found
 
-    def _inside(self) -> None:
-        inside(self.path.parent.parent, self.path)
+    def _require_inside(self) -> None:
+        require_inside(self.path.parent.parent, self.path)
 
     def owned(self) -> bool:
-        """Say whether some process owns the run at this moment."""
+        """Say whether a process owns the run at this moment."""
         return self._owner.taken()
 
     def release(self) -> None:
-        """Give up ownership."""
+        """Give up ownership; does nothing if this process does not own the run."""
         self._owner.release()
 
     def write(self, record: Record) -> None:
@@ -260,12 +260,12 @@ class Run:
         }
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
-        """Add an estimate to evaluations.json, which is open to any process; raises BadInput where it cannot be written."""
+        """Add an estimate to evaluations.json; any process may, whoever owns the run. BadInput if it cannot be written."""
         import filelock
 
         path, lock = self.path / "evaluations.json", self.path / "evaluations.lock"
         try:
-            self._inside()
+            self._require_inside()
             with filelock.FileLock(lock, timeout=60):
                 try:
                     for left in leftovers(path):
@@ -282,7 +282,7 @@ class Run:
             ) from error
 
     def save(self, record: Record, checkpoint: dict[str, Any]) -> None:
-        """Replace the checkpoint, bound to the trace as it is now, and then run.json."""
+        """Replace the checkpoint, which records the trace as it is now, and then run.json."""
         content = checkpoints.encode({**checkpoint, "run": self.id, "trace": dict(record.trace)})
         self._owner.require()
         replace_file(self.path / checkpoints.NAME, content)
@@ -290,14 +290,14 @@ class Run:
         self.write(record)
 
     def begin(self, record: Record, trace: dict[str, Any] | None) -> None:
-        """Write run.json, and cut the trace to the length that a checkpoint knows, as later rows are beyond its state.
+        """Write run.json, and remove the rows that were written after the checkpoint from which the run goes on.
 
         Args:
             record: of the run that begins or goes on.
-            trace: what the checkpoint knows of the trace; None begins it again, empty.
+            trace: rows, bytes and checksum of the trace, as the checkpoint records them; None removes all rows.
 
         Raises:
-            BadInput: what would be left is not the trace that the checkpoint was taken with.
+            BadInput: the trace does not begin with the rows that the checkpoint was taken with.
         """
         trace = trace or empty_trace()
         kept, content = self._kept(trace)
@@ -311,11 +311,11 @@ class Run:
 
 
 class Damage(NamedTuple):
-    """Something that is not as it was written.
+    """Damage to a run.
 
     Attributes:
-        run: whose it is.
-        file: the one file that can be done without; None: the run cannot be believed, or not gone on with.
+        run: the run.
+        file: the damaged file, if the run is of use without it; None if it is not, and the whole run counts as damaged.
         reason: what is wrong, as a sentence.
     """
 
@@ -324,8 +324,13 @@ class Damage(NamedTuple):
     reason: str
 
 
-def inside(root: Path, path: Path) -> None:
-    """Raise BadInput where a path in a store, `root`, is a link that leads out of it, or lies behind one."""
+def require_inside(root: Path, path: Path) -> None:
+    """Raise BadInput if a path in a store is a link that leads out of it, or lies behind such a link.
+
+    Args:
+        root: the store's folder.
+        path: a path below it, as it is written.
+    """
     real = os.path.realpath(path)
     if real != os.path.join(os.path.realpath(root), path.relative_to(root)):
         raise BadInput(

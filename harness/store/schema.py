@@ -13,9 +13,9 @@ from typing import Any
 def fits(value: Any, shape: Any) -> bool:
     """Say whether plain data have a shape.
 
-    A shape is a type, or a union of types; a function that says whether a value fits; a list with the one shape of all items; or a
-    dictionary with the shapes of entries by key, `key?` for one that may be missing, and the type `str` for all of them. Entries
-    that are not listed may be anything.
+    A shape is a type, or a union of types; a function that says whether a value fits; a list with the one shape of all items; or
+    a dictionary with the shapes of entries by key: `key?` for one that may be missing, and the type `str` for all of them.
+    Entries that are not listed may be anything.
     """
     if isinstance(shape, list):
         return isinstance(value, list) and all(fits(item, shape[0]) for item in value)

@@ -36,7 +36,8 @@ def two_runs(harness: Harness, tiny_run: list[str], tmp_path: Path) -> tuple[Sto
 def noticed(store: Store, run: Run, file: str) -> bool:
     """Say whether the damage of a file is found, as this run's and by whoever reads it, and no other run's is."""
     reading = {
-        "run.json": run.read, "trace.jsonl": run.rows, "checkpoint.safetensors": run.checkpoint, "evaluations.json": run.evaluations,
+        "run.json": run.read, "trace.jsonl": run.rows, "checkpoint.safetensors": run.checkpoint,
+        "evaluations.json": run.evaluations,
     }  # fmt: skip
     try:
         reading[file]()

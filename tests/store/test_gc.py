@@ -78,7 +78,8 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     data = json.loads(harness("gc", "--dry-run", "--json").out)
     assert (data["dry_run"], data["bytes"], len(data["items"])) == (True, total, 4)
     assert data["items"][1] == {
-        "what": "checkpoint", "run": "runs/done", "path": str(done.path / "checkpoint.safetensors"), "bytes": size, "reason": None,
+        "what": "checkpoint", "run": "runs/done", "path": str(done.path / "checkpoint.safetensors"), "bytes": size,
+        "reason": None,
     }  # fmt: skip
 
     collected = harness("gc")

@@ -124,4 +124,6 @@ def test_names_are_mapped_both_ways() -> None:
         content = json.loads((path / "run.json").read_text())["spec"]
         spec = names.modern_spec(content)
         assert names.modern_spec(spec) == spec
-        assert names.former(spec) == {name: value for name, value in content.items() if (name, value) != ("device", "cpu")}
+        assert names.former(spec) == {
+            name: value for name, value in content.items() if (name, value) != ("device", "cpu")
+        }
