@@ -106,7 +106,10 @@ def modern_checkpoint(checkpoint: Content, algorithm: str) -> Content:
 
 
 def _modern_estimate(estimate: Content) -> Content:
-    return {**estimate, "settings": _modern_settings(("estimators", estimate["estimator"]), estimate["settings"])}
+    plugin = "estimators", estimate["estimator"]
+    if plugin not in SETTINGS and plugin not in ADDED_SETTINGS:  # a row has many, and most are of these
+        return estimate
+    return {**estimate, "settings": _modern_settings(plugin, estimate["settings"])}
 
 
 def _modern_settings(plugin: Plugin, settings: Content) -> Content:
