@@ -30,7 +30,7 @@ class Config(api.Config):
     lr: float = api.setting(0.1, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     leapfrog: int = api.setting(10, "leapfrog steps of an HMC move", gt=0)
     updates: int = api.setting(5, "weight updates with the samples of a move", gt=0)
-    accept: float = api.setting(0.9, "acceptance rate to tune the leapfrog step size to", gt=0, lt=1)
+    target_accept: float = api.setting(0.9, "acceptance rate to tune the leapfrog step size to", gt=0, lt=1)
     step_size: float = api.setting(0.1, "first leapfrog step size", gt=0)
     chains: Literal["prior", "zero", "best"] = api.setting(
         "prior", "where chains begin: a draw from the prior, its mode, or the likeliest of 20 draws"
@@ -53,11 +53,11 @@ class State:
 
 
 class Info(NamedTuple):
-    """Averages over the cycle's points: the acceptance rate, the leapfrog step size, the chains' movement and log p(x, z)."""
+    """Averages over the cycle's points: the acceptance rate, the leapfrog step size, the chains' ESJD and log p(x, z)."""
 
     acceptance: float
     step_size: float
-    jump: float  # mean squared distance between a chain's points before and after the move
+    esjd: float  # expected squared jumping distance: between a chain's points before and after the move
     log_p_xz: float
 
 
@@ -79,7 +79,7 @@ def step(state: State, batch: api.Batch) -> Info:
             _choose_beginnings(state, batch)
         for _ in range(config.burn_in):
             _move_chains(state, batch)
-    acceptance, step_size, jump = _move_chains(state, batch)
+    acceptance, step_size, esjd = _move_chains(state, batch)
     log_p = 0.0
     for _ in range(config.updates):
         log_p, gradient = 0.0, torch.zeros_like(p.params.flat)
@@ -88,24 +88,24 @@ def step(state: State, batch: api.Batch) -> Info:
             gradient += by_theta
             log_p += some.sum().item()
         state.adagrad.ascend([gradient])
-    return Info(acceptance, step_size, jump, log_p / len(batch.index))
+    return Info(acceptance, step_size, esjd, log_p / len(batch.index))
 
 
 def _move_chains(state: State, batch: api.Batch) -> tuple[float, float, float]:
-    """Move every chain once, adapt the step size, and return acceptance rate, the step size used, and the mean squared jump."""
+    """Move every chain once, adapt the step size, and return the acceptance rate, the step size used and the ESJD."""
     p, config, used = state.problem.model, state.config, state.step_size
-    accepted = jump = 0.0
+    accepted = esjd = 0.0
     for chunk in batch.split(CHUNK):
         x, z = chunk.x, state.z.index_select(0, chunk.index).unsqueeze(0)  # (B, D), (1, B, Z)
         posterior = api.hmc.joint(p, x)
         new, probability = api.hmc.move(posterior, posterior.at(z), used, config.leapfrog, state.rng)
         state.z.index_copy_(0, chunk.index, new.z.squeeze(0))
         accepted += probability.sum().item()
-        jump += (new.z - z).square().sum().item()
+        esjd += (new.z - z).square().sum().item()
     n = len(batch.index)
     factor = min(1.25, 1.02 ** min(100, n))  # more chains tell the acceptance rate better
-    state.step_size *= factor if accepted / n > config.accept else 1 / factor
-    return accepted / n, used, jump / n
+    state.step_size *= factor if accepted / n > config.target_accept else 1 / factor
+    return accepted / n, used, esjd / n
 
 
 def _choose_beginnings(state: State, batch: api.Batch, draws: int = 20) -> None:

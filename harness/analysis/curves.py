@@ -135,6 +135,6 @@ def over_seeds(curves: pd.DataFrame, counter: str) -> pd.DataFrame:
 
 
 def kernel(record: Record) -> float | None:
-    """Return what the calibration kernel took where a run was made, CPU seconds: the median over its sittings."""
-    seconds = [sitting["calibration_seconds"] for sitting in record.provenance if "calibration_seconds" in sitting]
+    """Return what the calibration kernel took where a run was made, CPU seconds: the median over its sessions."""
+    seconds = [session["calibration_seconds"] for session in record.provenance if "calibration_seconds" in session]
     return statistics.median(seconds) if seconds else None

@@ -8,6 +8,9 @@ Tables join on `group`, `run` and `row`; `row` counts marks from 1, and is empty
 Their columns are for data frames, which cannot tell everything apart, such as a setting that is None from one that is not there.
 So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations`: `read`
 needs nothing else.
+
+Tables are written from lists, not by pandas: `DataFrame.to_csv` takes a fifth longer and writes NaN as it writes None, and a
+column of whole numbers with a gap becomes one of floats.
 """
 
 import csv
@@ -66,7 +69,7 @@ def load(store: Store, groups: Collection[str] = (), only: str | None = None) ->
     Raises:
         BadInput: there are none.
     """
-    runs = store.remains()
+    runs = store.folders()
     if not runs:
         raise BadInput(f"there are no runs in {str(store.root)!r}: make one with `harness run`, or name a --results")
     store.require_groups(groups, {run.path.parent.name for run in runs})
@@ -192,10 +195,10 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
 
 
 def _about(record: Record) -> Line:
-    """Return the columns of a record, such as algorithm and algorithm.lr; of its sittings, the last one's."""
+    """Return the columns of a record, such as algorithm and algorithm.lr; of its sessions, the last one's."""
     spec = {name.removesuffix(".name"): value for name, value in _leaves(record.spec).items()}
     spent = _leaves({"budget": record.budget, "ledger": record.ledger, "overshoot": record.overshoot})
-    last = {"sittings": len(record.provenance), "provenance": record.provenance[-1] if record.provenance else {}}
+    last = {"sessions": len(record.provenance), "provenance": record.provenance[-1] if record.provenance else {}}
     return {"status": record.status, "reason": record.reason} | spec | spent | _leaves(last)
 
 

@@ -11,59 +11,69 @@ from scipy.special import nctdtr, stdtrit
 
 LEVEL = 0.95  # of intervals that are shown
 
-MOST_SEEDS = 1000  # beyond which more of them are no answer
+MAX_SEEDS = 1000  # more of them are not worth proposing
 
 
 class Difference(NamedTuple):
-    """A mean difference, or a mean, with its error.
+    """An estimated mean, or a difference of two means, with its uncertainty.
 
     Attributes:
-        mean: nats.
-        error: its standard error; None where there are too few values to tell.
-        freedom: degrees of freedom of that error.
-        n: pairs; of an unpaired difference, values on the side that has fewer.
+        mean: the estimate, in nats.
+        error: its standard error; None where there are too few values to estimate it.
+        degrees_of_freedom: of Student's t distribution for that error.
+        n: number of pairs; for an unpaired difference, number of values in the smaller sample.
         paired: whether values of the same seed were subtracted.
     """
 
     mean: float
     error: float | None
-    freedom: float
+    degrees_of_freedom: float
     n: int
     paired: bool
 
-    def half(self, level: float) -> float:
-        """Return how far the one-sided interval of this level reaches from the mean; infinity where no error can be told."""
-        return math.inf if self.error is None else float(stdtrit(self.freedom, level)) * self.error
+    def half_width(self, level: float) -> float:
+        """Return the half-width of the confidence interval: from the mean to the one-sided limit of this level, in nats.
+
+        Infinity where there is no standard error.
+        """
+        return math.inf if self.error is None else float(stdtrit(self.degrees_of_freedom, level)) * self.error
 
     @property
     def interval(self) -> float | None:
-        """Half the two-sided 95 % confidence interval; None where no error can be told."""
-        return None if self.error is None else self.half((1 + LEVEL) / 2)
+        """Half-width of the two-sided 95 % confidence interval; None where there is no standard error."""
+        return None if self.error is None else self.half_width((1 + LEVEL) / 2)
 
     def more_seeds(self, border: float, level: float) -> int | None:
-        """Return how many more seeds would put a border outside the interval, if mean and spread stay; None if too many."""
+        """Return how many more seeds would exclude a value from the interval, if mean and spread stay; None if too many."""
         distance = abs(self.mean - border)
         if self.error is None:
             return 1
-        n = np.arange(self.n + 1, MOST_SEEDS)
-        half = stdtrit(self.freedom * (n - 1) / (self.n - 1), level) * self.error * np.sqrt(self.n / n)
+        n = np.arange(self.n + 1, MAX_SEEDS)
+        half = stdtrit(self.degrees_of_freedom * (n - 1) / (self.n - 1), level) * self.error * np.sqrt(self.n / n)
         enough = n[half < distance]
         return int(enough[0]) - self.n if len(enough) else None
 
     def detectable(self, level: float, power: float = 0.95) -> float:
-        """Return the true difference that a one-sided test of this level notices with this power, given the spread there is."""
-        return math.inf if self.error is None else _detectable(self.freedom, level, power) * self.error
+        """Return the smallest true difference that a one-sided test of this level detects with this power, at this spread."""
+        return math.inf if self.error is None else _detectable(self.degrees_of_freedom, level, power) * self.error
 
 
 @functools.cache
-def _detectable(freedom: float, level: float, power: float) -> float:
-    """Return the true mean, in standard errors, that Student's test notices with this power: by bisection."""
-    border = stdtrit(freedom, level)
-    low, high = 0.0, 1e3
-    while high - low > 1e-3 * high:
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if 1.0 - nctdtr(freedom, middle, border) < power else (low, middle)
-    return high
+def _detectable(degrees_of_freedom: float, level: float, power: float) -> float:
+    """Return the smallest true mean, in standard errors, that Student's test detects with this power."""
+    from scipy.optimize import brentq  # here, as it takes long to import
+
+    border = float(stdtrit(degrees_of_freedom, level))
+
+    def lacking(mean: float) -> float:
+        return float(power - 1.0 + nctdtr(degrees_of_freedom, mean, border))
+
+    high = 1.0
+    while lacking(high) > 0.0:
+        high *= 2.0
+    if math.isnan(lacking(high)):
+        return math.inf  # farther out than the distribution can be computed
+    return float(brentq(lacking, 0.0, high))
 
 
 def mean(values: Sequence[float]) -> Difference:
@@ -91,5 +101,5 @@ def difference(one: Mapping[Any, float], other: Mapping[Any, float]) -> Differen
         return Difference(gap, None, 0, n, False)
     squares = [statistics.variance(values) / len(values) for values in (a, b)]
     below = sum(square**2 / (len(values) - 1) for square, values in zip(squares, (a, b), strict=True))
-    freedom = sum(squares) ** 2 / below if below else n - 1
-    return Difference(gap, math.sqrt(sum(squares)), freedom, n, False)
+    degrees_of_freedom = sum(squares) ** 2 / below if below else n - 1
+    return Difference(gap, math.sqrt(sum(squares)), degrees_of_freedom, n, False)

@@ -14,6 +14,7 @@ from harness.analysis.selection import Stored
 from harness.errors import BadInput
 from harness.files import from_json, read_file, replace_file, to_json
 from harness.runs.code import PACKAGES, code_version
+from harness.store.names import modern_spec
 from harness.store.record import Record
 
 SCHEMA = 1
@@ -114,10 +115,11 @@ def runs(content: dict[str, Any]) -> list[Stored]:
     """Return a baseline's runs as the store has runs."""
     return [
         (
-            Record(name, run["spec"], run["budget"], status="done", ledger=run["spent"], provenance=[dict(run["ran"])]),
+            Record(name, spec, run["budget"], status="done", ledger=run["spent"], provenance=[dict(run["ran"])]),
             run["rows"],
         )
         for name, run in content["runs"].items()
+        for spec in [modern_spec(run["spec"])]
     ]
 
 

@@ -37,7 +37,7 @@ def verdicts(claim: Order, evidence: Evidence) -> Iterator[Verdict]:
             shared = sides[0].values.keys() & sides[1].values.keys()
             require_pairs(claim, evidence, len(shared), about)
             found = mean([sides[0].values[place] - sides[1].values[place] for place in sorted(shared, key=str)])
-            half = found.half(claim.level)
+            half = found.half_width(claim.level)
             interval = f"{found.n} pairs of panel and seed, interval from {found.mean - half:+.3g}"
             if found.mean - half > 0:
                 says, why = "holds", interval

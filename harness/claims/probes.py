@@ -195,7 +195,7 @@ def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
         return
     pull = mean(found)
     off = abs(pull.mean - 1.0)
-    says: Says = "holds" if off <= tolerance else "fails" if off - pull.half(LEVEL) > tolerance else "cannot tell"
+    says: Says = "holds" if off <= tolerance else "fails" if off - pull.half_width(LEVEL) > tolerance else "cannot tell"
     yield "", Found(pull.mean, pull.error, required, says, why)
 
 

@@ -35,7 +35,7 @@ def verdicts(claim: Baseline, evidence: Evidence) -> Iterator[Verdict]:
 
 def no_worse(found: Difference, tolerance: float, level: float) -> tuple[Says, str]:
     """Judge a difference, new less old: it fails only where its one-sided interval excludes a loss within the tolerance."""
-    half = found.half(level)
+    half = found.half_width(level)
     pairs = pairs_in_words(found)
     if found.mean + half < -tolerance:
         return "fails", f"worse, and by {-(found.mean + half):.3g} nats or more: {pairs}"

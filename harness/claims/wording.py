@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.analysis.statistics import MOST_SEEDS, Difference
+from harness.analysis.statistics import MAX_SEEDS, Difference
 from harness.claims.evidence import Verdict
 from harness.report.text import print_table
 
@@ -21,7 +21,7 @@ def pairs_in_words(found: Difference) -> str:
 def more_seeds_in_words(found: Difference, border: float, level: float) -> str:
     """Return how many more seeds would settle it, in words."""
     more = found.more_seeds(border, level)
-    return f"; needs about {more} more seeds" if more is not None else f"; needs more than {MOST_SEEDS} seeds"
+    return f"; needs about {more} more seeds" if more is not None else f"; needs more than {MAX_SEEDS} seeds"
 
 
 def verdict_row(verdict: "Verdict") -> dict[str, Any]:

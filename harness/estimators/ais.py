@@ -22,7 +22,7 @@ class Config(api.Config):
     distributions: int = api.setting(1000, "intermediate distributions, spaced through a sigmoid", gt=1)
     chains: int = api.setting(16, "chains a point", gt=0)
     leapfrog: int = api.setting(3, "leapfrog steps of an HMC move", gt=0)
-    accept: float = api.setting(0.8, "acceptance rate that a pilot tunes the step sizes to", gt=0, lt=1)
+    target_accept: float = api.setting(0.8, "acceptance rate that a pilot tunes the step sizes to", gt=0, lt=1)
     start: Literal["prior", "encoder"] = api.setting("prior", "where chains begin")
 
 
@@ -52,6 +52,6 @@ def _estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torc
         path = path._replace(begin=api.hmc.target(q.log_prob, recognition.params))
         draw = functools.partial(q.sample, rng=rng)
     betas = api.ais.sigmoid_schedule(config.distributions)
-    steps = api.ais.pilot(path, draw(api.ais.PILOT_CHAINS), betas, config.leapfrog, rng, config.accept)
+    steps = api.ais.pilot(path, draw(api.ais.PILOT_CHAINS), betas, config.leapfrog, rng, config.target_accept)
     outcome = api.ais.anneal(path, draw(config.chains), betas, steps, config.leapfrog, rng)
     return api.PerPoint(*api.ais.summarise(outcome))

@@ -24,7 +24,7 @@ class Config(api.Config):
     distributions: int = api.setting(1000, "intermediate distributions, spaced through a sigmoid", gt=1)
     chains: int = api.setting(16, "chains a point", gt=0)
     leapfrog: int = api.setting(3, "leapfrog steps of an HMC move", gt=0)
-    accept: float = api.setting(0.8, "acceptance rate that a pilot tunes the step sizes to", gt=0, lt=1)
+    target_accept: float = api.setting(0.8, "acceptance rate that a pilot tunes the step sizes to", gt=0, lt=1)
 
 
 def skip(config: Config, model: Any, recognition: Any) -> str | None:
@@ -52,7 +52,7 @@ def _estimate(model: Any, x: Tensor, z: Tensor, config: Config, rng: torch.Gener
     betas = api.ais.sigmoid_schedule(config.distributions)
     # The pilot goes forward, from draws of its own: step sizes that depended on z would undo the chains' exactness.
     draws = api.ais.prior_draws(model, api.ais.PILOT_CHAINS, len(x), rng)
-    steps = api.ais.pilot(path, draws, betas, config.leapfrog, rng, config.accept).flip(0)
+    steps = api.ais.pilot(path, draws, betas, config.leapfrog, rng, config.target_accept).flip(0)
     begin = z.expand(config.chains, -1, -1)  # (S, B, Z)
     outcome = api.ais.anneal(path, begin, betas.flip(0), steps, config.leapfrog, rng)
     value, variance, diagnostics = api.ais.summarise(outcome)

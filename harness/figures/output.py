@@ -34,11 +34,11 @@ def style(**more: Any) -> Iterator[None]:
 
 def described(records: Sequence[Record]) -> str:
     """Return ids, code versions and data hashes of the runs in a figure, for its metadata."""
-    sittings = [record.provenance[-1] for record in records if record.provenance]
+    sessions = [record.provenance[-1] for record in records if record.provenance]
     codes = dict.fromkeys(
-        f"{p['code']['version']} {p['code']['commit'] or p['code']['source_sha256']}" for p in sittings
+        f"{p['code']['version']} {p['code']['commit'] or p['code']['source_sha256']}" for p in sessions
     )
-    data = dict.fromkeys(p["dataset"]["sha256"] for p in sittings)
+    data = dict.fromkeys(p["dataset"]["sha256"] for p in sessions)
     parts = {"runs": [record.run for record in records], "made by harness": list(codes), "data SHA-256": list(data)}
     return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items() if values)
 

@@ -74,9 +74,9 @@ def anneal(path: Path, z: Tensor, betas: Tensor, steps: Tensor, leapfrog: int, r
     return outcome
 
 
-def pilot(path: Path, z: Tensor, betas: Tensor, leapfrog: int, rng: torch.Generator, accept: float) -> Tensor:
+def pilot(path: Path, z: Tensor, betas: Tensor, leapfrog: int, rng: torch.Generator, target_accept: float) -> Tensor:
     """Tune the step sizes of `anneal`, a size for each temperature and point, with a few chains that are thrown away."""
-    _, steps = _run(path, z[:PILOT_CHAINS], betas, leapfrog, rng, accept=accept)
+    _, steps = _run(path, z[:PILOT_CHAINS], betas, leapfrog, rng, target_accept=target_accept)
     return steps
 
 
@@ -97,7 +97,7 @@ def _run(
     rng: torch.Generator,
     *,
     steps: Tensor | None = None,
-    accept: float = 0.0,
+    target_accept: float = 0.0,
 ) -> tuple[Outcome, Tensor]:
     """Anneal with given step sizes, or adapt them on the way; return the outcome and the step sizes used."""
     log_w = torch.zeros(z.shape[:-1], dtype=torch.float64)
@@ -119,7 +119,7 @@ def _run(
         used.append(step)
         if steps is None:
             # A slow drift: temperatures are many and neighbours want nearly the same step size.
-            log_step = log_step + 0.2 * (rate.unsqueeze(-1) - accept)
+            log_step = log_step + 0.2 * (rate.unsqueeze(-1) - target_accept)
     return Outcome(log_w, acceptance), torch.stack(used) if used else torch.empty(0)
 
 

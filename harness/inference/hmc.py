@@ -143,13 +143,13 @@ def tune(
     rng: torch.Generator,
     *,
     moves: int,
-    accept: float = 0.9,
+    target_accept: float = 0.9,
     jitter: float = 0.0,
 ) -> tuple[Point, Tensor]:
     """Move every chain, and adapt each one's own step size towards an acceptance probability; only a pilot may do this.
 
-    After move i the logarithm of a step size grows by (probability - accept) · 4 / √i (Robbins & Monro 1951); of the second
-    half of the moves the average is returned, to be used unchanged from then on.
+    After move i the logarithm of a step size grows by (probability - target_accept) · 4 / √i (Robbins & Monro 1951). The
+    average over the second half of the moves is returned, to be used unchanged from then on.
 
     Args:
         log_p: the target.
@@ -158,7 +158,7 @@ def tune(
         n_steps: leapfrog steps a move.
         rng: randomness.
         moves: how many moves.
-        accept: the probability to reach.
+        target_accept: the acceptance probability to reach.
         jitter: see `move`.
 
     Returns:
@@ -167,7 +167,7 @@ def tune(
     log_step, total = step.log(), torch.zeros_like(step)
     for i in range(1, moves + 1):
         at, probability = move(log_p, at, log_step.exp(), n_steps, rng, jitter=jitter)
-        log_step = log_step + (probability.unsqueeze(-1) - accept) * 4.0 / i**0.5
+        log_step = log_step + (probability.unsqueeze(-1) - target_accept) * 4.0 / i**0.5
         if i > moves // 2:
             total += log_step
     return at, (total / (moves - moves // 2)).exp()

@@ -88,7 +88,7 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
     ]
     print(f"run {run.id}: {record.status}" + (f", {record.reason}" if record.reason else ""))
     print(f"{run.path}\n")
-    for line in sittings(record):
+    for line in sessions(record):
         print(f"note: {line}\n")
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
@@ -117,15 +117,15 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
         print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
 
 
-def sittings(record: Record) -> list[str]:
-    """Return in words what changed between the sittings of a run, and how its memory grew, where that should be known."""
+def sessions(record: Record) -> list[str]:
+    """Return in words what changed between the sessions of a run, and how its memory grew, where that should be known."""
     lines = []
-    for before, sitting in itertools.pairwise(record.provenance):
-        if changed := changes(before, sitting):
-            place = "" if sitting["samples"] is None else f" after {sitting['samples']:,} samples"
-            lines.append(f"went on with {changed}{place} ({sitting['time']})")
-    for sitting in record.provenance:
-        memory = sitting.get("memory")
+    for before, session in itertools.pairwise(record.provenance):
+        if changed := changes(before, session):
+            place = "" if session["samples"] is None else f" after {session['samples']:,} samples"
+            lines.append(f"went on with {changed}{place} ({session['time']})")
+    for session in record.provenance:
+        memory = session.get("memory")
         if memory and memory["last"] - memory["first"] > GROWTH_BYTES:
             first, last = (f"{memory[name] / 1e9:.1f} GB" for name in ("first", "last"))
             lines.append(
@@ -205,7 +205,7 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
         f"  spent {spent['samples']:,} samples, {spent['cpu_seconds']:.1f} CPU s and {spent['wall_seconds']:.1f} s of training; "
         f"evaluation {spent['evaluation_wall_seconds']:.1f} s, set-up and output {excluded:.1f} s"
     )
-    for line in sittings(record):
+    for line in sessions(record):
         print(f"  note: {line}")
     print(f"  stored in {run.path}")
     print(f"next: harness show {run.id}   or   harness plot {run.id}")

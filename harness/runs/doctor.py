@@ -1,6 +1,7 @@
 """What this installation has, and what it lacks, before a long run finds out."""
 
-from importlib.metadata import version
+import re
+from importlib.metadata import requires, version
 from typing import Any, get_args
 
 from harness.errors import BadInput, HarnessError
@@ -8,21 +9,6 @@ from harness.runs import code, machine
 from harness.specs import registry
 from harness.store.store import Store
 from harness.training.process import prepare_process
-
-PACKAGES = (
-    "torch",
-    "numpy",
-    "optuna",
-    "pandas",
-    "seaborn",
-    "scipy",
-    "click",
-    "pydantic",
-    "rich",
-    "requests",
-    "platformdirs",
-    "filelock",
-)
 
 
 def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
@@ -37,7 +23,7 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     ours = code.code_version()
     commit = f", commit {ours['commit'][:12]}{' with changes' if ours['dirty'] else ''}" if ours["commit"] else ""
     note("harness", True, f"{ours['version']}, source {ours['source_sha256']}{commit}")
-    note("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    note("packages", True, ", ".join(f"{name} {version(name)}" for name in _required()))
     note("processor", True, machine.cpu_model())
     note("threads", True, f"PyTorch would use {torch.get_num_threads()}; a run uses --threads, by default 1")
     gpu = (
@@ -66,6 +52,11 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
         note("store", False, str(error))
     note("calibration", True, f"{machine.calibrate():.4f} CPU seconds for twenty (100, 784) × (784, 500) products")
     return found
+
+
+def _required() -> list[str]:
+    """Return the packages that this one requires, those of its extras aside."""
+    return [re.split(r"[^\w.-]", line)[0] for line in requires("inference-harness") or () if "extra ==" not in line]
 
 
 def examine_store(store: Store, *, repair: bool = False) -> list[dict[str, Any]]:

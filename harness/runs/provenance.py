@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from harness.runs import machine
 from harness.runs.code import PACKAGES, code_version
-from harness.runs.machine import calibrate, cpu_model, flushes_denormals
 
 
 def provenance(dataset_sha256: str) -> dict[str, Any]:
@@ -21,13 +21,13 @@ def provenance(dataset_sha256: str) -> dict[str, Any]:
         "code": code_version(),
         "dataset": {"sha256": dataset_sha256},
         "machine": {
-            "cpu": cpu_model(),
+            "cpu": machine.cpu_model(),
             "gpu": torch.cuda.get_device_name() if torch.get_default_device().type == "cuda" else None,
             "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
             "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         },
         "threads": torch.get_num_threads(),
-        "flush_denormal": flushes_denormals(),
-        "calibration_seconds": calibrate(),
+        "flush_denormal": machine.flushes_denormals(),
+        "calibration_seconds": machine.calibrate(),
     }

@@ -45,7 +45,7 @@ def ensure(
     Args:
         store: where runs are kept.
         spec: the run.
-        budget: what it may spend in all, earlier sittings included.
+        budget: what it may spend in all, earlier sessions included.
         group: the group of the store that it belongs to.
         data_dir: the user's folder of data files.
         watch: called with every row and tick.
@@ -220,8 +220,8 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
         save("done")
 
 
-def _note_memory(sitting: dict[str, Any]) -> None:
-    """Enter the memory of this process in bytes: at the first row of a sitting, now, and at most."""
+def _note_memory(session: dict[str, Any]) -> None:
+    """Enter the memory of this process in bytes: at the first row of a session, now, and at most."""
     try:
         import resource
 
@@ -230,4 +230,4 @@ def _note_memory(sitting: dict[str, Any]) -> None:
         return  # a system without it
     now = pages * resource.getpagesize()
     most = max(now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    sitting["memory"] = {"first": now, **sitting.get("memory", {}), "last": now, "most": most}
+    session["memory"] = {"first": now, **session.get("memory", {}), "last": now, "most": most}

@@ -28,8 +28,9 @@ from harness.specs.experiment import TUNED, Task, key, spec_of, waiting
 from harness.specs.options import BUDGETS, Options
 from harness.specs.recipes import TuneRule
 from harness.specs.run import RunSpec, default_estimator
+from harness.store.names import former, modern_problem
 from harness.store.record import Record, final_estimates
-from harness.store.run import inside
+from harness.store.run import require_inside
 from harness.store.store import Store
 
 GROUP = "tune"
@@ -160,7 +161,9 @@ class Study:
     def id(self) -> str:
         """A readable name with eight digits of a hash over everything that the study depends on."""
         spec = self.spec(self.corner(), self.rule.seeds[0])
-        content = [_rest(spec, self.space()), self.space(), self.rule.model_dump(mode="json"), self.estimator]
+        rest = _rest(spec, self.space())
+        rest = former(rest) | {"device": rest["device"]}  # which studies have always had in their hash
+        content = [rest, self.space(), self.rule.model_dump(mode="json"), self.estimator]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{spec.run_id.rpartition('-s')[0]}-{digest[:8]}"
 
@@ -295,7 +298,8 @@ def stored(store: Store, name: str) -> dict[str, Any] | None:
     """
     try:
         content = unseal(read_file(store.root / GROUP / f"{name}.json"))
-        return {**content, "chosen": dict(content["chosen"]), "problem": content["problem"], "rule": content["rule"]}
+        problem = modern_problem(content["problem"])
+        return {**content, "chosen": dict(content["chosen"]), "problem": problem, "rule": content["rule"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -399,7 +403,7 @@ def _write(store: Store, study: Study, tuned: Tuned) -> None:
     }
     path = store.root / GROUP / f"{tuned.study}.json"
     try:
-        inside(store.root, path)
+        require_inside(store.root, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, seal(content))
     except OSError as error:

@@ -15,6 +15,7 @@ from harness.errors import BadInput, suggestion
 from harness.specs import registry
 from harness.specs.budget import Budget
 from harness.specs.options import MOST
+from harness.store.names import former
 
 
 class _Frozen(pydantic.BaseModel):
@@ -82,11 +83,7 @@ class RunSpec(_Frozen):
     @property
     def digest(self) -> str:
         """SHA-256 of the specification; where a plugin file lies does not count, what is in it does."""
-        content = self.model_dump(mode="json")
-        if content["device"] == "cpu":  # runs from before there were others keep their names
-            del content["device"]
-        if content["evaluation"]["splits"] == ["train", "test"]:
-            del content["evaluation"]["splits"]
+        content = former(self.model_dump(mode="json"))  # stored runs keep their ids
         for part in ("algorithm", "model", "dataset"):
             del content[part]["file"]
         for estimator in content["evaluation"]["estimators"]:

@@ -87,7 +87,7 @@ def _groups(store: Store) -> Iterator[tuple[Path, Callable[[Run], list[Garbage]]
 
 def _of_run(run: Run) -> list[Garbage]:
     found = [("leftover", path) for path in run.leftovers()]
-    checkpoint = run.path / "checkpoint.pt"
+    checkpoint = run.checkpoint_path
     with contextlib.suppress(BadInput):  # of a run that cannot be read it may be the best that is left
         if os.path.lexists(checkpoint) and run.read().status == "done":
             found.append(("checkpoint", checkpoint))

@@ -3,6 +3,10 @@
 On one machine a lock of the operating system decides; it dies with its holder. Between machines that share a folder such a lock
 may not reach, so an owner also leaves a lease, `owner.json`, and renews it for as long as it lives. Another machine takes over a
 run whose lease it has seen unchanged for `LEASE_SECONDS` of its own monotonic clock: times of two clocks are never compared.
+
+`filelock.SoftFileLease` would not replace this: its holder learns of a loss from the renewing thread alone, so an owner that was
+suspended would still write; it judges processes by host name and number, which containers share; and it waits for a live owner
+until a timeout, where this says at the first renewal that the run is busy.
 """
 
 import contextlib

@@ -4,8 +4,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA = 2
-"""1: run.json's checksum was over its canonical form, a sitting did not say where it began, evaluations had a line each."""
+SCHEMA = 3
+"""What has changed:
+
+2: run.json's checksum is over its bytes, not over a canonical form; a session says where it began; evaluations are one file.
+3: today's names (see `harness.store.names`); checkpoints are safetensors, not archives of `torch.save`.
+"""
 
 STATUSES = ("running", "done", "diverged", "failed", "interrupted")
 
@@ -27,7 +31,7 @@ class Record:
         overshoot: by how much each limit that ended the run was passed.
         summary: the estimates of the last row.
         trace: rows, bytes and SHA-256 of the trace at the last save.
-        provenance: for every sitting, what it ran on, from how many `samples` on, and the `memory` that it took.
+        provenance: for every session, what it ran on, from how many `samples` on, and the `memory` that it took.
     """
 
     run: str
@@ -44,7 +48,7 @@ class Record:
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return in words what may make one sitting of a run compute other numbers than another; empty if nothing does."""
+    """Return in words what may make one session of a run compute other numbers than another; empty if nothing does."""
 
     def facts(one: dict[str, Any]) -> dict[str, Any]:
         packages = {name: one["packages"].get(name) for name in ("torch", "numpy")}

@@ -1,28 +1,25 @@
-"""One run's folder, and the only code that reads or writes it."""
+"""One run's folder. No other module reads or writes the files of a run."""
 
 import contextlib
 import hashlib
-import io
 import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from harness.errors import BadInput, Busy, StoreTrouble
 from harness.files import encoded, from_json, leftovers, read_file, replace_file, seal, sync_folder, to_json, unseal
-from harness.store import schema
+from harness.store import checkpoint as checkpoints
+from harness.store import names, schema, schema1
 from harness.store.lease import Ownership
 from harness.store.record import SCHEMA, STATUSES, Record, empty_trace
 from harness.store.schema import fits
-from harness.store.schema1 import checkpoint, checksum, migrated
 
-MAX_CHECKPOINT = 1 << 36
-
-_SHA_LENGTH = hashlib.sha256().digest_size
-
-FILES = ("run.json", "trace.jsonl", "checkpoint.pt", "evaluations.json", "evaluations.jsonl")
-"""What a run consists of."""
+FILES = (
+    "run.json", "trace.jsonl", checkpoints.NAME, "evaluations.json", checkpoints.FORMER_NAME, schema1.EVALUATIONS,
+)  # fmt: skip
+"""What a run consists of, in this schema and in former ones."""
 
 
 class Run:
@@ -31,7 +28,7 @@ class Run:
     def __init__(self, path: Path):
         self.path, self.id = path, path.name
         self._owner = Ownership(path)
-        self._trace = hashlib.sha256()  # over what is there of it, as the owner writes it
+        self._trace = hashlib.sha256()  # of the trace so far, updated by the owner with every row
 
     def exists(self) -> bool:
         """Say whether the run has a run.json."""
@@ -40,10 +37,10 @@ class Run:
     # -- reading
 
     def read(self) -> Record:
-        """Return run.json's content, checked.
+        """Return the content of run.json, under today's names.
 
         Raises:
-            BadInput: it is missing, torn, edited, or of a schema that this version does not know.
+            BadInput: it is missing, incomplete, edited, or of a schema that this version does not know.
         """
         path = self.path / "run.json"
         sealed: dict[str, Any] | None = None  # as those of schema 1 are not
@@ -56,32 +53,32 @@ class Run:
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror}): see `harness list`") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is torn or no run of ours: {self._way_out}") from error
-        if version not in (1, SCHEMA):
+            raise BadInput(f"{path} is torn or no run of ours: {self._remedy}") from error
+        if version not in range(1, SCHEMA + 1):
             raise BadInput(
                 f"{path} has schema {version!r}, and this version knows 1 to {SCHEMA}: use a newer version of the harness"
             )
         try:
-            found = sealed or migrated(found)
+            found = {**(sealed or schema1.migrated(found)), "schema": SCHEMA}
             if found["run"] != self.id:
                 raise ValueError("it is another run's")
             record = Record(**found)
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} was edited or damaged, its checksum does not fit: {self._way_out}") from error
+            raise self._damaged("run.json") from error
         if record.status not in STATUSES or not fits(found, schema.RECORD):
-            raise BadInput(f"{path} says what no run of ours does: {self._way_out}")
-        return record
+            raise BadInput(f"{path} has content that no run has: {self._remedy}")
+        return Record(**names.modern_record(found))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the trace; raises as `content`."""
+        """Return the rows of the trace; raises what `content` raises."""
         return self.content()[1]
 
     def content(self) -> tuple[Record, list[dict[str, Any]]]:
-        """Return the record and the trace.
+        """Return the record and the rows of the trace, under today's names.
 
         Raises:
-            BadInput: as `read`; or the trace is not the one that the record was saved with, or does not begin so while the run
-                goes on.
+            BadInput: as `read`; or the trace differs from the one that the record was saved with. While a process is writing the
+                run, the trace may have more rows than that.
         """
         record = self.read()
         while True:
@@ -91,7 +88,7 @@ class Run:
                 content = b""
             except OSError as error:
                 raise BadInput(
-                    f"{self.path / 'trace.jsonl'} cannot be read ({error.strerror}): {self._way_out}"
+                    f"{self.path / 'trace.jsonl'} cannot be read ({error.strerror}): {self._remedy}"
                 ) from error
             saved = content[: record.trace["bytes"]] if record.status == "running" else content
             if hashlib.sha256(saved).hexdigest() == record.trace["sha256"]:
@@ -106,19 +103,20 @@ class Run:
         except ValueError as error:
             raise self._damaged("trace.jsonl") from error
         if not fits(rows, [schema.ROW]):
-            raise BadInput(f"{self.path / 'trace.jsonl'} says what no run of ours does: {self._way_out}")
-        return record, rows
+            raise BadInput(f"{self.path / 'trace.jsonl'} has content that no run has: {self._remedy}")
+        algorithm = record.spec["algorithm"]["name"]
+        return record, [names.modern_row(row, algorithm) for row in rows]
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """Return what was estimated after training, in order of time: each with `ledger`, the training it had, and `estimate`.
+        """Return the estimates made after training, oldest first: each has an `estimate` and the `ledger` of the training before.
 
         Raises:
             BadInput: they were edited or damaged.
         """
-        rows = self._evaluations_of_schema_1() + self._evaluations()
+        rows = schema1.evaluations(self.path) + self._evaluations()
         if not fits(rows, [schema.EVALUATION]):
-            raise BadInput(f"the evaluations of {self.path} say what none of ours does: restore them, or delete them")
-        return rows
+            raise BadInput(f"the evaluations of {self.path} have content that none has: restore them, or delete them")
+        return [names.modern_evaluation(row) for row in rows]
 
     def _evaluations(self) -> list[dict[str, Any]]:
         path = self.path / "evaluations.json"
@@ -127,20 +125,11 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
 
-    def _evaluations_of_schema_1(self) -> list[dict[str, Any]]:
-        path = self.path / "evaluations.jsonl"
-        rows = []
-        try:
-            for line in filter(None, read_file(path).decode().split("\n") if path.exists() else []):
-                row = from_json(line)
-                if row.pop("checksum") != checksum(row):
-                    raise ValueError("its checksum does not fit")
-                rows.append(row)
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise BadInput(
-                f"line {len(rows) + 1} of {path} was edited or damaged: restore it from a copy, or delete that line"
-            ) from error
-        return rows
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the checkpoint is: of a run that was made before schema 3 and has not gone on since, in the former file."""
+        new, former = self.path / checkpoints.NAME, self.path / checkpoints.FORMER_NAME
+        return former if os.path.lexists(former) and not os.path.lexists(new) else new
 
     def checkpoint(self) -> dict[str, Any] | None:
         """Return the checkpoint, or None if there is none.
@@ -148,31 +137,28 @@ class Run:
         Raises:
             BadInput: it is damaged.
         """
-        import torch
-
-        path = self.path / "checkpoint.pt"
+        path = self.checkpoint_path
         if not path.is_file():
             return None
         try:
-            content = read_file(path, MAX_CHECKPOINT)
-            archive, sha256 = content[:-_SHA_LENGTH], content[-_SHA_LENGTH:]
-            if hashlib.sha256(archive).digest() == sha256:
-                found = torch.load(io.BytesIO(archive), weights_only=True, map_location="cpu")
-            else:
-                found = checkpoint(content)
+            content = read_file(path, checkpoints.MAX_BYTES)
+            former = path.name == checkpoints.FORMER_NAME
+            found = checkpoints.decode_former(content) if former else checkpoints.decode(content)
             if found["run"] != self.id:
                 raise ValueError("it is another run's")
+            return names.modern_checkpoint(found, self.read().spec["algorithm"]["name"]) if former else found
         except OSError as error:
-            raise BadInput(f"{path} cannot be read ({error.strerror}): {self._way_out}") from error
-        except Exception as error:  # a damaged archive can raise nearly anything
-            raise self._damaged("checkpoint.pt") from error
-        return cast(dict[str, Any], found)
+            raise BadInput(f"{path} cannot be read ({error.strerror}): {self._remedy}") from error
+        except BadInput:  # of run.json
+            raise
+        except Exception as error:  # a damaged file can raise nearly anything
+            raise self._damaged(path.name) from error
 
     def damage(self) -> list["Damage"]:
-        """Return what is damaged, by reading all of it: the run as a whole, or a file that what the run found does not need."""
+        """Return the damage that reading all files finds: to the run as a whole, or to files that the run can do without."""
         try:
             if not self.exists() and any((self.path / name).exists() for name in FILES):
-                raise BadInput(f"{self.path / 'run.json'} is gone: {self._way_out}")
+                raise BadInput(f"{self.path / 'run.json'} is gone: {self._remedy}")
             record, _ = self.content()
             if record.status not in ("done", "diverged") and (checkpoint := self.checkpoint()):
                 self._kept(checkpoint["trace"])
@@ -180,9 +166,9 @@ class Run:
             return [Damage(self, None, str(error))]
         found = []
         readers: dict[str, Callable[[], Any]] = {
-            "checkpoint.pt": self.checkpoint,
+            self.checkpoint_path.name: self.checkpoint,
             "evaluations.json": self._evaluations,
-            "evaluations.jsonl": self._evaluations_of_schema_1,
+            schema1.EVALUATIONS: lambda: schema1.evaluations(self.path),
         }
         for file, reading in readers.items():
             try:
@@ -192,36 +178,36 @@ class Run:
         return found
 
     def _kept(self, trace: dict[str, Any]) -> tuple[bytes, bytes]:
-        """Return the trace as far as a checkpoint knows it, and as it is; BadInput if it does not begin like that."""
+        """Return the part of the trace that a checkpoint was taken with, and the whole trace; BadInput if they do not agree."""
         path = self.path / "trace.jsonl"
         content = read_file(path) if path.exists() else b""
         kept = content[: trace["bytes"]]
         if hashlib.sha256(kept).hexdigest() != trace["sha256"]:
-            raise BadInput(f"{path} does not fit its checkpoint: {self._way_out}")
+            raise BadInput(f"{path} does not fit its checkpoint: {self._remedy}")
         return kept, content
 
     def _damaged(self, file: str) -> BadInput:
-        return BadInput(f"{self.path / file} was edited or damaged, its checksum does not fit: {self._way_out}")
+        return BadInput(f"{self.path / file} was edited or damaged, its checksum does not fit: {self._remedy}")
 
     @property
-    def _way_out(self) -> str:
+    def _remedy(self) -> str:
         return f"restore it from a copy, or move it away by `harness doctor --repair` and run {self.id} again"
 
     # -- writing; all of it by the owner
 
     def claim(self, say: Callable[[str], None] = lambda words: None) -> None:
-        """Become the owner: make the folder if need be, and own it until `release` or the end of this process.
+        """Become the only process that may write the run, until `release` or the end of this process; makes its folder.
 
         Args:
             say: told what is waited for; see `Ownership.acquire`.
 
         Raises:
-            Busy: another process owns it.
-            BadInput: it leads out of the store.
-            StoreTrouble: it cannot be written.
+            Busy: another process owns the run.
+            BadInput: the folder is a link out of the store.
+            StoreTrouble: the folder cannot be written.
         """
         try:
-            self._inside()
+            self._require_inside()
             self.path.mkdir(parents=True, exist_ok=True)
             sync_folder(self.path.parent)
             self._owner.acquire(say)
@@ -234,19 +220,21 @@ class Run:
             ) from error
 
     def leftovers(self) -> list[Path]:
-        """Return what owners that were killed have left half written."""
-        names = ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json")
-        return [path for name in names for path in leftovers(self.path / name)]
+        """Return what owners that were killed have left: files half written, and a former checkpoint that was replaced."""
+        written = ("run.json", "trace.jsonl", checkpoints.NAME, checkpoints.FORMER_NAME, "owner.json")
+        found = [path for name in written for path in leftovers(self.path / name)]
+        former = self.path / checkpoints.FORMER_NAME
+        return [*found, former] if os.path.lexists(former) and former != self.checkpoint_path else found
 
-    def _inside(self) -> None:
-        inside(self.path.parent.parent, self.path)
+    def _require_inside(self) -> None:
+        require_inside(self.path.parent.parent, self.path)
 
     def owned(self) -> bool:
-        """Say whether some process owns the run at this moment."""
+        """Say whether a process owns the run at this moment."""
         return self._owner.taken()
 
     def release(self) -> None:
-        """Give up ownership."""
+        """Give up ownership; does nothing if this process does not own the run."""
         self._owner.release()
 
     def write(self, record: Record) -> None:
@@ -272,12 +260,12 @@ class Run:
         }
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
-        """Add an estimate to evaluations.json, which is open to any process; raises BadInput where it cannot be written."""
+        """Add an estimate to evaluations.json; any process may, whoever owns the run. BadInput if it cannot be written."""
         import filelock
 
         path, lock = self.path / "evaluations.json", self.path / "evaluations.lock"
         try:
-            self._inside()
+            self._require_inside()
             with filelock.FileLock(lock, timeout=60):
                 try:
                     for left in leftovers(path):
@@ -294,42 +282,40 @@ class Run:
             ) from error
 
     def save(self, record: Record, checkpoint: dict[str, Any]) -> None:
-        """Replace the checkpoint, bound to the trace as it is now, and then run.json."""
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save({**checkpoint, "run": self.id, "trace": dict(record.trace)}, buffer)
-        archive = buffer.getvalue()
+        """Replace the checkpoint, which records the trace as it is now, and then run.json."""
+        content = checkpoints.encode({**checkpoint, "run": self.id, "trace": dict(record.trace)})
         self._owner.require()
-        replace_file(self.path / "checkpoint.pt", archive + hashlib.sha256(archive).digest())
+        replace_file(self.path / checkpoints.NAME, content)
+        (self.path / checkpoints.FORMER_NAME).unlink(missing_ok=True)  # after a kill before this it is a leftover
         self.write(record)
 
     def begin(self, record: Record, trace: dict[str, Any] | None) -> None:
-        """Write run.json, and cut the trace to the length that a checkpoint knows, as later rows are beyond its state.
+        """Write run.json, and remove the rows that were written after the checkpoint from which the run goes on.
 
         Args:
             record: of the run that begins or goes on.
-            trace: what the checkpoint knows of the trace; None begins it again, empty.
+            trace: rows, bytes and checksum of the trace, as the checkpoint records them; None removes all rows.
 
         Raises:
-            BadInput: what would be left is not the trace that the checkpoint was taken with.
+            BadInput: the trace does not begin with the rows that the checkpoint was taken with.
         """
         trace = trace or empty_trace()
         kept, content = self._kept(trace)
         record.trace, self._trace = dict(trace), hashlib.sha256(kept)
         rows = kept.splitlines()
-        record.summary = from_json(rows[-1].decode())["estimates"] if rows else []
+        algorithm = record.spec["algorithm"]["name"]
+        record.summary = names.modern_row(from_json(rows[-1].decode()), algorithm)["estimates"] if rows else []
         self.write(record)  # first: a trace may be longer than its record knows, never shorter
         if len(kept) < len(content):
             replace_file(self.path / "trace.jsonl", kept)
 
 
 class Damage(NamedTuple):
-    """Something that is not as it was written.
+    """Damage to a run.
 
     Attributes:
-        run: whose it is.
-        file: the one file that can be done without; None: the run cannot be believed, or not gone on with.
+        run: the run.
+        file: the damaged file, if the run is of use without it; None if it is not, and the whole run counts as damaged.
         reason: what is wrong, as a sentence.
     """
 
@@ -338,8 +324,13 @@ class Damage(NamedTuple):
     reason: str
 
 
-def inside(root: Path, path: Path) -> None:
-    """Raise BadInput where a path in a store, `root`, is a link that leads out of it, or lies behind one."""
+def require_inside(root: Path, path: Path) -> None:
+    """Raise BadInput if a path in a store is a link that leads out of it, or lies behind such a link.
+
+    Args:
+        root: the store's folder.
+        path: a path below it, as it is written.
+    """
     real = os.path.realpath(path)
     if real != os.path.join(os.path.realpath(root), path.relative_to(root)):
         raise BadInput(

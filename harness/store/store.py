@@ -1,14 +1,14 @@
-"""The store of results: one folder a run, and the only code that reads or writes one (DESIGN §6).
+"""The store of results: one folder for each run (DESIGN §6).
 
-    <root>/<group>/<run id>/run.json        specification, status, ledger, provenance, summary
-                            trace.jsonl     a row a mark, append-only
-                            checkpoint.pt   all that the next step depends on (local only)
-                            evaluations.json    estimates made after training
-                            owner.lock, owner.json  whose it is at this moment (see `harness.owner`)
-    <root>/quarantine/<group>/<run id>/     what was damaged and moved out of the way
+    <root>/<group>/<run id>/run.json                specification, status, ledger, provenance, summary
+                            trace.jsonl             a row for each mark; append-only
+                            checkpoint.safetensors  everything that the next step depends on (not committed)
+                            evaluations.json        estimates made after training
+                            owner.lock, owner.json  the process that is writing the run (see `harness.store.lease`)
+    <root>/quarantine/<group>/<run id>/             damaged files that were moved away
 
-All but the trace are replaced whole, and sealed with a checksum of every byte. A checkpoint knows how long the trace was when it
-was taken, so resuming cuts off rows that were written after it; run.json knows it, too.
+Every file except the trace is replaced as a whole, and carries a checksum of all its bytes. run.json and the checkpoint record
+the length and the checksum that the trace had when they were written. Resuming a run removes the rows after its checkpoint.
 """
 
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 from harness.errors import BadInput, StoreTrouble, suggestion
 from harness.files import sync_folder
 from harness.store.record import NAME
-from harness.store.run import FILES, Damage, Run, inside
+from harness.store.run import FILES, Damage, Run, require_inside
 
 _RUN_ID = re.compile(NAME)
 
@@ -67,13 +67,13 @@ class Store:
             for path in sorted(self.root.glob(f"{group}/*/run.json")):
                 yield Run(path.parent)
 
-    def remains(self) -> list["Run"]:
-        """Return every run, and what is left of one whose run.json is gone, sorted by group and id."""
+    def folders(self) -> list["Run"]:
+        """Return every folder that has a file of a run, even one without a run.json, sorted by group and id."""
         return [Run(path) for path in sorted({path.parent for path in self.root.glob("*/*/*") if path.name in FILES})]
 
     def damage(self) -> Iterator["Damage"]:
-        """Yield what is damaged in the runs that no process owns."""
-        for run in self.remains():
+        """Yield the damage found in the runs that no process is writing."""
+        for run in self.folders():
             if not run.owned():
                 yield from run.damage()
 
@@ -87,14 +87,15 @@ class Store:
                 )
 
     def quarantine(self, damage: "Damage") -> Path:
-        """Move what is damaged out of the way, into the folder `quarantine`, and return where to.
+        """Move a damaged file or run into the folder `quarantine`, and return its new path.
 
         Raises:
-            BadInput: the run leads out of the store, or is sound again.
-            Busy: a process has come to own it.
+            BadInput: the run's folder is a link out of the store, or the run is no longer damaged.
+            Busy: another process has begun to write the run.
+            StoreTrouble: it cannot be moved.
         """
         run = damage.run
-        inside(self.root, self.root / QUARANTINE / run.path.parent.name)
+        require_inside(self.root, self.root / QUARANTINE / run.path.parent.name)
         run.claim()
         try:
             if damage.file not in [now.file for now in run.damage()]:

@@ -44,7 +44,7 @@ class Clocks:
         return out
 
     def resume(self, seconds: dict[str, float]) -> None:
-        """Add what an earlier sitting of the same run spent, as `seconds` returned it."""
+        """Add what an earlier session of the same run spent, as `seconds` returned it."""
         for phase in self.PHASES:
             prefix = "" if phase == "training" else f"{phase}_"
             self._cpu[phase] += seconds[f"{prefix}cpu_seconds"]

@@ -347,5 +347,5 @@ class Training:
         self.due = None
         if due is not None:  # before schema 3 with all that the last step reported
             self.due = Due(due[0], due[1], {name: value for name, value in due[2].items() if not math.isfinite(value)})
-        self.divergence = checkpoint.get("divergence", checkpoint.get("trouble"))
+        self.divergence = checkpoint.get("divergence")
         self.updates.look(count=False)

@@ -67,10 +67,10 @@ def test_chains_begin_where_they_are_told() -> None:
 def test_acceptance_is_tuned_to_what_is_asked_for() -> None:
     """Over the last 100 of 300 cycles, and the chains move."""
     for accept in (0.6, 0.9):
-        training = run(accept=accept, lr=0.01)
+        training = run(target_accept=accept, lr=0.01)
         info = [training._step() for _ in range(300)][-100:]
         assert sum(i["acceptance"] for i in info) / 100 == pytest.approx(accept, abs=0.05)
-        assert min(i["jump"] for i in info) > 0.01
+        assert min(i["esjd"] for i in info) > 0.01
 
 
 def test_factor_of_the_step_size_depends_on_how_many_chains_tell_it() -> None:
@@ -86,7 +86,7 @@ def test_chains_persist_and_their_points_are_those_of_the_training_set() -> None
     training._step()
     moved = (training.state.z != before).any(-1)
     assert moved.float().mean() > 0.9
-    assert training.info["jump"] == pytest.approx((training.state.z - before).square().sum(-1).mean().item(), rel=1e-5)
+    assert training.info["esjd"] == pytest.approx((training.state.z - before).square().sum(-1).mean().item(), rel=1e-5)
 
 
 def test_it_has_no_lower_bound_and_says_so(harness: Harness, tmp_path) -> None:
@@ -96,7 +96,7 @@ def test_it_has_no_lower_bound_and_says_so(harness: Harness, tmp_path) -> None:
     assert "no lower bound: algorithm 'mcem' trains no recognition model" in done.out
     shown = harness("show", "mcem")
     assert "no lower bound" in shown.out
-    for diagnostic in ("acceptance", "step size", "jump"):
+    for diagnostic in ("acceptance", "step size", "esjd"):
         assert diagnostic in shown.out
     plotted = harness("plot", "mcem")
     assert plotted.code == 2

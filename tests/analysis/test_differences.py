@@ -40,15 +40,15 @@ def test_paired_and_unpaired_are_scipys() -> None:
     welch = stats.ttest_ind(a, b, equal_var=False)
     assert (unpaired.paired, unpaired.n) == (False, 5)
     assert unpaired.mean / (unpaired.error or 0) == pytest.approx(welch.statistic)
-    assert unpaired.freedom == pytest.approx(welch.df)
-    low, high = paired.mean - paired.half(0.975), paired.mean + paired.half(0.975)
+    assert unpaired.degrees_of_freedom == pytest.approx(welch.df)
+    low, high = paired.mean - paired.half_width(0.975), paired.mean + paired.half_width(0.975)
     assert (low, high) == pytest.approx(test.confidence_interval(0.95))
 
 
 def test_one_seed_tells_no_error() -> None:
     for found in (mean([1.0]), difference({0: 1.0}, {0: 2.0}), difference({0: 1.0}, {1: 2.0, 2: 3.0})):
         assert found.error is None
-        assert found.half(0.95) == math.inf
+        assert found.half_width(0.95) == math.inf
         assert found.detectable(0.95) == math.inf
         assert found.more_seeds(0.0, 0.95) == 1
 

@@ -27,7 +27,7 @@ from harness.store.run import Run
 from harness.store.store import Store
 
 Harness = Callable[..., Result]
-SITTING = stored()[0].provenance[0]
+SESSION = stored()[0].provenance[0]
 RESULTS = Path(__file__).parents[2] / "results"
 
 
@@ -57,7 +57,7 @@ def make(
     run.claim()
     spec = make_spec(algorithm, settings={"nz": 3}).model_dump(mode="json")
     record = Record(
-        run.id, spec, **({"status": "done", "budget": {"samples": 10**6}, "provenance": [SITTING]} | fields)
+        run.id, spec, **({"status": "done", "budget": {"samples": 10**6}, "provenance": [SESSION]} | fields)
     )
     for each in rows:
         run.append(record, each)
@@ -86,7 +86,7 @@ def store(tmp_path: Path) -> Store:
         "failed",
         status="failed",
         reason="NA",
-        provenance=[SITTING | {"load": [0.5, 1], "gpu": None}, SITTING | {"gpu": "a, b"}],
+        provenance=[SESSION | {"load": [0.5, 1], "gpu": None}, SESSION | {"gpu": "a, b"}],
     )
     make(store, "interrupted", row(100, estimate(1.0)), status="interrupted", budget={"cpu_seconds": 1e300})
     running = make(
@@ -171,7 +171,7 @@ def test_tables_are_what_a_data_frame_expects(form: str, store: Store, harness: 
     assert list(runs["run"]) == ["diverged", "done", "failed", "interrupted", "running"]
     assert set(runs["algorithm"]) == {"aevb", "wake-sleep"}
     assert (runs["algorithm.lr"].dtype, runs["seed"].dtype) == (np.float64, np.int64)
-    assert runs.set_index("run").loc["failed", ["provenance.gpu", "sittings"]].tolist() == ["a, b", 2]
+    assert runs.set_index("run").loc["failed", ["provenance.gpu", "sessions"]].tolist() == ["a, b", 2]
 
     assert list(rows.columns[:5]) == ["group", "run", "row", "marks.samples", "end"]
     assert (rows["end"].dtype, rows["ledger.samples"].dtype, rows["info.objective"].dtype) == (

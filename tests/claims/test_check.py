@@ -256,8 +256,8 @@ def test_ledger(judged: Callable[..., list[Verdict]]) -> None:
     rows[1]["ledger"]["samples"] = 5.0
     (verdict,) = judged(text, [(record, rows)])
     assert verdict.why.endswith("samples of aevb-nz3-s0-0.02 fell from 10,000 to 5")
-    with pytest.raises(BadInput, match=r"claims.toml:3: no ledger counts 'fantasie' .did you mean 'fantasies'"):
-        judged(text.replace("fantasies", "fantasie"))
+    with pytest.raises(BadInput, match=r"claims.toml:3: no ledger counts 'fantasy' .did you mean 'fantasies'"):
+        judged(text.replace("fantasies", "fantasy"))
 
 
 def test_what_needs_training_says_so(judged: Callable[..., list[Verdict]]) -> None:

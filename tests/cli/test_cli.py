@@ -42,7 +42,7 @@ def test_run_show_list_plot(harness: Harness, tiny_run: list[str], store: Store,
         f"next: harness show {run_id[1]}",
     ):
         assert words in done.out
-    assert sorted(os.listdir(store.root / "runs" / run_id[1])) == ["checkpoint.pt", "run.json", "trace.jsonl"]
+    assert sorted(os.listdir(store.root / "runs" / run_id[1])) == ["checkpoint.safetensors", "run.json", "trace.jsonl"]
 
     shown = harness("show", run_id[1])
     assert shown.code == 0
@@ -167,7 +167,7 @@ def test_an_interrupt_writes_a_checkpoint_and_resuming_loses_nothing(
     record = run.read()
     assert record.status == "interrupted"
     assert 0 < record.ledger["samples"] < 60_000
-    assert (run.path / "checkpoint.pt").is_file()
+    assert (run.path / "checkpoint.safetensors").is_file()
 
     resumed = harness("resume", run.id, "--results", tmp_path / "stopped")
     assert resumed.code == 0, resumed.err
@@ -365,7 +365,7 @@ def test_other_data_or_a_missing_checkpoint_stop_a_run_from_going_on(
     done = harness("extend", run_id, "--samples", "1e5")
     assert done.code == 2
     assert "began on other data" in done.err
-    (run.path / "checkpoint.pt").unlink()
+    (run.path / "checkpoint.safetensors").unlink()
     done = harness("extend", run_id, "--samples", "1e5")
     assert done.code == 2
     assert "its checkpoint is gone" in done.err

@@ -17,7 +17,7 @@ from harness.store.store import Store
 
 Harness = Callable[..., Result]
 
-FILES = ("run.json", "trace.jsonl", "checkpoint.pt", "evaluations.json")
+FILES = ("run.json", "trace.jsonl", "checkpoint.safetensors", "evaluations.json")
 
 
 @pytest.fixture
@@ -36,13 +36,14 @@ def two_runs(harness: Harness, tiny_run: list[str], tmp_path: Path) -> tuple[Sto
 def noticed(store: Store, run: Run, file: str) -> bool:
     """Say whether the damage of a file is found, as this run's and by whoever reads it, and no other run's is."""
     reading = {
-        "run.json": run.read, "trace.jsonl": run.rows, "checkpoint.pt": run.checkpoint, "evaluations.json": run.evaluations,
+        "run.json": run.read, "trace.jsonl": run.rows, "checkpoint.safetensors": run.checkpoint,
+        "evaluations.json": run.evaluations,
     }  # fmt: skip
     try:
         reading[file]()
     except BadInput:
         (damage,) = store.damage()
-        alone = file in ("checkpoint.pt", "evaluations.json")
+        alone = file in ("checkpoint.safetensors", "evaluations.json")
         return damage.run.id == run.id and damage.file == (file if alone else None)
     return False
 
@@ -102,7 +103,7 @@ def test_doctor_lists_and_repairs_it(
     (one,) = json.loads(done.out)
     assert one["run"] == f"runs/{run.id}"
     moved = Path(one["moved_to"])
-    alone = file in ("checkpoint.pt", "evaluations.json")
+    alone = file in ("checkpoint.safetensors", "evaluations.json")
     assert moved == store.root / "quarantine" / "runs" / run.id / (file if alone else "")
     assert run.exists() == alone
     assert not path.exists()
@@ -125,7 +126,7 @@ def test_an_interrupted_run_without_a_sound_checkpoint_is_moved_as_a_whole(
     record = run.read()
     record.status = "interrupted"
     rewrite(run, record)
-    (run.path / "checkpoint.pt").write_bytes(b"")
+    (run.path / "checkpoint.safetensors").write_bytes(b"")
     assert harness("doctor", "--repair").code == 0
     assert [run.id for run in store.runs()] == [other.id]
 

@@ -131,7 +131,7 @@ def readers(trap: Trap) -> dict[str, Reader]:
     def sealed(reader: Reader) -> Reader:
         return lambda content: reader(content + hashlib.sha256(content).digest())
 
-    checkpoint = put(run.path / "checkpoint.pt", run.checkpoint)
+    former = put(run.path / "checkpoint.pt", run.checkpoint)
     bench = trap.inside / "bench.toml"
     bench.write_text('benchmarks = "bench.json"\n[[claim]]\nkind = "benchmark"\ntest = "a"\nat-most = 1\n')
     return {
@@ -145,8 +145,9 @@ def readers(trap: Trap) -> dict[str, Reader]:
         "idx": read_idx,
         "matlab": lambda content: read_matlab(content, "X"),
         "pickle": array,
-        "checkpoint": checkpoint,
-        "checkpoint, checksum forged": sealed(checkpoint),
+        "checkpoint": put(run.path / "checkpoint.safetensors", run.checkpoint),
+        "former checkpoint": former,
+        "former checkpoint, checksum forged": sealed(former),
         "run": put(run.path / "run.json", run.read),
         "evaluations": put(run.path / "evaluations.json", run.evaluations),
         "study": put(store.root / "tune" / "study.json", study),

@@ -13,7 +13,11 @@ import pytest
 from faulty import Survived, experiment
 from support import Result, environment, rewrite
 
-from harness.runs import machine, provenance
+from harness import files
+from harness.runs import machine, provenance, runner
+from harness.specs.budget import Budget
+from harness.store import run as harness_run
+from harness.store.checkpoint import digest
 from harness.store.record import SCHEMA
 from harness.store.run import Run
 from harness.store.store import Store
@@ -46,7 +50,7 @@ def test_stores_of_every_schema_are_read_and_not_rewritten(
     done, interrupted, diverged = store.runs()
     assert [run.read().status for run in (done, interrupted, diverged)] == ["done", "interrupted", "diverged"]
     assert done.read().schema == SCHEMA
-    assert [sitting["samples"] for sitting in done.read().provenance] == [0]
+    assert [session["samples"] for session in done.read().provenance] == [0]
     assert [len(run.rows()) for run in (done, diverged)] == [4, 1]
     assert diverged.rows()[0]["info"]["log_p_xz"] != diverged.rows()[0]["info"]["log_p_xz"]  # NaN
     assert [row["estimate"]["estimator"] for row in done.evaluations()] == ["exact", "ais"]
@@ -76,7 +80,67 @@ def test_an_interrupted_run_of_every_schema_goes_on(schema: int, harness: Harnes
     assert run.read().status == "done"
 
 
-@pytest.mark.parametrize("schema", [0, 3, 99, "2", None, [], 1e300])
+class Killed(BaseException):
+    """Ends a run as SIGKILL does: nothing catches it to write anything."""
+
+
+@pytest.mark.parametrize("moment", ["before the new one is whole", "before the former one is gone"])
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_kill_while_a_former_checkpoint_is_replaced_loses_nothing(
+    schema: int, moment: str, harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: Survived
+) -> None:
+    whole, killed = Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    for store in (whole, killed):
+        shutil.copytree(DATA / f"store-schema-{schema}", store.root / "runs")
+    done, run, _ = killed.runs()
+    former = run.checkpoint()
+    assert former is not None
+    samples = int(former["ledger"]["samples"])
+    words = ["extend", run.id, "--samples", samples + 20_000]
+    went_on = harness(*words, "--results", whole.root)
+    if "began on other data" in went_on.err:
+        pytest.skip("this machine draws other numbers for the toy dataset")
+    assert sorted(os.listdir(whole.find(run.id).path)) == ["checkpoint.safetensors", "run.json", "trace.jsonl"]
+
+    replace = files.replace_file
+
+    def kill(path: Path, content: bytes) -> None:
+        if path.name != "checkpoint.safetensors":
+            replace(path, content)
+        elif moment == "before the new one is whole":
+            (path.parent / ".checkpoint.safetensors.0a1b2c3d").write_bytes(content[:1000])
+            raise Killed
+        else:
+            replace(path, content)
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(harness_run, "replace_file", kill)
+        runner.extend(run, Budget(samples=samples + 10_000))
+    left = run.checkpoint()
+    assert left is not None
+    replaced = moment == "before the former one is gone"
+    assert run.checkpoint_path.name == ("checkpoint.safetensors" if replaced else "checkpoint.pt")
+    assert left["ledger"]["samples"] >= samples + (10_000 if replaced else 0)
+    assert [damage.run.id for damage in killed.damage()] == []
+    assert harness("gc", "--dry-run", "--results", killed.root).out.count("\nleftover ") == 1
+    assert harness(*words, "--results", killed.root).code == 0
+    assert sorted(os.listdir(run.path)) == ["checkpoint.safetensors", "run.json", "trace.jsonl"]
+    (one, expected), (other, rows) = whole.find(run.id).content(), run.content()
+    assert one.ledger["samples"] == other.ledger["samples"]
+    assert [row["estimates"] for row in rows if row["marks"]] == [row["estimates"] for row in expected if row["marks"]]
+    states = [checkpoint for store in (whole, killed) if (checkpoint := store.find(run.id).checkpoint())]
+    assert len({digest([state[name] for name in ("theta", "algorithm", "rng")]) for state in states}) == 1
+
+    shutil.copy(done.path / "checkpoint.pt", run.path / "checkpoint.pt")  # an older one never wins
+    (run.path / "checkpoint.safetensors").write_bytes(b"damaged")
+    assert [(damage.run.id, damage.file) for damage in killed.damage()] == [(run.id, "checkpoint.safetensors")]
+    assert harness("doctor", "--repair", "--results", killed.root).code == 0
+    assert sorted(os.listdir(run.path)) == ["run.json", "trace.jsonl"]
+    survived("a kill while a former checkpoint is replaced", 1, 1)
+
+
+@pytest.mark.parametrize("schema", [0, 4, 99, "2", None, [], 1e300])
 def test_an_unknown_schema_is_refused_by_name(schema: Any, with_room: Run, harness: Harness) -> None:
     path = with_room.path / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": schema}))
@@ -149,6 +213,10 @@ def test_a_read_only_store_and_an_unreadable_run(
     )
 
 
+FILES = (
+    "run.json", "trace.jsonl", "checkpoint.safetensors", "checkpoint.pt", "owner.json", "owner.lock", "evaluations.json",
+)  # fmt: skip
+
 OUTSIDE = [
     "../outside", "../../etc", "/etc/passwd", "runs/../../outside", "a/../../b", "..", ".", "x\n", "runs/x\n", "%2e%2e/x",
 ]  # fmt: skip
@@ -189,7 +257,7 @@ def test_no_run_leads_out_of_the_store(
     (store.root / "runs").unlink()
     (tmp_path / "outside" / "runs").rename(store.root / "runs")
     before = content(outside)
-    for name in ("run.json", "trace.jsonl", "checkpoint.pt", "owner.json", "owner.lock", "evaluations.json"):
+    for name in FILES:
         shutil.copytree(moved, tmp_path / "again")
         shutil.rmtree(with_room.path)
         (tmp_path / "again").rename(with_room.path)
@@ -243,7 +311,7 @@ def test_a_run_that_goes_on_with_other_software_says_and_records_it(
         assert f"note: went on with {words}" in harness("show", run_id).out
         said += 1
     assert run.read().provenance[2]["packages"]["torch"] == "0.0.1"
-    assert [sitting["samples"] for sitting in run.read().provenance][:3] == [0, 20_000, 21_000]
+    assert [session["samples"] for session in run.read().provenance][:3] == [0, 20_000, 21_000]
     survived("torch, numpy, threads, processor, denormals changed before a run goes on", len(changes), said)
 
 

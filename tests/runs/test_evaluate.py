@@ -173,7 +173,7 @@ def test_a_model_that_is_not_finite_diverges_and_cannot_be_evaluated(
 
 
 def test_a_run_whose_checkpoint_is_gone_cannot_be_evaluated(run: Run, harness: Harness) -> None:
-    (run.path / "checkpoint.pt").unlink()
+    (run.path / "checkpoint.safetensors").unlink()
     for command in (["evaluate", run.id, "--estimator", "importance"], ["certify", run.id]):
         done = harness(*command)
         assert done.code == 2

@@ -55,12 +55,12 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     done = make(store, "done")
     others = [make(store, status, status=status) for status in ("running", "interrupted", "failed", "diverged")]
     quarantine(store, make(store, "damaged", group="mine"))
-    for name in (".run.json.12345678", ".checkpoint.pt.0a1b2c3d"):
+    for name in (".run.json.12345678", ".checkpoint.safetensors.0a1b2c3d"):
         (others[0].path / name).write_bytes(b"half")
     (others[1].path / ".notes").write_bytes(b"mine")
     before = files(store.root)
 
-    size = (done.path / "checkpoint.pt").stat().st_size
+    size = (done.path / "checkpoint.safetensors").stat().st_size
     lost = sum(len(content) for name, content in before.items() if name.startswith("quarantine"))
     listed = harness("gc", "--dry-run")
     assert (listed.code, listed.err) == (0, "")
@@ -78,7 +78,8 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     data = json.loads(harness("gc", "--dry-run", "--json").out)
     assert (data["dry_run"], data["bytes"], len(data["items"])) == (True, total, 4)
     assert data["items"][1] == {
-        "what": "checkpoint", "run": "runs/done", "path": str(done.path / "checkpoint.pt"), "bytes": size, "reason": None,
+        "what": "checkpoint", "run": "runs/done", "path": str(done.path / "checkpoint.safetensors"), "bytes": size,
+        "reason": None,
     }  # fmt: skip
 
     collected = harness("gc")
@@ -86,7 +87,7 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     assert collected.out == listed.out.replace("would remove", "removed")
     assert sorted(os.listdir(done.path)) == KEPT
     kept = {name: b for name, b in before.items() if not name.startswith("quarantine") and b != b"half"}
-    kept.pop("runs/done/checkpoint.pt")
+    kept.pop("runs/done/checkpoint.safetensors")
     assert files(store.root) == kept
     assert not (store.root / "quarantine").exists()
     assert done.read().status == "done"
@@ -131,7 +132,7 @@ def test_what_cannot_be_read_keeps_its_checkpoint(store: Store, harness: Harness
     run = make(store, "a")
     (run.path / "run.json").write_text("{}")
     assert harness("gc").out == "removed nothing: 0 bytes\n"
-    assert (run.path / "checkpoint.pt").exists()
+    assert (run.path / "checkpoint.safetensors").exists()
 
 
 def test_nothing_behind_a_link_is_touched(store: Store, harness: Harness, tmp_path: Path) -> None:
@@ -143,8 +144,8 @@ def test_nothing_behind_a_link_is_touched(store: Store, harness: Harness, tmp_pa
     (store.root / "group").symlink_to(outside.path.parent)  # a linked group, run, checkpoint, leftover and quarantine
     (store.root / "runs" / "outside").symlink_to(outside.path)
     run = make(store, "linked")
-    (run.path / "checkpoint.pt").unlink()
-    (run.path / "checkpoint.pt").symlink_to(outside.path / "checkpoint.pt")
+    (run.path / "checkpoint.safetensors").unlink()
+    (run.path / "checkpoint.safetensors").symlink_to(outside.path / "checkpoint.safetensors")
     (run.path / ".run.json.12345678").symlink_to(outside.path / "run.json")
     (store.root / "quarantine" / "mine").mkdir(parents=True)
     (store.root / "quarantine" / "mine" / "lost").symlink_to(lost)
@@ -157,7 +158,7 @@ def test_nothing_behind_a_link_is_touched(store: Store, harness: Harness, tmp_pa
     ]  # fmt: skip
     assert files(elsewhere.root) == before
     assert sorted(os.listdir(store.root / "quarantine" / "mine")) == ["lost"]
-    assert (run.path / "checkpoint.pt").is_symlink()
+    assert (run.path / "checkpoint.safetensors").is_symlink()
 
     (store.root / "quarantine" / "mine" / "lost").unlink()
     (store.root / "quarantine" / "theirs").unlink()
@@ -227,7 +228,7 @@ def test_what_cannot_be_removed_is_said(store: Store, harness: Harness, monkeypa
 
     monkeypatch.setattr(Run, "claim", refusing)
     done = harness("gc")
-    path = one.path / "checkpoint.pt"
+    path = one.path / "checkpoint.safetensors"
     said = f"harness: {path} is left: it cannot be written (Read-only file system): make room\n"
     assert (done.code, done.err) == (3, said)
     assert "removed 1 checkpoint: " in done.out

@@ -63,7 +63,7 @@ def test_a_run_reads_back_as_it_was_written(run: Run, store: Store) -> None:
     assert checkpoint is not None
     assert torch.equal(checkpoint["theta"], torch.arange(3.0))
     assert checkpoint["trace"] == record.trace
-    assert sorted(path.name for path in run.path.iterdir()) == ["checkpoint.pt", "run.json", "trace.jsonl"]
+    assert sorted(path.name for path in run.path.iterdir()) == ["checkpoint.safetensors", "run.json", "trace.jsonl"]
 
 
 def test_every_cut_and_every_edit_of_run_json_is_noticed(run: Run) -> None:
@@ -83,7 +83,7 @@ def test_every_cut_and_every_edit_of_run_json_is_noticed(run: Run) -> None:
 
 
 def test_an_edited_trace_and_checkpoint_are_noticed(run: Run) -> None:
-    trace, checkpoint = run.path / "trace.jsonl", run.path / "checkpoint.pt"
+    trace, checkpoint = run.path / "trace.jsonl", run.path / "checkpoint.safetensors"
     rows = trace.read_bytes()
     trace.write_bytes(rows.replace(b"100", b"101", 1))
     with pytest.raises(BadInput, match=r"trace\.jsonl was edited"):
@@ -93,10 +93,10 @@ def test_an_edited_trace_and_checkpoint_are_noticed(run: Run) -> None:
     at = content.find(torch.arange(3.0).numpy().tobytes())
     content[at + 2] ^= 1
     checkpoint.write_bytes(bytes(content))
-    with pytest.raises(BadInput, match=r"checkpoint\.pt"):
+    with pytest.raises(BadInput, match=r"checkpoint\.safetensors"):
         run.checkpoint()
     checkpoint.write_bytes(bytes(content[: len(content) // 2]))
-    with pytest.raises(BadInput, match=r"checkpoint\.pt"):
+    with pytest.raises(BadInput, match=r"checkpoint\.safetensors"):
         run.checkpoint()
 
 
@@ -105,7 +105,7 @@ def test_a_checkpoint_never_executes_anything(run: Run, tmp_path: Path) -> None:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "executed"),)
 
-    torch.save({"run": "a-run", "digest": "", "x": Poison()}, run.path / "checkpoint.pt")
+    torch.save({"run": "a-run", "digest": "", "x": Poison()}, run.path / "checkpoint.safetensors")
     with pytest.raises(BadInput, match="edited or damaged"):
         run.checkpoint()
     assert not (tmp_path / "executed").exists()
