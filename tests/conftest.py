@@ -32,7 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out slow tests without --full, all but the first of each slow function with --slow-sample, and benchmarks beside others."""
+    """Leave out slow tests without --full, or all tests but the first of each slow function with --slow-sample.
+
+    Benchmarks run whenever there is one process, and never beside other tests.
+    """
     full, sample = config.getoption("--full"), config.getoption("--slow-sample")
     beside_others = hasattr(config, "workerinput")  # one of several processes of pytest-xdist
     kept, functions = [], set()
@@ -44,7 +47,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept.append(item)
         if BENCHMARKS in item.path.parents:
             if beside_others:
-                item.add_marker(pytest.mark.skip(reason="takes times, so it needs the machine: pytest -n 0 tests/benchmarks"))
+                item.add_marker(
+                    pytest.mark.skip(reason="takes times, so it needs the machine: pytest -n 0 tests/benchmarks")
+                )
         elif slow and not (full or sample):
             item.add_marker(pytest.mark.skip(reason="slow: pytest --full, or in short pytest --slow-sample"))
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
@@ -53,17 +58,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have measured, from whichever process, and the faults tried as a table."""
-    faults = []
+    faults: dict[str, list[int]] = {}
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in report.user_properties:
                 if name == "fault":
-                    faults.append(tuple(map(str, value)))
+                    fault, tried, survived = value
+                    before = faults.get(fault, [0, 0])
+                    faults[fault] = [before[0] + tried, before[1] + survived]
                 elif outcome == "passed":
                     terminalreporter.write_line(f"{name}: {value}")
     if faults:
-        width = max(len(fault) for fault, _, _ in faults)
-        for fault, tried, survived in [("fault", "tried", "survived"), *sorted(faults)]:
+        width = max(map(len, faults))
+        for fault, (tried, survived) in [("fault", ("tried", "survived")), *sorted(faults.items())]:
             terminalreporter.write_line(f"{fault:<{width}} {tried:>7} {survived:>9}")
 
 
