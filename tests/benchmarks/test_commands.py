@@ -40,8 +40,9 @@ FLOOR = """
 import json, pathlib, sys
 import {libraries}
 for path in pathlib.Path(sys.argv[1]).rglob("*.json*"):
-    for line in path.read_bytes().splitlines():
-        json.loads(line)
+    content = path.read_bytes()
+    for part in content.splitlines() if path.suffix == ".jsonl" else [content]:
+        json.loads(part)
 """
 
 
@@ -124,4 +125,4 @@ def test_command(command: Command, tmp_path: Path, record_property: Callable[[st
     over = f" over {command.runs:,} runs" if command.runs else ""
     beside = f"{ratio:.2f} × importing {command.libraries} and parsing the store"
     record_property(f"harness {command.words}{over}", f"{min(seconds):.1f} CPU s (goal {command.goal:g}), {beside}")
-    assert ratio <= command.at_most
+    assert ratio <= (command.at_most or 1e9)
