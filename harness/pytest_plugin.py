@@ -63,10 +63,11 @@ class Bounds:
         store = Store(Path(results) if results else default_root())
         groups: dict[str, str] = {}
         if run:
-            from harness.runs.sweep import Scheduler, unwatched
+            from harness.runs.local import LocalExecutor
+            from harness.runs.sweep import Scheduler
 
-            crew = Scheduler(store, jobs or os.cpu_count() or 1, data_dir, unwatched)
-            groups, ended = check.make(chosen, crew, only)
+            scheduler = Scheduler(LocalExecutor(store, jobs or os.cpu_count() or 1, data_dir))
+            groups, ended = check.make(chosen, scheduler, only)
             if lost := check.lost(ended):
                 raise RunFailed("; ".join(lost))
         verdicts = check.check(evidence.Evidence(chosen, store, groups, only, data_dir=data_dir, trains=run))

@@ -16,24 +16,61 @@ from harness.training.process import prepare_process
 pytest_plugins = ["pytester"]
 
 
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --full, for tests/faults and tests/claims/test_mutations.py."""
-    parser.addoption("--full", action="store_true", help="Try every fault and regression as often as README says.")
+    """Add --full and --slow-sample."""
+    parser.addoption(
+        "--full", action="store_true",
+        help="Run the slow tests too, and try every fault and regression as often as the project says.",
+    )  # fmt: skip
+    parser.addoption(
+        "--slow-sample", action="store_true",
+        help="Run the slow tests alone, in their shortest form: each test function with its first parameters.",
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out slow tests without --full, or all tests but the first of each slow function with --slow-sample.
+
+    Benchmarks run whenever there is one process, and never beside other tests.
+    """
+    full, sample = config.getoption("--full"), config.getoption("--slow-sample")
+    beside_others = hasattr(config, "workerinput")  # one of several processes of pytest-xdist
+    kept, functions = [], set()
+    for item in items:
+        slow, function = item.get_closest_marker("slow"), (item.path, getattr(item, "originalname", item.name))
+        if sample and not full and (not slow or function in functions):
+            continue
+        functions.add(function)
+        kept.append(item)
+        if BENCHMARKS in item.path.parents:
+            if beside_others:
+                item.add_marker(
+                    pytest.mark.skip(reason="takes times, so it needs the machine: pytest -n 0 tests/benchmarks")
+                )
+        elif slow and not (full or sample):
+            item.add_marker(pytest.mark.skip(reason="slow: pytest --full, or in short pytest --slow-sample"))
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have measured, from whichever process, and the faults tried as a table."""
-    faults = []
+    faults: dict[str, list[int]] = {}
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in report.user_properties:
                 if name == "fault":
-                    faults.append(tuple(map(str, value)))
+                    fault, tried, survived = value
+                    before = faults.get(fault, [0, 0])
+                    faults[fault] = [before[0] + tried, before[1] + survived]
                 elif outcome == "passed":
                     terminalreporter.write_line(f"{name}: {value}")
     if faults:
-        width = max(len(fault) for fault, _, _ in faults)
-        for fault, tried, survived in [("fault", "tried", "survived"), *sorted(faults)]:
+        width = max(map(len, faults))
+        for fault, (tried, survived) in [("fault", ("tried", "survived")), *sorted(faults.items())]:
             terminalreporter.write_line(f"{fault:<{width}} {tried:>7} {survived:>9}")
 
 
@@ -46,7 +83,7 @@ def _every_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
-    """Whether faults are tried and regressions are tried as often as README says (`--full`), or a few."""
+    """Whether faults and regressions are tried as often as the project says (`--full`), or a few times."""
     return bool(request.config.getoption("--full"))
 
 

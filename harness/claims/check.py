@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.runs.sweep import Scheduler
 
 
-def make(claims: Claims, crew: "Scheduler", only: str | None = None) -> tuple[dict[str, str], list["Outcome"]]:
+def make(claims: Claims, scheduler: "Scheduler", only: str | None = None) -> tuple[dict[str, str], list["Outcome"]]:
     """Make the runs that claims are about, by the code as it is now.
 
     They belong to groups `check-<experiment>-<fingerprint of code and experiment>`, so that runs of other code are never taken
@@ -33,7 +33,7 @@ def make(claims: Claims, crew: "Scheduler", only: str | None = None) -> tuple[di
     groups, ended = {}, []
     for experiment in claims.experiments():
         groups[experiment.name] = f"check-{experiment.name}-{fingerprint(experiment.path.read_bytes())}"
-        ended += Sweep(crew, experiment, only, group=groups[experiment.name]).run()
+        ended += Sweep(scheduler, experiment, only, group=groups[experiment.name]).run()
     if not groups:
         raise BadInput(
             f"{claims.path}: its claims are about no experiment, so --run does not know what to make: leave it out"

@@ -312,7 +312,7 @@ def sweep_experiment(
 
     store, workers, scale = _store(results), parse_jobs(jobs), parse_factor("--budget-scale", budget_scale)
     chosen = Experiment(experiment)
-    work = sweep.Sweep(_crew(store, workers, data_dir), chosen, only, scale)
+    work = sweep.Sweep(_scheduler(store, workers, data_dir), chosen, only, scale)
     if dry_run:
         planned = work.plan()
         if as_json:
@@ -387,7 +387,7 @@ def tune_settings(
     )
     study = tune.Study(tune.to_tune(options), rule)
     store.require_writable()
-    tuned = tune.tune(store, study, _crew(store, workers, data_dir).do)
+    tuned = tune.tune(store, study, _scheduler(store, workers, data_dir).run)
     if as_json:
         _print_json({**tuned._asdict(), "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials]})
     else:
@@ -537,7 +537,7 @@ def _made(
     from harness.claims import check
     from harness.specs.options import parse_jobs
 
-    groups, ended = check.make(claims, _crew(store, parse_jobs(jobs), data_dir), only)
+    groups, ended = check.make(claims, _scheduler(store, parse_jobs(jobs), data_dir), only)
     made, lost = sum(outcome.status == "done" for outcome in ended), check.lost(ended)
     print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *lost, sep="\n", file=sys.stderr)
     return groups, lost
@@ -904,16 +904,18 @@ def doctor(deep: bool, repair: bool, as_json: bool, data_dir: str | None, result
         raise SystemExit(1)
 
 
-def _crew(store: "Store", workers: int, data_dir: str | None) -> "Scheduler":
-    """Return workers whose progress is shown."""
-    from harness.report.progress import PoolProgress
+def _scheduler(store: "Store", workers: int, data_dir: str | None) -> "Scheduler":
+    """Return a scheduler for workers on this machine whose progress is shown."""
+    from harness.report.progress import SweepProgress
+    from harness.runs.local import LocalExecutor
     from harness.runs.sweep import Scheduler
 
     def say(words: str) -> None:
         if sys.stderr.isatty():
             print(words, file=sys.stderr)
 
-    return Scheduler(store, workers, data_dir, lambda planned: PoolProgress(planned, workers), say)
+    executor = LocalExecutor(store, workers, data_dir)
+    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), say)
 
 
 def _print_json(value: Any) -> None:

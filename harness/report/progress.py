@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
 from harness.report.text import duration, quantity
-from harness.runs.local import LocalExecutor
+from harness.runs.jobs import Outcome
 from harness.runs.sweep import Planned
 from harness.specs.budget import Budget
 from harness.training.loop import Row, Tick, Training
@@ -69,12 +69,12 @@ class ProgressBar(_Bars):
         self._progress.refresh()
 
 
-class PoolProgress(_Bars):
-    """Shows a pool at work: on a terminal a bar over all runs and one a run under way, elsewhere a line for each that ends.
+class SweepProgress(_Bars):
+    """Shows the progress of jobs: on a terminal a bar for all and one for each active run, elsewhere a line for each that ends.
 
     Args:
-        planned: the jobs, those that are done already included.
-        workers: how many run at a time.
+        planned: the jobs, including those that are done already.
+        workers: number of jobs at a time.
     """
 
     def __init__(self, planned: Sequence[Planned], workers: int):
@@ -85,9 +85,9 @@ class PoolProgress(_Bars):
         self._bars: dict[str, Any] = {}
         self._shown, self._begun = 0, time.monotonic()
 
-    def __call__(self, pool: LocalExecutor) -> None:
-        """Show where the pool is."""
-        for outcome in pool.outcomes[self._shown :]:
+    def __call__(self, outcomes: Sequence[Outcome], active: Mapping[str, float]) -> None:
+        """Show how things stand; see `harness.runs.jobs.Report`."""
+        for outcome in outcomes[self._shown :]:
             self._shown += 1
             run = outcome.job.spec.run_id
             why = f", {outcome.reason}" if outcome.reason else ""
@@ -97,12 +97,12 @@ class PoolProgress(_Bars):
                 self._progress.remove_task(self._bars.pop(run))
         if not self._console.is_terminal:
             return
-        for run, fraction in pool.active.items():
+        for run, fraction in active.items():
             if run not in self._bars:
                 self._bars[run] = self._progress.add_task(run, total=1.0, note="")
             self._progress.update(self._bars[run], completed=fraction, note=f"{fraction:.0%}")
-        spent = sum(self._seconds[o.job.spec.run_id] for o in pool.outcomes)
-        spent += sum(fraction * self._seconds[run] for run, fraction in pool.active.items())
+        spent = sum(self._seconds[o.job.spec.run_id] for o in outcomes)
+        spent += sum(fraction * self._seconds[run] for run, fraction in active.items())
         elapsed, whole = time.monotonic() - self._begun, sum(self._seconds.values())
         pace = spent / elapsed if spent > 0.02 * whole else float(self._workers)  # calibrated seconds a second
         note = f"{self._before + self._shown}/{self._total}, {duration((whole - spent) / pace)} left"

@@ -1,7 +1,8 @@
-"""Jobs: runs to be brought to a budget, how they end, and what they cost."""
+"""Jobs: runs to be brought to a budget, what they cost, how they end, and who carries them out."""
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
@@ -31,26 +32,65 @@ class Outcome(NamedTuple):
     reason: str | None = None
 
 
-class Cost(NamedTuple):
-    """What a calibration found, in CPU seconds: of a sample, of an evaluation at a mark, and of the one at the end."""
+class CostEstimate(NamedTuple):
+    """What a run costs by a short calibration.
 
-    sample: float
-    mark: float
-    end: float
+    Attributes:
+        per_sample: CPU seconds of training for each sample.
+        per_mark: CPU seconds of the evaluation at a mark.
+        at_end: CPU seconds of the evaluation at the end.
+    """
+
+    per_sample: float
+    per_mark: float
+    at_end: float
 
     def seconds(self, job: Job, spent: float = 0.0) -> float:
-        """Return the CPU seconds of a job of which so many samples have been spent."""
+        """Return the CPU seconds that a job still costs when its run has spent this number of samples."""
         limits = job.budget.limits()
         times = [limits[name] for name in ("cpu_seconds", "wall_seconds") if name in limits]
         if "samples" in limits:
-            times.append((limits["samples"] - spent) * self.sample)
+            times.append((limits["samples"] - spent) * self.per_sample)
         training = max(0.0, min(times))
-        last = spent + training / max(self.sample, 1e-12)
+        last = spent + training / max(self.per_sample, 1e-12)
         evaluation = job.spec.evaluation
-        begun = max(spent, evaluation.first_mark)
-        marks = evaluation.marks_per_decade * math.log10(last / begun) if last > begun else 0.0
-        return training + math.floor(marks + 1) * self.mark + self.end
+        first = max(spent, evaluation.first_mark)
+        marks = evaluation.marks_per_decade * math.log10(last / first) if last > first else 0.0
+        return training + math.floor(marks + 1) * self.per_mark + self.at_end
 
 
-UNKNOWN = Cost(0.0, 0.0, 0.0)
-"""Of a job whose calibration died, as it may itself."""
+UNKNOWN_COST = CostEstimate(0.0, 0.0, 0.0)
+"""Of a job whose calibration failed, as the run itself may."""
+
+Calibration = CostEstimate | tuple[Status, str]
+"""What a run costs, or how its job ends without being run, and why."""
+
+Report = Callable[[Sequence[Outcome], Mapping[str, float]], None]
+"""Told how things stand: the outcomes so far, in order of time, and the fraction of its budget that each active run has spent."""
+
+
+class Executor(Protocol):
+    """Carries out jobs: `harness.runs.local.LocalExecutor` does, in processes of this machine."""
+
+    @property
+    def store(self) -> Store:
+        """Where the runs are kept."""
+
+    def calibrate(self, specs: Sequence[RunSpec]) -> list[Calibration]:
+        """Train each of these for a moment, without storing anything, and return what they cost or why they cannot run.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+
+    def run(self, jobs: Sequence[Job], report: Report) -> list[Outcome]:
+        """Carry out the jobs, in this order as far as possible, and return how they ended, in order of time.
+
+        Args:
+            jobs: what to do; a job that is done already costs little.
+            report: called after every event, and several times a second.
+
+        Raises:
+            Interrupted: a signal came; the same jobs go on from what the store has.
+            StoreTrouble: the store cannot be written.
+        """

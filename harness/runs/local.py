@@ -1,8 +1,8 @@
-"""Worker processes: one for each run, each run once, whatever is killed.
+"""The local executor: jobs in worker processes of this machine, each run once, whatever is killed.
 
-A driver hands jobs to workers and listens. All that lasts is written by the workers through the store, so whoever hands out the
-same jobs again finds what is done, resumes what was interrupted and extends what is to be longer; and drivers that go on at the
-same time, on machines that share a folder, divide the work by the runs' locks.
+The executor hands jobs to workers and listens. All that lasts is written by the workers through the store. So whoever hands out
+the same jobs again finds what is done, resumes what was interrupted and extends what is to be longer; and executors that work at
+the same time, on machines that share a folder, divide the jobs by the locks of the runs.
 """
 
 import contextlib
@@ -12,144 +12,193 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from harness.data.download import MissingData
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
-from harness.runs.jobs import UNKNOWN, Cost, Job, Outcome, Status
+from harness.runs.jobs import UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
 from harness.runs.runner import ensure, finished
 from harness.runs.signals import on_signals
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
 from harness.store.store import Store
+from harness.training.loop import Row, Tick, Training
 
-BUSY_SECONDS = 1.0  # until a run that another process is at is looked at again
+RETRY_SECONDS = 1.0  # until a run that another process writes is tried again
 
-LOOK_SECONDS = 0.2  # between looks at the workers
+POLL_SECONDS = 0.2  # at most, between two looks at the workers
 
 REPORT_SECONDS = 0.5  # between a worker's reports of progress
 
-CALIBRATION_SECONDS = 0.3  # of training, to tell what a run will cost
+CALIBRATION_SECONDS = 0.3  # of training, to estimate what a run costs
 
-CALIBRATION_POINTS = 50  # of each split, to tell what its evaluation will cost
+CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
-@dataclass
+class _Ended(NamedTuple):
+    """What a worker says of its job at the end: "busy" if another process writes the run, "unwritable" if the store cannot be."""
+
+    status: Status | Literal["busy", "unwritable"]
+    reason: str | None = None
+
+
+class _Worker(NamedTuple):
+    """A process, and the connection by which it reports."""
+
+    process: BaseProcess
+    connection: Connection
+
+
+@dataclass(frozen=True)
 class LocalExecutor:
-    """Jobs under way.
+    """Carries out jobs in worker processes of this machine; see `harness.runs.jobs.Executor`.
 
     Args:
         store: where runs are kept.
-        workers: how many at a time.
+        workers: number of jobs at a time.
         data_dir: the user's folder of data files.
-        watch: called with the pool after every event, and some times a second.
-
-    Attributes:
-        outcomes: how jobs ended, in order of time.
-        active: fraction of its budget that each run under way has spent, by run id.
     """
 
     store: Store
     workers: int
     data_dir: str | None = None
-    watch: Callable[["LocalExecutor"], None] = lambda pool: None
-    outcomes: list[Outcome] = field(default_factory=list)
-    active: dict[str, float] = field(default_factory=dict)
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Do the jobs, in this order as far as there are workers, and return how they ended.
+    def run(self, jobs: Sequence[Job], report: Report) -> list[Outcome]:
+        """Carry out the jobs, in this order as far as there are workers, and return how they ended, in order of time.
 
         Raises:
             Interrupted: a signal came; every worker has written its checkpoint.
             StoreTrouble: the store cannot be written.
         """
-        waiting: deque[tuple[float, Job]] = deque((0.0, job) for job in jobs)
-        pool: dict[Connection, tuple[Any, Job]] = {}
-        trouble: Outcome | None = None
-        first = len(self.outcomes)
-        with _forwarded_signals(lambda: [process for process, _ in pool.values()]) as caught:
-            while waiting or pool:
-                if caught or trouble:
-                    waiting.clear()
-                while not caught and len(pool) < self.workers and waiting and waiting[0][0] <= time.monotonic():
-                    _, job = waiting.popleft()
-                    if job.stored(self.store).owned():
-                        waiting.append((time.monotonic() + BUSY_SECONDS, job))
-                        continue
-                    connection, process = _start(_work, self.store.root, job, self.data_dir)
-                    pool[connection] = process, job
-                    self.active[job.spec.run_id] = 0.0
-                    if caught:  # while it started
-                        process.terminate()
-                if not pool:
-                    time.sleep(LOOK_SECONDS)
-                for connection in _ready(pool):
-                    process, job = pool[connection]
-                    message = _received(connection)
+        waiting = deque((0.0, job) for job in jobs)
+        active: dict[str, float] = {}
+        outcomes: list[Outcome] = []
+        unwritable: str | None = None
+
+        def start(job: Job) -> _Worker | None:
+            if job.stored(self.store).owned():
+                return None
+            active[job.spec.run_id] = 0.0
+            return _start(_run_job, self.store.root, job, self.data_dir)
+
+        def died(how: str) -> _Ended:
+            return _Ended("failed", f"its process {how}: the same command resumes it")
+
+        with contextlib.closing(_messages(waiting, self.workers, start, died)) as messages:
+            for received in messages:
+                for job, message in received:
                     if isinstance(message, float):
-                        self.active[job.spec.run_id] = message
+                        active[job.spec.run_id] = message
                         continue
-                    del pool[connection], self.active[job.spec.run_id]
-                    process.join()
-                    if message == "busy":
-                        waiting.append((time.monotonic() + BUSY_SECONDS, job))
+                    del active[job.spec.run_id]
+                    status, reason = message
+                    if status == "busy":
+                        waiting.append((time.monotonic() + RETRY_SECONDS, job))
                         continue
-                    status, reason = message or _death(process)
-                    self.outcomes.append(Outcome(job, "failed" if status == "store" else status, reason))
-                    trouble = self.outcomes[-1] if status == "store" else trouble
-                self.watch(self)
-        if caught:
-            raise Interrupted("interrupted, nothing is lost: the same command goes on", caught[0])
-        if trouble:
-            raise StoreTrouble(f"{trouble.reason}; the same command goes on from there")
-        return self.outcomes[first:]
+                    if status == "unwritable":
+                        status, unwritable = "failed", reason
+                    outcomes.append(Outcome(job, status, reason))
+                if unwritable:
+                    waiting.clear()
+                report(outcomes, active)
+        if unwritable:
+            raise StoreTrouble(f"{unwritable}; the same command goes on from there")
+        return outcomes
+
+    def calibrate(self, specs: Sequence[RunSpec]) -> list[Calibration]:
+        """Train each of these for a moment, without storing anything, and return what they cost or why they cannot run.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        waiting = deque((0.0, number) for number in range(len(specs)))
+        found: dict[int, Calibration] = {}
+
+        def start(number: int) -> _Worker:
+            return _start(_calibrate, specs[number], self.data_dir)
+
+        def died(how: str) -> Calibration:
+            return UNKNOWN_COST
+
+        with contextlib.closing(_messages(waiting, self.workers, start, died)) as messages:
+            for received in messages:
+                found |= {number: message for number, message in received if not isinstance(message, float)}
+        return [found[number] for number in range(len(specs))]
 
 
-def calibrate(specs: Sequence[RunSpec], workers: int, data_dir: str | None = None) -> list[Cost | tuple[Status, str]]:
-    """Train each of these for a moment, without storing anything, and return what they cost or why they cannot run."""
-    found: dict[int, Cost | tuple[Status, str]] = {}
-    waiting = deque(enumerate(specs))
-    pool: dict[Connection, tuple[Any, int]] = {}
-    with _forwarded_signals(lambda: [process for process, _ in pool.values()]) as caught:
-        while waiting or pool:
-            if caught:
-                waiting.clear()
-            while not caught and len(pool) < workers and waiting:
-                number, spec = waiting.popleft()
-                connection, process = _start(_measure, spec, data_dir)
-                pool[connection] = process, number
-                if caught:
-                    process.terminate()
-            for connection in _ready(pool):
-                process, number = pool.pop(connection)
-                message = _received(connection)
-                process.join()
-                found[number] = message or UNKNOWN
-    if caught:
-        raise Interrupted("interrupted before anything began", caught[0])
-    return [found[number] for number in range(len(specs))]
+def _messages(
+    waiting: deque[tuple[float, Task]],
+    workers: int,
+    start: Callable[[Task], _Worker | None],
+    died: Callable[[str], Result],
+) -> Generator[list[tuple[Task, float | Result]], None, None]:
+    """Give each task to a worker of its own, and yield what workers have sent, several times a second, until all have ended.
 
+    Signals are passed on to the workers, which write their checkpoints; a second one kills them.
 
-@contextlib.contextmanager
-def _forwarded_signals(processes: Callable[[], Sequence[Any]]) -> Iterator[list[int]]:
-    """Collect signals, and pass them on to workers, which write their checkpoints; a second one kills them."""
+    Args:
+        waiting: the tasks, and the moment of the monotonic clock before which each is not started; the caller may add and remove.
+        workers: number of workers at a time.
+        start: starts a worker; None if the task has to wait.
+        died: returns the result of a worker that ended in this way and has sent none.
+
+    Yields:
+        Tasks with what their workers have sent: fractions done, and last a result.
+
+    Raises:
+        Interrupted: a signal came; the workers have ended.
+    """
+    active: dict[Connection, tuple[BaseProcess, Task]] = {}
     caught: list[int] = []
 
-    def note(signum: int, frame: FrameType | None) -> None:
-        for process in processes():
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        for process, _ in active.values():
             process.kill() if caught else process.terminate()
         caught.append(signum)
 
-    with on_signals(note):
-        yield caught
+    with on_signals(pass_on):
+        while waiting or active:
+            while not caught and len(active) < workers and waiting and waiting[0][0] <= time.monotonic():
+                _, task = waiting.popleft()
+                worker = start(task)
+                if worker is None:
+                    waiting.append((time.monotonic() + RETRY_SECONDS, task))
+                    continue
+                active[worker.connection] = worker.process, task
+                if caught:  # while it started
+                    worker.process.terminate()
+            if caught:
+                waiting.clear()
+            if not active:
+                time.sleep(POLL_SECONDS)
+            received: list[tuple[Task, float | Result]] = []
+            for connection in wait(list(active), timeout=POLL_SECONDS):
+                assert isinstance(connection, Connection)
+                process, task = active[connection]
+                try:
+                    message = connection.recv()
+                except (EOFError, OSError):
+                    message = None
+                if not isinstance(message, float):
+                    del active[connection]
+                    process.join()
+                received.append((task, died(_how_it_ended(process)) if message is None else message))
+            yield received
+    if caught:
+        raise Interrupted("interrupted, nothing is lost: the same command goes on", caught[0])
 
 
-def _start(target: Callable[..., None], *arguments: Any) -> tuple[Connection, Any]:
-    """Start a worker process, and return where it reports to with the process.
+def _start(target: Callable[..., None], *arguments: object) -> _Worker:
+    """Start a worker process.
 
     Where there is a fork server it has PyTorch imported already, in a process that has done nothing else.
     """
@@ -166,104 +215,98 @@ def _start(target: Callable[..., None], *arguments: Any) -> tuple[Connection, An
         if before is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
-    return here, process
+    return _Worker(process, here)
 
 
-def _received(connection: Connection) -> Any:
-    """Return a worker's message, None where it died without one."""
-    try:
-        return connection.recv()
-    except (EOFError, OSError):
-        return None
+def _how_it_ended(process: BaseProcess) -> str:
+    """Return in words how a process ended."""
+    code = process.exitcode or 0
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def _ready(pool: Iterable[Connection]) -> list[Connection]:
-    """Wait a moment, and return the connections that have something to say."""
-    return [connection for connection in wait(list(pool), timeout=LOOK_SECONDS) if isinstance(connection, Connection)]
+# What follows runs in the workers.
 
 
-def _death(process: Any) -> tuple[Status, str]:
-    """Return the outcome of a process that ended without a word."""
-    code = process.exitcode
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return "failed", f"its process {how}: the same command resumes it"
-
-
-def _work(report: Connection, root: Path, job: Job, data_dir: str | None) -> None:
-    """Bring a run to its budget, and report its progress and its end."""
-    _own_process()
+def _run_job(connection: Connection, root: Path, job: Job, data_dir: str | None) -> None:
+    """Bring a run to its budget, and send the fractions of it that are spent and how the job ended."""
+    _leave_the_terminal()
     last, said = time.monotonic(), list[str]()
 
-    def watch(training: Any, event: Any) -> None:
+    def watch(training: Training, event: Row | Tick) -> None:
         nonlocal last
-        if _orphaned():  # the driver was killed: write a checkpoint and end
+        if _executor_is_gone():  # it was killed: write a checkpoint and end
             os.kill(os.getpid(), signal.SIGTERM)
         elif time.monotonic() - last >= REPORT_SECONDS:
             last = time.monotonic()
             spent = training.spent()
             fraction = max(spent[name] / limit for name, limit in job.budget.limits().items())
-            _send(report, min(1.0, float(fraction)))
+            _send(connection, min(1.0, float(fraction)))
 
     store = Store(root)
     try:
         stored = job.stored(store)
         already = stored.exists() and finished(stored.read(), job.budget)
         ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=watch, say=said.append)
-        end: Any = ("already" if already else "done", "; ".join(said) or None)
+        end = _Ended("already" if already else "done", "; ".join(said) or None)
     except Exception as error:  # whatever happens to one run, the others go on
-        end = _ending(error)
-    _send(report, end)
+        end = _end_by(error)
+    _send(connection, end)
 
 
-def _ending(error: Exception) -> Any:
-    """Return what a worker reports of an error."""
-    if isinstance(error, Busy):
-        return "busy"
-    kinds: list[tuple[type[Exception], str]] = [
-        (Interrupted, "interrupted"), (StoreTrouble, "store"), (Diverged, "diverged"),
-    ]  # fmt: skip
-    status = next((status for kind, status in kinds if isinstance(error, kind)), "failed")
-    if status == "interrupted":
-        return status, None
-    return status, str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+def _end_by(error: Exception) -> _Ended:
+    """Return how a job ends by an error."""
+    match error:
+        case Busy():
+            return _Ended("busy")
+        case Interrupted():
+            return _Ended("interrupted")
+        case StoreTrouble():
+            return _Ended("unwritable", str(error))
+        case Diverged():
+            return _Ended("diverged", str(error))
+        case HarnessError():
+            return _Ended("failed", str(error))
+    return _Ended("failed", f"{type(error).__name__}: {error}")
 
 
-def _measure(report: Connection, spec: RunSpec, data_dir: str | None) -> None:
-    """Report what a run costs: train for a moment, then evaluate a few points."""
-    from harness.data.download import MissingData
-    from harness.training.loop import Training
-
-    _own_process()
+def _calibrate(connection: Connection, spec: RunSpec, data_dir: str | None) -> None:
+    """Send what a run costs, or why it cannot run."""
+    _leave_the_terminal()
+    found: Calibration = UNKNOWN_COST
     try:
         without_marks = spec.evaluation.model_copy(update={"first_mark": 2**62})
         training = Training(spec.model_copy(update={"evaluation": without_marks}), data_dir)
+        found = _cost(training)
     except BadInput as error:
-        _send(report, ("failed" if isinstance(error, MissingData) else "skipped", str(error)))
-        return
-    except Exception:  # as below
-        _send(report, UNKNOWN)
-        return
-    with contextlib.suppress(Exception):  # that it fails or diverges is for the run itself to find and to record
+        found = "failed" if isinstance(error, MissingData) else "skipped", str(error)
+    except Exception:  # is for the run itself to find and to record
+        pass
+    _send(connection, found)
+
+
+def _cost(training: Training) -> CostEstimate:
+    """Train for a moment, then evaluate a few points, and return the times; what fails or diverges is left to the run itself."""
+    with contextlib.suppress(Exception):
         for _ in training.rows(Budget(wall_seconds=math.inf)):
-            if training.clocks.wall() >= CALIBRATION_SECONDS or _orphaned():
+            if training.clocks.wall() >= CALIBRATION_SECONDS or _executor_is_gone():
                 break
-    sample = training.clocks.cpu() / max(1, training.ledger.samples)
-    mark = end = 0.0
+    per_sample = training.clocks.cpu() / max(1, training.ledger.samples)
+    per_mark = at_end = 0.0
     for asked, estimator in training.estimators:
         for split in training.splits:
-            there = len(getattr(training.dataset, split))
-            n = min(CALIBRATION_POINTS, there)
-            begun = time.process_time()
+            size = len(getattr(training.dataset, split))
+            n = min(CALIBRATION_POINTS, size)
+            start = time.process_time()
             with contextlib.suppress(Exception):
                 estimator.estimate(training.subject, split, n, 0)
-            point = (time.process_time() - begun) / n
-            mark += point * min(asked.points, there)
-            end += point * min(asked.final_points, there)
-    _send(report, Cost(sample, mark, end))
+            per_point = (time.process_time() - start) / n
+            per_mark += per_point * min(asked.points, size)
+            at_end += per_point * min(asked.final_points, size)
+    return CostEstimate(per_sample, per_mark, at_end)
 
 
-def _own_process() -> None:
-    """Leave the terminal's process group, so that Ctrl-C reaches workers once, from the driver."""
+def _leave_the_terminal() -> None:
+    """Leave the terminal's process group, so that Ctrl-C reaches workers once, from the executor."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -272,11 +315,11 @@ def _own_process() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
-def _orphaned() -> bool:
+def _executor_is_gone() -> bool:
     parent = multiprocessing.parent_process()
     return parent is not None and not parent.is_alive()
 
 
-def _send(report: Connection, message: Any) -> None:
-    with contextlib.suppress(OSError):  # the driver is gone, which `_orphaned` will tell
-        report.send(message)
+def _send(connection: Connection, message: float | _Ended | Calibration) -> None:
+    with contextlib.suppress(OSError):  # the executor is gone, as `_executor_is_gone` will tell
+        connection.send(message)

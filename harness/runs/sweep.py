@@ -1,18 +1,17 @@
-"""Sweeps: the runs of an experiment, tuned first where it says so, each made once and the cheapest first (DESIGN §9)."""
+"""Sweeps: the runs of an experiment, tuned first where it says so, each made once and the cheapest first."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from harness.errors import BadInput
 from harness.runs import tune
-from harness.runs.jobs import Cost, Job, Outcome, Status
-from harness.runs.local import LocalExecutor, calibrate
-from harness.runs.runner import again, finished
+from harness.runs.jobs import Calibration, CostEstimate, Executor, Job, Outcome, Report
+from harness.runs.runner import Say, again, finished, unheard
 from harness.specs.experiment import Experiment, key, spec_of
 from harness.specs.options import Options
 from harness.specs.run import RunSpec
-from harness.store.store import Store
 
 WAITS = "waits for tuning"
 
@@ -23,8 +22,8 @@ class Planned(NamedTuple):
     Attributes:
         job: the job.
         state: what the store has of it: "new", "to extend", a run's status, or "skipped"; or `WAITS`, and the job is a stand-in.
-        spent: samples it has spent.
-        seconds: CPU seconds to go, by calibration; None where it is not going to run.
+        spent: samples that its run has spent.
+        seconds: CPU seconds that it still costs, by calibration; None if it is not going to run.
         reason: why it is not going to run, if it is not done.
     """
 
@@ -43,48 +42,42 @@ class Planned(NamedTuple):
         return Outcome(self.job, status, self.reason)
 
 
-def unwatched(planned: list[Planned]) -> Any:
-    """Return a context that watches a pool do planned jobs and shows nothing: a `Crew`'s progress for programs."""
-    return contextlib.nullcontext(lambda pool: None)
+ShowProgress = Callable[[Sequence[Planned]], AbstractContextManager[Report]]
+"""Returns a context in which the progress of planned jobs is shown."""
+
+
+def no_progress(planned: Sequence[Planned]) -> AbstractContextManager[Report]:
+    """Show nothing: the progress of a scheduler that no person watches."""
+    return contextlib.nullcontext(lambda outcomes, active: None)
 
 
 class Scheduler:
-    """Workers for a store, and what they have found jobs to cost.
+    """Plans jobs by what the store has and what they cost, and hands those that are to be done to an executor.
 
     Args:
-        store: where runs are kept.
-        workers: how many runs at a time.
-        data_dir: the user's folder of data files.
-        progress: returns a context that watches a pool do planned jobs.
-        say: told what takes a while.
+        executor: carries out the jobs.
+        progress: shows how far they are.
+        say: told in a sentence what takes a while.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        workers: int,
-        data_dir: str | None,
-        progress: Callable[[list[Planned]], Any],
-        say: Callable[[str], None] = lambda words: None,
-    ):
-        self.store, self.workers, self._data_dir, self._progress = store, workers, data_dir, progress
-        self._say = say
-        self._costs: dict[str, Cost | tuple[Status, str]] = {}
+    def __init__(self, executor: Executor, progress: ShowProgress = no_progress, say: Say = unheard):
+        self.store = executor.store
+        self._executor, self._progress, self._say = executor, progress, say
+        self._calibrations: dict[str, Calibration] = {}
 
-    def do(self, jobs: Iterable[Job]) -> list[Outcome]:
-        """Do the jobs that are not done, and return how all of them ended; raises as `Pool.run`."""
+    def run(self, jobs: Iterable[Job]) -> list[Outcome]:
+        """Carry out the jobs that are not done, and return how all of them ended; raises as `Executor.run`."""
         planned = self.plan(jobs)
         ended = [p.outcome for p in planned if p.outcome is not None]
         if len(ended) == len(planned):
             return ended
-        with self._progress(planned) as watch:
-            pool = LocalExecutor(self.store, self.workers, self._data_dir, watch)
-            return ended + pool.run([p.job for p in planned if p.outcome is None])
+        with self._progress(planned) as report:
+            return ended + self._executor.run([p.job for p in planned if p.outcome is None], report)
 
     def plan(self, jobs: Iterable[Job]) -> list[Planned]:
-        """Look jobs up in the store, calibrate those that are to run, and order them: by seed, and of a seed the cheapest first.
+        """Look jobs up in the store, calibrate those that are to run, and order them by seed, the cheapest first for each seed.
 
-        A sweep that is half done then has the first seeds of everything.
+        So a sweep that is half done has the first seeds of everything.
         """
         planned: list[Planned] = []
         open_: list[tuple[Job, str, float]] = []
@@ -106,24 +99,25 @@ class Scheduler:
                 planned.append(Planned(job, record.status, spent, None, reason))
             else:
                 open_.append((job, "to extend" if record.status == "done" else record.status, spent))
-        unknown = {_kind(job.spec): job.spec for job, _, _ in open_ if _kind(job.spec) not in self._costs}
+        unknown = {_kind(job.spec): job.spec for job, _, _ in open_ if _kind(job.spec) not in self._calibrations}
         if unknown:
             self._say(f"timing {len(unknown)} kinds of run, a moment each")
-        self._costs |= zip(unknown, calibrate(list(unknown.values()), self.workers, self._data_dir), strict=True)
+        self._calibrations |= zip(unknown, self._executor.calibrate(list(unknown.values())), strict=True)
         for job, state, spent in open_:
-            cost = self._costs[_kind(job.spec)]
-            if isinstance(cost, Cost):
-                planned.append(Planned(job, state, spent, cost.seconds(job, spent)))
+            found = self._calibrations[_kind(job.spec)]
+            if isinstance(found, CostEstimate):
+                planned.append(Planned(job, state, spent, found.seconds(job, spent)))
             else:
-                planned.append(Planned(job, cost[0], spent, None, cost[1]))
+                status, reason = found
+                planned.append(Planned(job, status, spent, None, reason))
         return sorted(planned, key=lambda p: (p.seconds is not None, p.job.spec.seed, p.seconds or 0.0))
 
 
 class Sweep:
-    """An experiment's runs in a store; they are a group of its name.
+    """An experiment's runs, which are a group of the store, by default of the experiment's name.
 
     Args:
-        crew: who works, and for which store.
+        scheduler: plans the jobs and has them carried out, for a store.
         experiment: what to run.
         only: which of its runs; see `Experiment.tasks`.
         scale: what budgets are multiplied by.
@@ -135,13 +129,13 @@ class Sweep:
 
     def __init__(
         self,
-        crew: Scheduler,
+        scheduler: Scheduler,
         experiment: Experiment,
         only: str | None = None,
         scale: float = 1.0,
         group: str | None = None,
     ):
-        self.crew, self.experiment, self._only, self._scale = crew, experiment, only, scale
+        self.scheduler, self.experiment, self._only, self._scale = scheduler, experiment, only, scale
         self._group = group or experiment.name
         tasks = experiment.tasks(only, scale)
         try:
@@ -153,32 +147,31 @@ class Sweep:
         """Return what there is to do, nothing of it done: trials of settings to be tuned first, then runs."""
         trials, chosen = [], {}
         for study in {study.id: study for study in self.studies.values()}.values():
-            settings = tune.chosen(self.crew.store, study)
+            settings = tune.chosen(self.scheduler.store, study)
             if settings is None:
                 trials += study.jobs(study.grid())
             else:
                 chosen[study.id] = settings
         jobs, waiting = self._jobs(chosen)
-        stand_ins = [
-            p._replace(state=WAITS) if p.state == "new" else p for p in self.crew.plan(job for job, _ in waiting)
-        ]
-        return [p for p in self.crew.plan(trials) if p.state != "done"] + self.crew.plan(jobs) + stand_ins
+        plan = self.scheduler.plan
+        stand_ins = [p._replace(state=WAITS) if p.state == "new" else p for p in plan(job for job, _ in waiting)]
+        return [p for p in plan(trials) if p.state != "done"] + plan(jobs) + stand_ins
 
     def run(self) -> list[Outcome]:
         """Tune, run, and return how every run ended.
 
         Raises:
-            Interrupted, StoreTrouble: as `Pool.run` raises them; the same sweep goes on from there.
+            Interrupted, StoreTrouble: as `Executor.run` raises them; the same sweep goes on from there.
         """
-        self.crew.store.require_writable()
-        settled = tune.settle(self.crew.store, self.studies.values(), self.crew.do)
+        self.scheduler.store.require_writable()
+        settled = tune.settle(self.scheduler.store, self.studies.values(), self.scheduler.run)
         jobs, without = self._jobs({name: found for name, found in settled.items() if isinstance(found, dict)})
-        return self.crew.do(jobs) + [Outcome(job, *settled[name]) for job, name in without]
+        return self.scheduler.run(jobs) + [Outcome(job, *settled[name]) for job, name in without]
 
     def chosen(self) -> list[str]:
         """Return in words what was chosen for its runs, and what that cost."""
         ids = dict.fromkeys(study.id for study in self.studies.values())
-        return [tune.in_words(content) for name in ids if (content := tune.stored(self.crew.store, name))]
+        return [tune.in_words(content) for name in ids if (content := tune.stored(self.scheduler.store, name))]
 
     def _jobs(self, chosen: Mapping[str, Options]) -> tuple[list[Job], list[tuple[Job, str]]]:
         """Return the runs as far as their settings are chosen, and stand-ins for the others, each with its study's id."""
@@ -195,7 +188,7 @@ class Sweep:
 
 
 def _kind(spec: RunSpec) -> str:
-    """Return what runs of the same cost have in common: all but the seed, and an algorithm's numbers that are no counts."""
+    """Return what runs of the same cost share: all but the seed and those settings of the algorithm that are no counts."""
     settings = {name: value for name, value in spec.algorithm.settings.items() if not isinstance(value, float)}
     algorithm = spec.algorithm.model_copy(update={"settings": settings})
     return spec.model_copy(update={"seed": 0, "algorithm": algorithm}).digest

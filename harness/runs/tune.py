@@ -212,7 +212,7 @@ def tune(store: Store, study: Study, work: Work) -> Tuned:
     Args:
         store: where trials are kept.
         study: what to tune.
-        work: brings jobs to their budgets, such as `Crew.do`; it does not repeat what is done.
+        work: brings jobs to their budgets, such as `Scheduler.run`; it does not repeat what is done.
 
     Raises:
         RunFailed: a trial's run failed, or every trial diverged.

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -363,24 +362,20 @@ def test_what_is_no_whole_export_is_not_read(store: Store, tmp_path: Path) -> No
             export.read(tmp_path / name)
 
 
-def test_a_thousand_runs_are_exported_in_seconds(tmp_path: Path, record_property: Callable[[str, str], None]) -> None:
-    """Goal 10 CPU seconds for 1,000 runs of 31 marks of four estimates; held to 30."""
+def test_every_estimate_of_many_runs_is_exported(tmp_path: Path) -> None:
+    """Of 50 runs of 31 marks of four estimates; tests/benchmarks times it for 1,000."""
     store = Store(tmp_path / "results")
     record, rows = stored()
     estimates = [estimate(-100 / 3, diagnostics={"acceptance": 0.9, "effective_sample_size": 11.0})] * 4
     trace = [{**rows[0], "info": {"objective": 1.0}, "estimates": estimates}] * 31
     content = "".join(json.dumps(row) + "\n" for row in trace).encode()
-    for number in range(1000):
+    for number in range(50):
         run = store.run(f"run-{number}", "mine")
         run.path.mkdir(parents=True)
         (run.path / "trace.jsonl").write_bytes(content)
         record.run = run.id
         record.trace = {"rows": 31, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         (run.path / "run.json").write_bytes(seal(asdict(record)))
-    begun = time.process_time()
     found, _ = export.load(store)
     export.write(found, "csv", tmp_path / "export")
-    seconds = time.process_time() - begun
-    record_property("1,000 runs exported as CSV", f"{seconds:.1f} CPU s (goal 10)")
-    assert len(pd.read_csv(tmp_path / "export" / "estimates.csv", usecols=["mean"])) == 124_000
-    assert seconds < 30
+    assert len(pd.read_csv(tmp_path / "export" / "estimates.csv", usecols=["mean"])) == 50 * 31 * 4

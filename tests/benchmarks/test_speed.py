@@ -4,7 +4,6 @@ The machine is shared, so the least of three medians counts. Goals are printed b
 limit somewhat above what was measured when it was written (README), so that it fails when something has become slower.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -28,6 +27,8 @@ from harness.store.store import Store
 from harness.training.loop import Training
 from harness.training.process import prepare_process
 
+pytestmark = pytest.mark.slow
+
 Note = Callable[[str, object], None]
 CLAIMS = Claims(str(Path(__file__).parent / "claims.toml"))
 LIMITS = {claim.test: claim.at_most for claim in CLAIMS.claims if isinstance(claim, Benchmark)}
@@ -39,8 +40,6 @@ def test_row(
     name: str, mnist: api.Dataset, benchmark: BenchmarkFixture, record_property: Note, request: pytest.FixtureRequest
 ) -> None:
     row = workloads.ROWS[name]
-    if row.threads > 1 and "PYTEST_XDIST_WORKER" in os.environ:
-        pytest.skip("two threads need both processors to themselves: pytest -n 0 tests/benchmarks")
     prepare_process(row.threads)
     try:
         work, floor = row.prepare()

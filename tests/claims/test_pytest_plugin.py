@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import scipy.stats  # noqa: F401  # pytester forgets what an inner run imports, and NumPy can be loaded only once
 from support import put, seeds
 
 from harness.store.store import Store

@@ -71,7 +71,9 @@ class Plain:
         return torch.cat(values).mean().item()
 
 
-@pytest.mark.parametrize(("dtype", "lr"), [(torch.float64, 0.02), (torch.float32, 0.002)])
+@pytest.mark.parametrize(
+    ("dtype", "lr"), [pytest.param(torch.float64, 0.02, marks=pytest.mark.slow), (torch.float32, 0.002)]
+)
 def test_the_trace_of_20000_samples_is_that_of_a_plain_implementation(
     mnist: api.Dataset, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, lr: float
 ) -> None:

@@ -195,6 +195,7 @@ def test_toy_data_have_the_sizes_that_are_asked_for() -> None:
     assert data.sha256 != other.sha256
 
 
+@pytest.mark.slow
 def test_a_gaussian_decoder_learns_more_of_frey_face_than_each_pixels_mean_and_variance(
     faces: api.Dataset, record_property: Callable[[str, object], None]
 ) -> None:

@@ -66,6 +66,7 @@ def test_importance_with_a_fitted_gaussian() -> None:
     assert found.diagnostics["effective_samples"].mean() > 1000
 
 
+@pytest.mark.slow
 def test_ais_is_within_a_twentieth_of_a_nat() -> None:
     error, found = errors(10, ais, distributions=1000, chains=16)
     print(f"AIS, N_z = 10: mean error {error.mean():+.4f}, mean |error| {error.abs().mean():.4f} nats")
@@ -123,6 +124,7 @@ def trained(mnist: Dataset) -> Training:
     return training
 
 
+@pytest.mark.slow
 def test_all_estimators_agree_on_a_trained_decoder(trained: Training) -> None:
     """100 test digits, and an order within two standard errors of each difference:
 

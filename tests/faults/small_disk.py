@@ -2,6 +2,8 @@
 
     small_disk.py FOLDER SIZES WORDS...
 
+SIZES is how many sizes are tried, up to half as much again as the run needs; 1 stands for half of what it needs.
+
 The run of `harness WORDS` is made on a disk with room first, which tells how much it needs.
 """
 
@@ -36,7 +38,7 @@ def main() -> None:
     for number in range(sizes):
         disk = folder / f"disk-{number}"
         disk.mkdir()
-        kilobytes = 4 + int(1.5 * needed * number / max(1, sizes - 1)) if sizes > 4 else 4 + needed * number // sizes
+        kilobytes = 4 + int(1.5 * needed * number / (sizes - 1)) if sizes > 1 else needed // 2
         room(disk, kilobytes)
         done = harness(words, disk / "results")
         store = Store(disk / "results")

@@ -39,8 +39,9 @@ from harness.data.formats import read_idx, read_matlab, unpickle_arrays
 from harness.errors import BadInput
 from harness.files import _SEAL as SEAL
 from harness.files import from_json, seal, to_json, unseal
-from harness.runs import evaluate, machine, runner, signals, sweep
-from harness.runs.jobs import UNKNOWN, Outcome
+from harness.runs import evaluate, machine, runner, signals
+from harness.runs.jobs import UNKNOWN_COST, Outcome
+from harness.runs.local import LocalExecutor
 from harness.specs import experiment, options, registry
 from harness.specs.budget import Budget
 from harness.specs.toml import TomlFile
@@ -363,8 +364,10 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(evaluate.Trained, "estimate", estimated)
     monkeypatch.setattr(signals, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(machine, "calibrate", lambda: 0.01)
-    monkeypatch.setattr(sweep, "calibrate", lambda specs, workers, data_dir: [UNKNOWN for _ in specs])
-    monkeypatch.setattr(sweep.Pool, "run", lambda self, jobs: [Outcome(job, "failed", "not tried") for job in jobs])
+    monkeypatch.setattr(LocalExecutor, "calibrate", lambda self, specs: [UNKNOWN_COST for _ in specs])
+    monkeypatch.setattr(
+        LocalExecutor, "run", lambda self, jobs, _: [Outcome(job, "failed", "not tried") for job in jobs]
+    )
     before = {signum: signal.signal(signum, world.note) for signum in (signal.SIGINT, signal.SIGVTALRM)}
     limits = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

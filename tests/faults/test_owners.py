@@ -94,9 +94,10 @@ def asked(other: "subprocess.Popen[str]") -> str:
     return other.stdout.readline().strip()
 
 
+@pytest.mark.slow
 def test_processes_race_for_runs(started: Started, tmp_path: Path, full: bool, survived: Survived) -> None:
     path, store = tmp_path / "mine.toml", Store(tmp_path / "results")
-    path.write_text(RACE.format(seeds=list(range(100 if full else 8))))
+    path.write_text(RACE.format(seeds=list(range(100 if full else 3))))
     racers = [started("sweep", path, "--jobs", 1, "--results", store.root, "--json") for _ in range(4 if full else 3)]
     statuses: dict[str, list[str]] = {}
     for racer in racers:
@@ -179,6 +180,7 @@ def test_an_owner_that_was_suspended_for_longer_than_its_lease_writes_nothing_an
     other.communicate()
 
 
+@pytest.mark.slow
 def test_a_sweep_waits_for_the_owner_elsewhere_and_then_goes_on(
     started: Started, tmp_path: Path, short_lease: None, survived: Survived
 ) -> None:

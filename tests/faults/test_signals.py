@@ -51,51 +51,51 @@ def the_run(store: Store, driver: "subprocess.Popen[str]") -> Run:
     raise AssertionError(driver.communicate())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("what", ["evaluation", "training", "hanging"])
 def test_signals_while_it_trains_evaluates_and_hangs(
-    started: Started, harness: Callable[..., Result], tmp_path: Path, full: bool, survived: Survived
+    started: Started, tmp_path: Path, name: str, what: str, full: bool, survived: Survived
 ) -> None:
     path, flag = hanging(tmp_path)
-    doing = {
+    words = {
         "training": ["run", "--algo", "aevb", *TINY, "--samples", "1e9", "--first-mark", "1000000000"],
         "evaluation": ["run", "--algo", "aevb", *TINY, "--samples", "1e9", *LONG],
         "hanging": ["run", "--algo", str(path), *TINY, "--samples", "1e9", "--first-mark", "1000000000"],
-    }
+    }[what]
+    signum = getattr(signal, name)
     tried = ended = 0
-    for signum in (signal.SIGTERM, signal.SIGUSR1):
-        for what, words in doing.items():
-            for again in range(3 if full else 1):
-                if not full and (signum == signal.SIGUSR1) != (what == "training"):
-                    continue
-                tried += 1
-                flag.unlink(missing_ok=True)
-                store = Store(tmp_path / f"{signum}-{what}-{again}")
-                driver = started(*words, "--results", store.root, HARNESS_CHECKPOINT_SECONDS="0.2")
-                run = the_run(store, driver)
-                time.sleep(1.5)
-                if what == "hanging":
-                    while run.checkpoint() is None:
-                        time.sleep(0.1)
-                    flag.touch()
-                    time.sleep(0.5)
-                begun = time.monotonic()
-                driver.send_signal(signum)
-                _, err = driver.communicate(timeout=60)
-                took = time.monotonic() - begun
-                assert driver.returncode == 128 + signum, err
-                assert err == f"harness: interrupted, nothing is lost: go on with `harness resume {run.id}`\n"
-                assert took < LIMIT
-                record, checkpoint = run.read(), run.checkpoint()
-                assert record.status == "interrupted"
-                assert checkpoint is not None
-                assert record.ledger["samples"] >= checkpoint["ledger"]["samples"] > 0
-                assert not list(store.damage())
-                flag.unlink(missing_ok=True)
-                went_on = started("resume", run.id, "--results", store.root)
-                while run.read().status != "running":
-                    assert went_on.poll() is None, went_on.communicate()
-                    time.sleep(0.05)
-                went_on.kill()
-                ended += 1
+    for again in range(3 if full else 1):
+        tried += 1
+        flag.unlink(missing_ok=True)
+        store = Store(tmp_path / f"{again}")
+        driver = started(*words, "--results", store.root, HARNESS_CHECKPOINT_SECONDS="0.2")
+        run = the_run(store, driver)
+        time.sleep(1.5)
+        if what == "hanging":
+            while run.checkpoint() is None:
+                time.sleep(0.1)
+            flag.touch()
+            time.sleep(0.5)
+        begun = time.monotonic()
+        driver.send_signal(signum)
+        _, err = driver.communicate(timeout=60)
+        took = time.monotonic() - begun
+        assert driver.returncode == 128 + signum, err
+        assert err == f"harness: interrupted, nothing is lost: go on with `harness resume {run.id}`\n"
+        assert took < LIMIT
+        record, checkpoint = run.read(), run.checkpoint()
+        assert record.status == "interrupted"
+        assert checkpoint is not None
+        assert record.ledger["samples"] >= checkpoint["ledger"]["samples"] > 0
+        assert not list(store.damage())
+        flag.unlink(missing_ok=True)
+        went_on = started("resume", run.id, "--results", store.root)
+        while run.read().status != "running":
+            assert went_on.poll() is None, went_on.communicate()
+            time.sleep(0.05)
+        went_on.kill()
+        ended += 1
     survived("SIGTERM or SIGUSR1 while a run trains, evaluates, hangs", tried, ended)
 
 

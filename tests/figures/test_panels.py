@@ -1,16 +1,12 @@
 """An experiment's figure and table, from stored runs alone: means, ranges, published curves, refusals, what is missing."""
 
 import csv
-import hashlib
 import io
 import json
 import math
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +15,10 @@ import pytest
 from matplotlib.colors import to_hex
 from support import Result, environment, stored
 
-from harness.analysis import curves, published, selection, table
+from harness.analysis import curves, published, table
 from harness.analysis.selection import Stored
 from harness.errors import BadInput
 from harness.figures import output, panels
-from harness.files import seal
 from harness.report import tables
 from harness.specs.experiment import Experiment
 from harness.store.store import Store
@@ -320,54 +315,14 @@ def test_commands(harness: Harness, tmp_path: Path) -> None:
         assert refused.err.startswith(f"harness: {said}")
 
 
-def test_a_thousand_runs_are_drawn_in_seconds(tmp_path: Path, record_property: Callable[[str, str], None]) -> None:
-    """Goal 5 s for loading and drawing; held to 15 s beside other tests on a shared machine."""
-    store = Store(tmp_path / "results")
-    marks = 10 ** np.arange(4, 7.01, 0.1)
-    record, rows = stored()
-    estimates = rows[0]["estimates"]
-    diagnostics = {"acceptance": 0.9, "effective_sample_size": 11.0}
-    many = [{**e, "settings": {"n_samples": 50}, "direction": "lower", "diagnostics": diagnostics} for e in estimates]
-    trace = [
-        {"marks": {"samples": float(m)}, "end": False, "info": {"objective": 1.0},
-         "ledger": {**rows[0]["ledger"], "samples": float(m)}, "estimates": many}
-        for m in marks
-    ]  # fmt: skip
-    content = "".join(json.dumps(row) + "\n" for row in trace).encode()
-    for k in range(1000):
-        one, _ = stored("aevb" if k % 2 else "wake-sleep", seed=k // 2)
-        run = store.run(f"run-{k}", "mine")
-        run.path.mkdir(parents=True)
-        one.run = run.id
-        (run.path / "trace.jsonl").write_bytes(content)
-        one.trace = {"rows": len(marks), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        (run.path / "run.json").write_bytes(seal(asdict(one)))
-    begun = time.perf_counter()
-    output.save(
-        panels.draw(experiment(tmp_path), selection.group(store, experiment(tmp_path), print)),
-        tmp_path / "figure.png",
-        [record],
-    )
-    seconds = time.perf_counter() - begun
-    record_property("1,000 runs loaded and drawn", f"{seconds:.1f} s (goal 5)")
-    assert seconds < 15
-
-
 @pytest.mark.parametrize("name", ["figure2", "figure3"])
-def test_the_stored_reference_runs_are_drawn_without_data_or_network(
-    name: str, tmp_path: Path, record_property: Callable[[str, str], None]
-) -> None:
+def test_the_stored_reference_runs_are_drawn_without_data_or_network(name: str, tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "results"
     if not (root / name).is_dir():
         pytest.skip(f"{name} has no stored runs yet")
     bare = environment(HARNESS_DATA="", XDG_CACHE_HOME=str(tmp_path), no_proxy="", https_proxy="http://127.0.0.1:9")
     out = tmp_path / "figure.png"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = [sys.executable, "-m", "harness", "plot", name, "--results", str(root), "--out", str(out)]
     done = subprocess.run(words, env=bare, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes().startswith(b"\x89PNG")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    record_property(f"harness plot {name}, CPU seconds", f"{seconds:.1f} (goal 15)")
-    assert seconds < 15  # of the processor, as the machine is shared with other tests
