@@ -58,6 +58,11 @@ def options(runs: Iterable[StoredRun]) -> set[str]:
     return known
 
 
+def distinct(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each once of several options with their values."""
+    return [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
+
+
 def panel_options(
     runs: Sequence[StoredRun], experiment: Experiment | None = None, compare: Collection[str] = COMPARE
 ) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ class StoredRun:
     @property
     def processor(self) -> str | None:
         """The processor that it was last trained on; None if it is not known."""
-        return self.last_session.get("machine", {}).get("cpu")
+        processor = self.last_session.get("machine", {}).get("cpu")
+        return None if processor is None else str(processor)
 
     @property
     def calibration_seconds(self) -> float | None:

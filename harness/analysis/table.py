@@ -57,7 +57,7 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
     estimator = curves.estimator_of(experiment, runs)
     found: list[Row] = []
     asked: dict[float, None] = {}  # in order, each once
-    for panel in _distinct([run.options(panels) for run in runs]):
+    for panel in _in_order([run.options(panels) for run in runs]):
         here = selection.select(runs, panel)
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
         selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
@@ -71,7 +71,7 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
     return found
 
 
-def _distinct(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _in_order(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each panel once, in order; all points of a training set come after any number of them."""
 
     def place(panel: Where) -> list[tuple[int, Any]]:
@@ -80,7 +80,7 @@ def _distinct(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             for name, v in panel.items()
         ]
 
-    return sorted((panel for i, panel in enumerate(panels) if panel not in panels[:i]), key=place)
+    return sorted(selection.distinct(panels), key=place)
 
 
 def _farthest(run: StoredRun) -> float:
