@@ -117,8 +117,8 @@ def compare(
     compare = [option for option in ("algo", "model") if _told_apart_by(option, first, second)]
     panels = selection.panel_options([*first.runs, *second.runs], compare=compare)
     several_models = len({run.option("model") for run in (*first.runs, *second.runs)}) > 1
-    paired_by = [*(["algo"] if "algo" not in compare else []), *(["model"] if several_models and "model" not in compare else [])]
-    options = (*paired_by, *panels)
+    each_with_itself = [name for name in ("algo", *(("model",) if several_models else ())) if name not in compare]
+    options = (*each_with_itself, *panels)
     places = [_places(one, options) for one in (first, second)]
     unit = _unit([*first.runs, *second.runs])
     out = []

@@ -78,7 +78,9 @@ def points(runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[s
                 error = math.hypot(e["se_points"], e["se_estimator"])
                 found = {"split": e["split"], "nats": e["mean"], "error": error, "points": e["points"]}
                 out.append(own | place | found | {"direction": e.get("direction", "")} | spent)
-    names = ["run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", *COUNTERS]
+    names = [
+        "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", *COUNTERS,
+    ]  # fmt: skip
     data = pd.DataFrame(out, columns=names)
     return data[np.isfinite(data["nats"].astype(float))]
 

@@ -86,8 +86,9 @@ def panel_options(
     hidden = {*compare, *(of_models if "model" in compare else ())}
     found = [name for name in PANELS if name not in hidden]
     for name in experiment.varying if experiment is not None else ():
-        possible = name in ("model", "dataset") or name in of_models | of_data
-        if possible and name not in hidden and _parts(runs, [*found, name, *compare]) > _parts(runs, [*found, *compare]):
+        if name in hidden or name not in {"model", "dataset", *of_models, *of_data}:
+            continue
+        if _parts(runs, [*found, name, *compare]) > _parts(runs, [*found, *compare]):
             found.append(name)
     return tuple(found)
 

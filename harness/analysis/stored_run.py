@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.errors import BadInput
 from harness.specs.where import PLUGINS, Where, in_words, meets
 from harness.store.record import Record
 from harness.store.run import Run
@@ -32,6 +33,13 @@ class StoredRun:
     def load(cls, run: Run) -> "StoredRun":
         """Read a run; BadInput if it is damaged."""
         return cls(*run.content(), run)
+
+    @property
+    def on_disk(self) -> Run:
+        """Its folder in the store; BadInput if it has none."""
+        if self.folder is None:
+            raise BadInput(f"run {self.id} is of a baseline, which has neither its model nor its evaluations")
+        return self.folder
 
     @property
     def id(self) -> str:

@@ -1,6 +1,5 @@
 """An experiment's numbers: for each curve of each panel what was reached, how sure, at what cost, and how far from the paper."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -185,7 +184,8 @@ def _reaching(data: pd.DataFrame, target: float) -> Row:
         if not over.empty:
             costs.append((over["samples"].iloc[0], over["cpu_seconds"].iloc[0]))
     samples, seconds = [statistics.fmean(cost) for cost in zip(*costs, strict=True)] if costs else (None, None)
-    return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": data["run"].nunique()}
+    with_estimates = data["run"].nunique()
+    return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": with_estimates}
 
 
 def plain(rows_: Sequence[Row]) -> list[Row]:

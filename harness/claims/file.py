@@ -142,7 +142,7 @@ class Baseline(ClaimAtMarks):
 
 
 class Paper(ClaimAtMarks):
-    """At a mark no more than `within` nats below the published curve; what is above it by more than that is reported as better."""
+    """At most `within` nats below the published curve; what is above it by more than that is reported as better."""
 
     within: float = pydantic.Field(gt=0)
 

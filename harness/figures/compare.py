@@ -68,7 +68,9 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             for which, dashes in DASHES.items()
         ]
         if any(mark.half_width is not None for one in shown for mark in one.marks):
-            lines.append(Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds"))
+            lines.append(
+                Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds")
+            )
         figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False)
         if len(comparisons) > len(shown):
             figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")

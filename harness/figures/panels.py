@@ -92,7 +92,7 @@ def draw(
 
 
 def _rows(runs: Sequence[StoredRun], options: Sequence[str]) -> list[PanelRow]:
-    """Return rows of panels for an experiment that names none: a row for each data set, a panel for what else panels differ by."""
+    """Return rows of panels for an experiment that names none: a row for each data set, a panel for each part of it."""
     rows = []
     by_row = [name for name in options if name == "dataset"]
     for where in selection.distinct([run.options(by_row) for run in runs]):
@@ -162,7 +162,9 @@ def _panel(
             axes.plot(end[counter].iloc[-1], end["nats"].iloc[-1], "D", color=colours[name], ms=4, mfc="none", zorder=3)
             shown.add("end")
     without = len({run.id for run in runs} - set(data["run"]))
-    counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {f"without {recipe.estimator or 'estimates'}": without}
+    counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {
+        f"without {recipe.estimator or 'estimates'}": without
+    }
     _write_counts(axes, bool(runs), counts)
     if counter == experiment.figure.x and row.x_limits:
         axes.set_xlim(*row.x_limits)
@@ -216,7 +218,9 @@ def _legend(recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any]
     for name, colour in colours.items():
         if name in shown:
             own = data[data["curve"] == name].drop_duplicates("estimator")
-            used = " and ".join(f"{e} ({d})" if d else e for e, d in zip(own["estimator"], own["direction"], strict=True))
+            used = " and ".join(
+                f"{e} ({d})" if d else e for e, d in zip(own["estimator"], own["direction"], strict=True)
+            )
             lines.append(Line2D([], [], color=colour, lw=1.5, label=f"{name}: {used}" if several else name))
     for split, dashes in DASHES.items():
         if split in shown:

@@ -15,6 +15,7 @@ from harness.figures.labels import DASHES, counter_label, estimate_label
 from harness.figures.output import style
 from harness.specs.budget import COUNTERS
 
+
 def frame(runs: Sequence[StoredRun], counter: str, estimator: str) -> pd.DataFrame:
     """Return `curves.points` with two more columns: label and x, which is the counter's.
 
@@ -57,7 +58,9 @@ def _facts(run: StoredRun) -> dict[str, Any]:
     return facts | {"N": spec["n_train"] or "all", "seed": run.seed, "threads": spec["threads"]}
 
 
-def draw(runs: Sequence[StoredRun], counter: str = "samples", scale: str = "log", estimator: str | None = None) -> Figure:
+def draw(
+    runs: Sequence[StoredRun], counter: str = "samples", scale: str = "log", estimator: str | None = None
+) -> Figure:
     """Return the figure.
 
     Args:

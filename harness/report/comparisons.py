@@ -23,7 +23,9 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
             rows.append((one.panel, f"{mark.samples:,.0f}", *means, pairs))
         if (cost := one.target_cost) is not None:
             costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
-    print(f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the half-width of a 95 % confidence interval")
+    print(
+        f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the half-width of a 95 % confidence interval"
+    )
     print_table(("panel", "samples", "A", "B", "A - B ± half 95% CI", "seeds"), rows)
     for one in comparisons:
         if one.left_out:

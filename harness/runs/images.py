@@ -83,9 +83,7 @@ def _images(trained: Trained, z: torch.Tensor) -> NDArray[Any]:
 def _shaped(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
     shape = trained.subject.dataset.shape
     if shape is None:
-        raise BadInput(
-            f"the points of dataset {trained.spec.dataset.name!r} are no images, so they cannot be drawn"
-        )
+        raise BadInput(f"the points of dataset {trained.spec.dataset.name!r} are no images, so they cannot be drawn")
     return np.asarray(x.reshape(-1, *shape).float().cpu().numpy())
 
 

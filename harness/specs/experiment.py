@@ -88,7 +88,9 @@ class Experiment:
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
         known = {"algo", "dataset", "model", "n-train", "seed"}.union(*itertools.chain.from_iterable(self._grids))
         named: list[tuple[tuple[Any, ...], str]]
-        named = [(("figure", "row", i), name) for i, row in enumerate(self.figure.rows) for name in (*row.where, *row.over)]
+        named = [
+            (("figure", "row", i), name) for i, row in enumerate(self.figure.rows) for name in (*row.where, *row.over)
+        ]
         named += [(("figure", "panels"), name) for name in self.figure.panels or ()]
         named += [(("figure", "compare"), name) for name in self.figure.compare]
         for place, name in named:

@@ -134,7 +134,9 @@ class FigureRecipe(Part):
     @pydantic.model_validator(mode="after")
     def _apart(self) -> "FigureRecipe":
         if both := sorted(set(self.compare) & set(self.panels or ())):
-            raise ValueError(f"panels cannot differ by {both[0]}, which is compared in each: take it out of one of the two")
+            raise ValueError(
+                f"panels cannot differ by {both[0]}, which is compared in each: take it out of one of the two"
+            )
         return self
 
     @pydantic.field_validator("estimator", "end_estimator")
