@@ -15,7 +15,7 @@ from harness.report.tables import markdown
 
 
 def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> str:
-    """Return a JUnit report: a test case for each verdict, skipped where runs cannot tell; an error for each run without a result."""
+    """Return a JUnit report: a test case for each verdict, skipped where runs cannot tell; an error for each lost run."""
     counts = {"tests": len(verdicts) + len(lost), "errors": len(lost)}
     counts["failures"] = sum(verdict.says == "fails" for verdict in verdicts)
     counts["skipped"] = sum(verdict.says == "cannot tell" for verdict in verdicts)

@@ -26,7 +26,7 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     print(
         f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the half-width of a 95 % confidence interval"
     )
-    print_table(("panel", "samples", "A", "B", "A - B ± half 95% CI", "seeds"), rows)
+    print_table(("panel", "samples", "A", "B", "A - B ± 95% half-width", "seeds"), rows)
     for one in comparisons:
         if one.left_out:
             print(f"{one.panel}: left out {', '.join(one.left_out)}")

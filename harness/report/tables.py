@@ -21,6 +21,8 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     difference = f"{names.pop()}: difference to best" if len(names) == 1 else "difference to best"
     columns: dict[str, list[str]] = {}
     for name in options:
+        if all(row[name] is None for row in rows_):
+            continue
         columns[name] = ["all" if row[name] is None and name == "n-train" else _text(row[name]) for row in rows_]
     columns["estimator"] = [_text(row["estimator"]) if "bias" in row else "" for row in rows_]
     columns["bias"] = [row.get("bias", "") for row in rows_]
@@ -37,7 +39,7 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     for i, target in enumerate(target["target"] for target in rows_[0]["targets"]):
         for name, cost in (("samples", "samples"), ("CPU s", "cpu_seconds")):
             columns[f"{name} to {target:g}"] = [_cost(row["targets"][i], cost) for row in rows_]
-    spread = {**dict.fromkeys(estimates, "sd"), difference: "half 95% CI"}
+    spread = {**dict.fromkeys(estimates, "sd"), difference: "95% half-width"}
     heads = {
         name: f"{name}{PM}{spread[name]}" if name in spread and any(PM in cell for cell in column) else name
         for name, column in columns.items()

@@ -27,7 +27,7 @@ from harness.store.run import Run
 from harness.store.store import Store
 
 Harness = Callable[..., Result]
-SITTING = stored()[0].provenance[0]
+SITTING = stored().record.provenance[0]
 RESULTS = Path(__file__).parents[2] / "results"
 
 
@@ -366,7 +366,8 @@ def test_what_is_no_whole_export_is_not_read(store: Store, tmp_path: Path) -> No
 def test_a_thousand_runs_are_exported_in_seconds(tmp_path: Path, record_property: Callable[[str, str], None]) -> None:
     """Goal 10 CPU seconds for 1,000 runs of 31 marks of four estimates; held to 30."""
     store = Store(tmp_path / "results")
-    record, rows = stored()
+    first = stored()
+    record, rows = first.record, first.rows
     estimates = [estimate(-100 / 3, diagnostics={"acceptance": 0.9, "effective_sample_size": 11.0})] * 4
     trace = [{**rows[0], "info": {"objective": 1.0}, "estimates": estimates}] * 31
     content = "".join(json.dumps(row) + "\n" for row in trace).encode()
