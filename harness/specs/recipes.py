@@ -30,7 +30,7 @@ def known_estimator(name: str | None) -> str | None:
 
 
 class TuneRule(Part):
-    """How settings that are "tuned" are chosen; see `harness.tune`.
+    """How settings that are "tuned" are chosen; see `harness.runs.tune`.
 
     Attributes:
         samples: budget of a trial.
