@@ -104,7 +104,7 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
         print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
     if rows:
         print(
-            "\nat every mark: nats per datapoint ± standard error (higher is better), and means of what steps reported since the last"
+            "\nat every mark: nats per datapoint ± standard error (higher is better), and means of what steps reported"
         )
         heads = list(dict.fromkeys(f"{e['estimator']} {e['split']}" for row in rows for e in row["estimates"]))
         names = list(rows[-1]["info"])
@@ -175,10 +175,10 @@ def print_certificate(certificate: "Certificate") -> None:
     print_estimates([estimate.row() for estimate in certificate.estimates])
     limit, where = certificate.tolerance, ""
     gap = f"{certificate.gap:.3f} ± {certificate.gap_error:.3f} nats"
-    print(f"\nsandwich on simulated points: {gap} (± standard error) between lower and upper bound")
+    print(f"\nsandwich on simulated points: {gap} between lower and upper bound")
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
-        print(f"on test points {where} minus ais is {difference:+.3f} ± {error:.3f} nats (± standard error)")
+        print(f"on test points {where} minus ais is {difference:+.3f} ± {error:.3f} nats")
     if certificate.trustworthy:
         print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
     elif not certificate.closed:
