@@ -49,7 +49,7 @@ class Bounds:
             All verdicts.
 
         Raises:
-            BadInput: as `harness.check.check`.
+            BadInput: as `harness.claims.check.check`.
             RunFailed: a run failed or diverged.
         """
         __tracebackhide__ = True

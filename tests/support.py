@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.analysis.selection import Stored
+from harness.analysis.stored_run import StoredRun
 from harness.specs.budget import COUNTERS
 from harness.store.record import Record
 from harness.store.run import Run
@@ -98,7 +98,7 @@ def stored(
     lr: float = 0.02,
     status: str = "done",
     sha256: str = "a" * 64,
-) -> Stored:
+) -> StoredRun:
     """Return a run with these bounds on the test set at its marks; on the training set they are one nat better."""
     spec = {
         "algorithm": {"name": algorithm, "settings": {"lr": lr}, "file": None, "sha256": None},
@@ -138,17 +138,18 @@ def stored(
             "wall_seconds": 1.0,
         }
         rows.append({"marks": {"samples": mark}, "end": last, "ledger": ledger, "info": {}, "estimates": estimates})
-    return record, rows
+    return StoredRun(record, rows)
 
 
-def seeds(*values: float, algorithm: str = "aevb", **more: Any) -> list[Stored]:
+def seeds(*values: float, algorithm: str = "aevb", **more: Any) -> list[StoredRun]:
     """Return a run a value, which it ends with on the test set."""
     return [stored(algorithm, seed, (-200.0, -150.0, value), **more) for seed, value in enumerate(values)]
 
 
-def put(store: Store, runs: Iterable[Stored], group: str = "mine") -> None:
+def put(store: Store, runs: Iterable[StoredRun], group: str = "mine") -> None:
     """Write runs into a store."""
-    for record, rows in runs:
+    for one in runs:
+        record, rows = one.record, one.rows
         run = store.run(record.run.lower(), group)
         record.run = run.id
         record.ledger = rows[-1]["ledger"]

@@ -22,10 +22,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.analysis.selection import flat, wanted
+from harness.analysis.selection import flat
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.files import from_json, replace_file, to_json
-from harness.specs.options import conditions
+from harness.specs.where import parse_where
 from harness.store.record import Record
 from harness.store.store import Store
 
@@ -73,13 +74,13 @@ def load(store: Store, groups: Collection[str] = (), only: str | None = None) ->
     if not runs:
         raise BadInput(f"there are no runs in {str(store.root)!r}: make one with `harness run`, or name a --results")
     store.require_groups(groups, {run.path.parent.name for run in runs})
-    found, unreadable, conditioned = [], [], conditions(only)
+    found, unreadable, where = [], [], parse_where(only)
     for run in runs:
         if groups and run.path.parent.name not in groups:
             continue
         try:
             stored = run.content()
-            if wanted([stored], conditioned):
+            if StoredRun(*stored).matches(where):
                 found.append(Exported(run.path.parent.name, *stored, run.evaluations()))
         except (BadInput, OSError, ValueError) as error:
             unreadable.append(f"{run.path.parent.name}/{run.id}: {error}")

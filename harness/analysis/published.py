@@ -1,4 +1,4 @@
-"""The published curves to lay beside stored runs."""
+"""The published curves that stored runs are compared with."""
 
 import math
 from functools import cache
@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.analysis.selection import PANEL, Where
-from harness.specs.options import same
 from harness.specs.recipes import FigureRecipe
+from harness.specs.where import Where, same
 
 REFERENCE = Path(__file__).parent.parent / "reference" / "aevb_2014.csv"
 
@@ -29,10 +28,10 @@ def published(figure: str, panel: str) -> pd.DataFrame:
 
 
 def reference(recipe: FigureRecipe, where: Where) -> str | None:
-    """Return the name of the published panel that is beside the panel with these options; None if there is none."""
+    """Return the name of the published panel for the panel with these options; None if there is none."""
     for row in recipe.rows if recipe.reference else ():
         for own in row.panels():
-            if row.reference and all(name not in PANEL or same(where.get(name), given) for name, given in own.items()):
+            if row.reference and all(name not in where or same(where[name], given) for name, given in own.items()):
                 return row.reference.format(**own)
     return None
 

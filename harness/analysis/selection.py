@@ -1,27 +1,27 @@
-"""Stored runs, and those of them that have some options."""
+"""Which stored runs are meant, which stand in one panel, and whether they can be compared there."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.specs.experiment import Experiment
-from harness.specs.options import same
-from harness.store.record import Record
+from harness.specs.recipes import PANELS
+from harness.specs.where import PLUGINS, Where
 from harness.store.run import Run
 from harness.store.store import Store
 
-Stored = tuple[Record, Sequence[dict[str, Any]]]
-
-Where = Mapping[str, Any]
-
-
-def load(runs: Iterable[Run]) -> list[Stored]:
-    """Return records with their rows."""
-    return [run.content() for run in runs]
+COMPARE = ("algo",)
+"""What is compared in a panel where nobody says otherwise."""
 
 
-def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> list[Stored]:
-    """Return an experiment's runs, those that are damaged aside.
+def load(runs: Iterable[Run]) -> list[StoredRun]:
+    """Read runs."""
+    return [StoredRun.load(run) for run in runs]
+
+
+def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> list[StoredRun]:
+    """Return an experiment's runs, except those that are damaged.
 
     Args:
         store: where.
@@ -31,10 +31,10 @@ def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> l
     Raises:
         BadInput: the store has none.
     """
-    found: list[Stored] = []
+    found: list[StoredRun] = []
     for run in store.runs(experiment.name):
         try:
-            found.append(run.content())
+            found.append(StoredRun.load(run))
         except BadInput as error:
             say(str(error))
     if not found:
@@ -44,96 +44,131 @@ def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> l
     return found
 
 
-def option(spec: Mapping[str, Any], name: str) -> Any:
-    """Return the value that a run's specification has for an option of `harness run`; None if it has none."""
-    plugins = {"algo": "algorithm", "model": "model", "dataset": "dataset"}
-    if name in plugins:
-        return spec[plugins[name]]["name"]
-    field = name.replace("-", "_")
-    if field in ("n_train", "seed", "threads", "device"):
-        return spec.get(field)
-    for part in ("algorithm", "model", "dataset"):
-        if field in spec[part]["settings"]:
-            return spec[part]["settings"][field]
-    return None
+def select(runs: Iterable[StoredRun], where: Where) -> list[StoredRun]:
+    """Return the runs that have one of the values of each option."""
+    return [run for run in runs if run.matches(where)]
 
 
-def select(runs: Iterable[Stored], where: Where) -> list[Stored]:
-    """Return the runs that have these options."""
-    return [stored for stored in runs if all(same(option(stored[0].spec, n), v) for n, v in where.items())]
-
-
-def wanted(runs: Iterable[Stored], conditions: Mapping[str, Collection[str]]) -> list[Stored]:
-    """Return the runs that have one of the wanted values of each option."""
-    return [
-        stored
-        for stored in runs
-        if all(any(same(option(stored[0].spec, n), v) for v in values) for n, values in conditions.items())
-    ]
-
-
-def options(runs: Iterable[Stored]) -> set[str]:
+def options(runs: Iterable[StoredRun]) -> set[str]:
     """Return the options by which some of these runs can be told apart."""
-    known = {"algo", "model", "dataset", "n-train", "seed", "threads", "device"}
-    for record, _ in runs:
-        for part in ("algorithm", "model", "dataset"):
-            known |= {name.replace("_", "-") for name in record.spec[part]["settings"]}
+    known = {*PLUGINS, "n-train", "seed", "threads", "device"}
+    for run in runs:
+        for part in PLUGINS.values():
+            known |= {name.replace("_", "-") for name in run.spec[part]["settings"]}
     return known
 
 
-PANEL = ("dataset", "nz", "n-train")
-"""Options by which runs that are compared stand in one panel."""
+def distinct(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each once of several options with their values."""
+    return [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
 
 
-def panel(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run's panel."""
-    return {name: option(spec, name) for name in PANEL}
+def panel_options(
+    runs: Sequence[StoredRun], experiment: Experiment | None = None, compare: Collection[str] = COMPARE
+) -> tuple[str, ...]:
+    """Return the options by which panels differ.
 
+    They are those that the experiment names. By default they are data set, nz and n-train, and what else the experiment's grids
+    vary of models and data sets; but no setting of a model where models are compared, which have different ones.
 
-def require_alike(runs: Sequence[Stored], where: str) -> None:
-    """Raise BadInput, naming the difference, unless runs differ in algorithm and seed alone, and those of one algorithm in seed.
-
-    Only then do curves in one panel compare algorithms.
+    Args:
+        runs: the runs that are to be shown.
+        experiment: theirs, which says what is compared; None where they are of no experiment.
+        compare: what is compared where they are of no experiment.
     """
-    firsts: dict[str, Record] = {}
-    for record, _ in runs:
-        name = record.spec["algorithm"]["name"]
-        first = next(iter(firsts.values()), None)
-        for other in (firsts.get(name), first):
-            if other is not None and (found := first_difference(other, record)):
-                what, one, two = found
-                raise BadInput(
-                    f"{where} would mix runs that differ in more than algorithm and seed: {other.run} has {what} {one} and "
-                    f"{record.run} has {two}; move the folders of one kind into a group of another name"
-                )
-        firsts.setdefault(name, record)
+    if experiment is not None:
+        compare = experiment.figure.compare
+        if experiment.figure.panels is not None:
+            return experiment.figure.panels
+    of_models, of_data = (
+        {name.replace("_", "-") for run in runs for name in run.spec[part]["settings"]} for part in ("model", "dataset")
+    )
+    hidden = {*compare, *(of_models if "model" in compare else ())}
+    found = [name for name in PANELS if name not in hidden]
+    for name in experiment.varying if experiment is not None else ():
+        if name in hidden or name not in {"model", "dataset", *of_models, *of_data}:
+            continue
+        if _parts(runs, [*found, name, *compare]) > _parts(runs, [*found, *compare]):
+            found.append(name)
+    return tuple(found)
 
 
-_COMMON = ("model", "dataset", "n_train", "threads", "device", "evaluation")
+def _parts(runs: Iterable[StoredRun], options: Sequence[str]) -> int:
+    """Return how many combinations of values of these options there are."""
+    return len({str(run.options(options)) for run in runs})
 
 
-def first_difference(one: Record, two: Record, except_for: Collection[str] = ()) -> tuple[str, Any, Any] | None:
-    """Return what differs between two runs besides the seed, and the two values; None if nothing does.
+class Unlike(NamedTuple):
+    """A setting in which two runs differ, and its values."""
 
-    Of runs by different algorithms the algorithms' settings may differ.
+    setting: str
+    first: Any
+    second: Any
+
+
+def unlike(
+    one: StoredRun, two: StoredRun, compare: Sequence[str] = COMPARE, except_for: Collection[str] = ()
+) -> Unlike | None:
+    """Return the first setting in which two runs differ besides their seed and what is compared; None if there is none.
+
+    Where they have different plugins, and these are compared, the settings of these may differ, too.
 
     Args:
         one: a run.
         two: another.
-        except_for: settings that may differ, as options of `harness run`.
+        compare: options that are compared.
+        except_for: more settings that may differ, as options of `harness run`.
     """
-    alike = one.spec["algorithm"]["name"] == two.spec["algorithm"]["name"]
-    allowed = {name.replace("-", "_") for name in except_for}
-    for part in (*_COMMON, "algorithm") if alike else _COMMON:
-        own, other = flat(part, one.spec.get(part)), flat(part, two.spec.get(part))
+    allowed = {name.replace("-", "_") for name in (*compare, *except_for)}
+    compared = {PLUGINS[name] for name in compare if name in PLUGINS}
+    apart = {part for part in compared if one.spec[part]["name"] != two.spec[part]["name"]}
+    one_curve = one.curve(compare) == two.curve(compare)
+    contents = [_content(run, run if one_curve else other) for run, other in ((one, two), (two, one))]
+    for part in ("model", "dataset", "n_train", "threads", "device", "evaluation", "algorithm"):
+        if part in apart:
+            continue
+        own, other = (flat(part, content.get(part)) for content in contents)
         for name in sorted(own.keys() | other.keys()):
             excused = name.endswith(".file") or name.rpartition(".")[2] in allowed
             if own.get(name) != other.get(name) and not excused:
-                return name, own.get(name), other.get(name)
-    hashes = [record.provenance[-1]["dataset"]["sha256"][:12] if record.provenance else None for record in (one, two)]
-    if None not in hashes and hashes[0] != hashes[1]:
-        return "data with SHA-256", hashes[0], hashes[1]
+                return Unlike(name, own.get(name), other.get(name))
+    hashes = [run.dataset_sha256[:12] if run.dataset_sha256 else None for run in (one, two)]
+    if "dataset" not in apart and None not in hashes and hashes[0] != hashes[1]:
+        return Unlike("data with SHA-256", hashes[0], hashes[1])
     return None
+
+
+def _content(run: StoredRun, other: StoredRun) -> dict[str, Any]:
+    """Return a run's specification, with its estimators by name, and of those only the ones that the other has, too."""
+    evaluation = run.spec.get("evaluation") or {}
+    shared = {e["name"] for e in (other.spec.get("evaluation") or {}).get("estimators", ())}
+    by_name = {e["name"]: e for e in evaluation.get("estimators", ()) if e["name"] in shared}
+    return {**run.spec, "evaluation": {**evaluation, "estimators": by_name}}
+
+
+def require_alike(runs: Sequence[StoredRun], place: str, compare: Sequence[str] = COMPARE) -> None:
+    """Raise BadInput, naming the difference, unless runs differ in seed and in what is compared alone.
+
+    Only then do the curves of one panel tell what is compared, and only then are the runs of a curve its seeds.
+
+    Args:
+        runs: those of one panel.
+        place: which panel, for the message.
+        compare: the options that are compared.
+    """
+    firsts: dict[str, StoredRun] = {}
+    for run in runs:
+        curve = run.curve(compare)
+        first = next(iter(firsts.values()), None)
+        for other in (firsts.get(curve), first):
+            if other is not None and (found := unlike(other, run, compare)):
+                what = " and ".join("algorithm" if name == "algo" else name for name in (*compare, "seed"))
+                raise BadInput(
+                    f"{place} would mix runs that differ in more than {what}: {other.id} has {found.setting} {found.first} and "
+                    f"{run.id} has {found.second}; name it in compare or panels of the experiment's [figure], or move the "
+                    "folders of one kind into a group of another name"
+                )
+        firsts.setdefault(curve, run)
 
 
 def flat(name: str, value: Any) -> dict[str, Any]:

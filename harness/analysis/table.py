@@ -1,20 +1,24 @@
-"""An experiment's numbers: for each algorithm and panel what was reached, how sure, at what cost, and how far from the paper."""
+"""An experiment's numbers: for each curve of each panel what was reached, how sure, at what cost, and how far from the paper."""
 
-import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from harness.analysis import curves, published, selection
-from harness.analysis.selection import Stored
 from harness.analysis.statistics import mean
+from harness.analysis.stored_run import Row as StoredRow
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.specs.experiment import Experiment
 from harness.specs.recipes import FigureRecipe
+from harness.specs.where import Where
 
 Row = dict[str, Any]
+
+COLUMNS = {"algo": "algorithm"}
+"""What the columns of options are called that are not called like the option."""
 
 
 class Spread(NamedTuple):
@@ -24,39 +28,41 @@ class Spread(NamedTuple):
     sd: float | None
 
 
-def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], targets: Sequence[float]) -> list[Row]:
-    """Return a row for each panel, number of samples and algorithm, as plain data.
+def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float], targets: Sequence[float]) -> list[Row]:
+    """Return a row for each panel, number of samples and curve, as plain data.
 
-    A row has the options of its panel; `algorithm`, `samples`, `seeds` and the seeds that `diverged` before; for every estimator
-    and split the mean over seeds with the standard deviation between them, `<estimator> <split>`; of the recipe's estimator on
-    the test set `difference`, the mean paired difference to the best algorithm over the seeds that both have, with `interval`,
-    half its 95 % confidence interval by Student's t (None for one seed); `paper`, the published value there, and `distance`, ours
-    less the paper's; and for every target the samples and CPU seconds at the first mark where the test estimate reaches it, means
-    over the `reached` seeds.
+    A row has the options of its panel and those that are compared (by default `algorithm`); `samples`, `seeds` and the seeds that
+    `diverged` before; for every estimator and split the mean over seeds with the standard deviation between them,
+    `<estimator> <split>`; of its `estimator` on the test set `difference`, the mean paired difference to the best curve over the
+    seeds that both have, with `interval`, the half-width of its 95 % confidence interval by Student's t (None for one seed);
+    `paper`, the published value there, and `distance`, ours minus the paper's; and for every target the samples and CPU seconds
+    at the first mark where the test estimate reaches it, means over the `reached` seeds.
+    Where runs have no estimator in common, each is judged by its own, and rows also have the `bias` of theirs.
     All estimates of a row's panel are over the same points: as many as all its runs were evaluated on.
 
     Args:
-        experiment: whose recipe says which estimator counts and where the published curves are.
+        experiment: whose recipe says what is compared by which estimator, and where the published curves are.
         runs: the experiment's.
-        at: numbers of samples; if empty the recipe's, else the largest mark that all algorithms have.
+        at: numbers of samples; if empty the recipe's, else the largest mark that all curves have.
         targets: nats; if empty the recipe's.
 
     Raises:
-        BadInput: runs of one panel differ in more than algorithm and seed, or no run has a mark at `at`.
+        BadInput: runs of one panel differ in more than seed and what is compared, or no run has a mark at `at`.
     """
-    recipe = experiment.figure or FigureRecipe(estimator=curves.estimator_of(experiment, runs))
+    panels = selection.panel_options(runs, experiment)
     at, targets = at or experiment.table.at, targets or experiment.table.targets
-    if not any(map(curves.sound, runs)):
-        raise BadInput(f"no run of {experiment.name} has a row yet: go on with `harness sweep {experiment.called}`")
+    if not any(run.sound_rows for run in runs):
+        raise BadInput(f"no run of {experiment.name} has a row yet: continue with `harness sweep {experiment.called}`")
+    estimator = curves.estimator_of(experiment, runs)
     found: list[Row] = []
     asked: dict[float, None] = {}  # in order, each once
-    for panel in _panels(runs):
+    for panel in _in_order([run.options(panels) for run in runs]):
         here = selection.select(runs, panel)
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
-        selection.require_alike(here, f"the table's part for {name}")
-        for samples in at or [_shared(here)]:
+        selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
+        for samples in at or [_shared(here, experiment.figure.compare)]:
             asked[samples] = None
-            found += _compare(recipe, panel, here, samples, targets)
+            found += _panel(experiment.figure, panel, here, estimator, samples, targets)
     if not found:
         have = ", ".join(curves.nearest(runs, samples) for samples in asked)
         said = f"no run of {experiment.name} has a row at {', '.join(f'{samples:,.0f}' for samples in asked)} samples"
@@ -64,70 +70,82 @@ def rows(experiment: Experiment, runs: Sequence[Stored], at: Sequence[float], ta
     return found
 
 
-def _panels(runs: Iterable[Stored]) -> list[dict[str, Any]]:
-    """Return the options by which panels differ, each combination that there is once, in order."""
-    panels = [selection.panel(record.spec) for record, _ in runs]
-    distinct = [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
-    distinct.sort(key=lambda p: (str(p["dataset"]), p["nz"] or 0, p["n-train"] or math.inf))
-    return distinct
+def _in_order(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each panel once, in order; all points of a training set come after any number of them."""
+
+    def place(panel: Where) -> list[tuple[int, Any]]:
+        return [
+            (3 if name == "n-train" else 0, 0) if v is None else (1, v) if isinstance(v, int | float) else (2, str(v))
+            for name, v in panel.items()
+        ]
+
+    return sorted(selection.distinct(panels), key=place)
 
 
-def _farthest(stored: Stored) -> float:
+def _farthest(run: StoredRun) -> float:
     """Return the farthest mark of a run."""
-    return max((curves.mark(stored[0], row) for row in curves.sound(stored)), default=0.0)
+    return max(map(run.mark, run.sound_rows), default=0.0)
 
 
-def _shared(runs: Sequence[Stored]) -> float:
-    """Return the largest number of samples at which every algorithm has a row; the largest of all where they share none."""
+def _shared(runs: Sequence[StoredRun], compare: Sequence[str]) -> float:
+    """Return the largest number of samples at which every curve has a row; the largest of all where they share none."""
     marks: dict[str, set[float]] = {}
-    for record, rows_ in runs:
-        own = {curves.mark(record, row) for row in rows_}
-        marks.setdefault(record.spec["algorithm"]["name"], set()).update(own)
+    for run in runs:
+        marks.setdefault(run.curve(compare), set()).update(map(run.mark, run.rows))
     shared = set.intersection(*marks.values())
     return max(shared or set.union(*marks.values()), default=0.0)
 
 
-def _compare(
+def _panel(
     recipe: FigureRecipe,
-    panel: Mapping[str, Any],
-    runs: Sequence[Stored],
+    panel: Where,
+    runs: Sequence[StoredRun],
+    estimator: str | None,
     samples: float,
     targets: Sequence[float],
 ) -> list[Row]:
     """Return the rows of one panel at one number of samples."""
-    there: dict[str, dict[int, Mapping[str, Any]]] = {record.spec["algorithm"]["name"]: {} for record, _ in runs}
-    lost: dict[str, list[int]] = {name: [] for name in there}
-    for stored in runs:
-        name, seed = stored[0].spec["algorithm"]["name"], stored[0].spec["seed"]
-        row = curves.row_at(stored, samples)
-        if row is not None:
-            there[name][seed] = row
-        elif stored[0].status == "diverged" and _farthest(stored) < samples:
-            lost[name].append(seed)
-    if not any(there.values()):
+    members: dict[str, list[StoredRun]] = {}
+    for run in runs:
+        members.setdefault(run.curve(recipe.compare), []).append(run)
+    reached = {
+        name: {run.seed: row for run in own if (row := run.at(samples)) is not None} for name, own in members.items()
+    }
+    if not any(reached.values()):
         return []
-    points = curves.common_points([row for by_seed in there.values() for row in by_seed.values()])
-    main: dict[str, dict[int, float]] = {name: {} for name in there}
-    for name, by_seed in there.items():
-        for seed, one in by_seed.items():
-            if (value := curves.value(one, recipe.estimator, "test", points)) is not None:
-                main[name][seed] = value
-    best = max((n for n in main if main[n]), key=lambda n: statistics.fmean(main[n].values()), default=None)
+    points = curves.common_points([row for by_seed in reached.values() for row in by_seed.values()])
+    estimators = {name: curves.estimator_for(own[0], estimator) for name, own in members.items()}
+    judged = {name: _values(by_seed, estimators[name], points) for name, by_seed in reached.items()}
+    best = max((n for n in judged if judged[n]), key=lambda n: statistics.fmean(judged[n].values()), default=None)
+    several = sum(map(bool, judged.values())) > 1
     out = []
-    for name, by_seed in there.items():
-        line: Row = {**panel, "algorithm": name, "samples": samples, "seeds": sorted(by_seed), "diverged": lost[name]}
-        for estimator, split in points:
-            values = [curves.value(one, estimator, split, points) for one in by_seed.values()]
-            line[f"{estimator} {split}"] = _spread([value for value in values if value is not None])
-        rivals = sum(map(bool, main.values())) > 1
-        line |= _difference(main[name], main[best]) if best is not None and main[name] and rivals else {}
-        line |= _published(recipe, panel, name, samples, main[name])
-        own = [stored for stored in runs if stored[0].spec["algorithm"]["name"] == name]
-        judged = curves.points(own, recipe.estimator)
-        line["targets"] = [_reaching(judged, target) for target in targets]
-        line["estimator"] = recipe.estimator
+    for name, own in members.items():
+        compared = {COLUMNS.get(option, option): value for option, value in own[0].options(recipe.compare).items()}
+        diverged = [
+            run.seed
+            for run in own
+            if run.seed not in reached[name] and run.status == "diverged" and _farthest(run) < samples
+        ]
+        line: Row = {**panel, **compared, "samples": samples, "seeds": sorted(reached[name]), "diverged": diverged}
+        for key in points:
+            line[" ".join(key)] = _spread(list(_values(reached[name], key[0], points, key[1]).values()))
+        line |= _difference(judged[name], judged[best]) if best is not None and judged[name] and several else {}
+        line |= _published(recipe, panel, own[0].algorithm, samples, judged[name])
+        data = curves.points(own, estimators[name])
+        line["targets"] = [_reaching(data, target) for target in targets]
+        line["estimator"] = estimators[name]
+        if estimator is None:
+            line["bias"] = next(iter(data["direction"]), "")
         out.append(line)
     return out
+
+
+def _values(
+    by_seed: Mapping[int, StoredRow], estimator: str, points: Mapping[tuple[str, str], int], split: str = "test"
+) -> dict[int, float]:
+    """Return the estimates of those seeds that have one, nats per datapoint."""
+    found = {seed: curves.value(row, estimator, split, points) for seed, row in by_seed.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def _spread(values: Sequence[float]) -> Spread | None:
@@ -137,7 +155,7 @@ def _spread(values: Sequence[float]) -> Spread | None:
 
 
 def _difference(own: Mapping[int, float], best: Mapping[int, float]) -> Row:
-    """Return the mean paired difference to the best, and half its confidence interval."""
+    """Return the mean paired difference to the best, and the half-width of its confidence interval."""
     if own == best or not own.keys() & best.keys():
         return {"difference": 0.0 if own == best else None, "interval": None}
     pairs = mean([own[seed] - best[seed] for seed in own.keys() & best.keys()])
@@ -146,7 +164,7 @@ def _difference(own: Mapping[int, float], best: Mapping[int, float]) -> Row:
 
 def _published(
     recipe: FigureRecipe,
-    panel: Mapping[str, Any],
+    panel: Where,
     algorithm: str,
     samples: float,
     values: Mapping[int, float],
@@ -166,8 +184,8 @@ def _reaching(data: pd.DataFrame, target: float) -> Row:
         if not over.empty:
             costs.append((over["samples"].iloc[0], over["cpu_seconds"].iloc[0]))
     samples, seconds = [statistics.fmean(cost) for cost in zip(*costs, strict=True)] if costs else (None, None)
-    judged = data["run"].nunique()
-    return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": judged}
+    with_estimates = data["run"].nunique()
+    return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": with_estimates}
 
 
 def plain(rows_: Sequence[Row]) -> list[Row]:

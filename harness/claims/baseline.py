@@ -1,7 +1,7 @@
-"""Stored baselines: what runs reached, in a small text file to be committed, which later runs are compared with.
+"""Stored baselines: what runs reached, in a small text file to be committed, with which later runs are compared.
 
-The file is JSON, a line for every row and for every specification, so that a new baseline's diff says what has changed. It has of
-each run what `baseline` and `cost` claims need: its specification, what it spent, the data and machine that it had, and its
+The file is JSON with a line for every row and for every specification, so that the diff of a new baseline shows what has changed.
+It has of each run what `baseline` and `cost` claims need: its specification, what it spent, its data and machine, and its
 estimates at marks.
 """
 
@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.analysis import curves
-from harness.analysis.selection import Stored
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.files import from_json, read_file, replace_file, to_json
 from harness.runs.code import PACKAGES, code_version
@@ -19,37 +18,37 @@ from harness.store.record import Record
 
 SCHEMA = 1
 
+RAN = ("dataset", "machine", "threads", "calibration_seconds", "packages")
+
 KEPT = ("estimator", "split", "points", "mean", "se_points", "se_estimator")
 
 SPENT = ("samples", "cpu_seconds")
 
-MOST = 50_000_000  # bytes of a file
+MOST_BYTES = 50_000_000  # of a file
 
 
-def content(runs: Iterable[Stored], marks: Iterable[float | str]) -> dict[str, Any]:
+def content(runs: Iterable[StoredRun], marks: Iterable[float | str]) -> dict[str, Any]:
     """Return a baseline as plain data.
 
     Args:
-        runs: those whose rows are to be kept.
-        marks: samples of the rows that are to be kept; "end" for the last.
+        runs: those whose rows are kept.
+        marks: samples of the rows that are kept; "end" for the last.
 
     Raises:
-        BadInput: there is no run, or one that has not ended well.
+        BadInput: there is no run, or one that is not done.
     """
     wanted, reached, out = sorted(set(marks), key=str), set[float | str](), {}
-    for stored in sorted(runs, key=lambda one: one[0].run):
-        record = stored[0]
-        if record.status != "done":
-            raise BadInput(f"run {record.run} is {record.status}, and a baseline is made of runs that are done")
-        rows = {mark: row for mark in wanted if (row := curves.row_at(stored, mark)) is not None}
+    for run in sorted(runs, key=lambda one: one.id):
+        if run.status != "done":
+            raise BadInput(f"run {run.id} is {run.status}, and a baseline is made of runs that are done")
+        rows = {mark: row for mark in wanted if (row := run.at(mark)) is not None}
         reached |= rows.keys()
         kept = sorted({id(row): row for row in rows.values()}.values(), key=lambda row: row["ledger"]["samples"])
-        last = record.provenance[-1]
-        out[record.run] = {
-            "spec": record.spec,
-            "budget": record.budget,
-            "spent": {name: record.ledger[name] for name in SPENT},
-            "ran": {name: last[name] for name in ("dataset", "machine", "threads", "calibration_seconds", "packages")},
+        out[run.id] = {
+            "spec": run.spec,
+            "budget": run.record.budget,
+            "spent": {name: run.record.ledger[name] for name in SPENT},
+            "ran": {name: run.last_session[name] for name in RAN},
             "rows": [
                 {
                     "marks": row["marks"],
@@ -96,7 +95,7 @@ def read(path: Path) -> dict[str, Any]:
         BadInput: there is none, or it is none.
     """
     try:
-        found = from_json(read_file(path, MOST).decode())
+        found = from_json(read_file(path, MOST_BYTES).decode())
         schema = found["schema"]
         if schema == SCHEMA:
             summary(found), origin(found)  # all of it is there
@@ -111,10 +110,10 @@ def read(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def runs(content: dict[str, Any]) -> list[Stored]:
+def runs(content: dict[str, Any]) -> list[StoredRun]:
     """Return a baseline's runs as the store has runs."""
     return [
-        (
+        StoredRun(
             Record(name, spec, run["budget"], status="done", ledger=run["spent"], provenance=[dict(run["ran"])]),
             run["rows"],
         )
@@ -125,25 +124,22 @@ def runs(content: dict[str, Any]) -> list[Stored]:
 
 def summary(content: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     """Return lines for people: a run, its mark, an estimate."""
-    lines = []
-    for stored in runs(content):
-        for row in stored[1]:
-            for e in row["estimates"]:
-                samples = f"{curves.mark(stored[0], row):,.0f}"
-                lines.append(
-                    (stored[0].run, samples, e["estimator"], e["split"], f"{e['points']:,}", f"{e['mean']:.3f}")
-                )
-    return lines
+    return [
+        (run.id, f"{run.mark(row):,.0f}", e["estimator"], e["split"], f"{e['points']:,}", f"{e['mean']:.3f}")
+        for run in runs(content)
+        for row in run.rows
+        for e in row["estimates"]
+    ]
 
 
 def origin(content: dict[str, Any]) -> str:
-    """Return in words which code, packages, data and machines a baseline is of."""
+    """Return in words from which code, packages, data and machines a baseline is."""
     ran = [run["ran"] for run in content["runs"].values()]
     code = content["code"]
     packages = ", ".join(sorted({f"{name} {one['packages'].get(name)}" for one in ran for name in PACKAGES[:2]}))
     machines = "; ".join(sorted({one["machine"]["cpu"] for one in ran}))
     data = ", ".join(sorted({one["dataset"]["sha256"][:12] for one in ran}))
     commit = (
-        f"commit {code['commit'][:12]}{' and changes' if code['dirty'] else ''}" if code["commit"] else "no checkout"
+        f"commit {code['commit'][:12]}{' with changes' if code['dirty'] else ''}" if code["commit"] else "no checkout"
     )
     return f"code {code['version']} ({commit}, source {code['source_sha256']}), {packages}, data {data}, on {machines}"

@@ -16,12 +16,12 @@ def verdicts(claim: Benchmark, evidence: Evidence) -> Iterator[Verdict]:
     if path is None:
         raise evidence.refusal(claim, f"no file of benchmarks is named: give --benchmarks FILE; {make}")
     try:
-        content = from_json(read_file(path, baseline.MOST).decode())
+        content = from_json(read_file(path, baseline.MOST_BYTES).decode())
         found = {str(one["name"]): one["extra_info"].get("ratio") for one in content["benchmarks"]}
     except OSError as error:
         raise BadInput(f"the benchmarks {str(path)!r} cannot be read ({error.strerror}): {make}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise BadInput(f"{str(path)!r} is nothing that pytest-benchmark saved: {make}") from None
+        raise BadInput(f"{str(path)!r} is no file that pytest-benchmark saved: {make}") from None
     if claim.test not in found:
         raise evidence.refusal(
             claim,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from harness.analysis.statistics import mean
-from harness.claims.estimates import described, parts_of, take
+from harness.claims.estimates import described, estimates_at, parts_of
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Bound
 from harness.claims.wording import runs_in_words
@@ -19,18 +19,18 @@ def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict]:
     )
     for part, runs in parts_of(evidence.select(claim), claim.per):
         for mark in claim.at:
-            about = described(part, mark)
-            taken = take(claim, evidence, runs, mark, lambda stored: stored[0].run)
-            if taken.trouble:
-                yield Verdict(claim, about, None, None, required, "fails", taken.trouble)
+            subject = described(part, mark)
+            estimates = estimates_at(claim, evidence, runs, mark, lambda run: run.id)
+            if estimates.missing:
+                yield Verdict(claim, subject, None, None, required, "fails", estimates.missing)
                 continue
-            found = mean(list(taken.values.values()))
+            found = mean(list(estimates.values.values()))
             low, high = claim.least - claim.tolerance - found.mean, found.mean - claim.most - claim.tolerance
             over = max(low, high)
             where = "below" if low > high else "above"
             why = (
                 f"{over:.3g} nats {where} what is allowed"
                 if over > 0
-                else f"mean of {runs_in_words(found.n)}{taken.note}"
+                else f"mean of {runs_in_words(found.n)}{estimates.remark}"
             )
-            yield Verdict(claim, about, found.mean, found.error, required, "fails" if over > 0 else "holds", why)
+            yield Verdict(claim, subject, found.mean, found.error, required, "fails" if over > 0 else "holds", why)

@@ -3,29 +3,29 @@
 import statistics
 from collections.abc import Iterator
 
-from harness.analysis import curves, selection
-from harness.claims.estimates import KIND, parts_of
+from harness.analysis import selection
+from harness.analysis.stored_run import StoredRun
+from harness.claims.estimates import parts_of
 from harness.claims.evidence import Evidence, Says, Verdict
 from harness.claims.file import Cost
 from harness.claims.regression import like
 from harness.claims.wording import runs_in_words
-from harness.store.record import Record
 
 
 def verdicts(claim: Cost, evidence: Evidence) -> Iterator[Verdict]:
     """Yield for each kind of run whether its CPU time is within the limits."""
-    for part, runs in parts_of(evidence.select(claim), KIND):
-        selection.require_alike(runs, f"{evidence.claims.place(claim)}: {part}")
-        ended = [record for record, _ in runs if _spent(record)]
+    for part, runs in parts_of(evidence.select(claim), evidence.kinds(claim)):
+        selection.require_alike(runs, f"{evidence.claims.place(claim)}: {part}", evidence.compare(claim))
+        ended = [run for run in runs if _spent(run)]
         if not ended:
             yield Verdict(claim, part, None, None, "", "fails", "no run is done")
             continue
         if claim.at_most is not None:
-            kernels = [1000 * _each(record) / kernel for record in ended if (kernel := curves.kernel(record))]
+            kernels = [1000 * _each(run) / kernel for run in ended if (kernel := run.calibration_seconds)]
             required = f"≤ {claim.at_most:g}"
             if not kernels:
                 yield Verdict(
-                    claim, part, None, None, required, "fails", "no run knows what the calibration kernel took"
+                    claim, part, None, None, required, "fails", "no run has stored what the calibration kernel took"
                 )
             else:
                 found = statistics.median(kernels)
@@ -34,10 +34,10 @@ def verdicts(claim: Cost, evidence: Evidence) -> Iterator[Verdict]:
                 yield Verdict(claim, part, found, None, required, says, why)
         if claim.times_baseline is not None:
             required = f"≤ {claim.times_baseline:g} × baseline"
-            old = [record for record, _ in like(runs[0], evidence) if _spent(record)]
+            old = [run for run in like(runs[0], claim, evidence) if _spent(run)]
             if not old:
                 raise evidence.refusal(claim, f"the baseline has no runs of {part}: save it again")
-            here, there = ({_machine(record) for record in records} for records in (ended, old))
+            here, there = ({_machine(run) for run in own} for own in (ended, old))
             if here != there:
                 why = f"these runs are from {' and '.join(sorted(here))}, and the baseline's from {' and '.join(sorted(there))}"
                 yield Verdict(claim, part, None, None, required, "cannot tell", why)
@@ -48,16 +48,15 @@ def verdicts(claim: Cost, evidence: Evidence) -> Iterator[Verdict]:
             yield Verdict(claim, part, times, None, required, says, why)
 
 
-def _spent(record: Record) -> bool:
-    return bool(record.status == "done" and record.ledger.get("samples"))
+def _spent(run: StoredRun) -> bool:
+    return bool(run.status == "done" and run.record.ledger.get("samples"))
 
 
-def _each(record: Record) -> float:
+def _each(run: StoredRun) -> float:
     """Return the CPU seconds of a sample."""
-    return record.ledger["cpu_seconds"] / record.ledger["samples"]
+    return run.record.ledger["cpu_seconds"] / run.record.ledger["samples"]
 
 
-def _machine(record: Record) -> str:
-    """Return what CPU times of two runs must share to compare."""
-    last = record.provenance[-1] if record.provenance else {}
-    return f"{last.get('machine', {}).get('cpu', 'an unknown machine')} with {last.get('threads', 'unknown')} threads"
+def _machine(run: StoredRun) -> str:
+    """Return what CPU times of two runs must share to be compared."""
+    return f"{run.processor or 'an unknown machine'} with {run.last_session.get('threads', 'unknown')} threads"

@@ -2,100 +2,101 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from harness.analysis import curves, selection
-from harness.analysis.selection import Stored
+from harness.analysis.stored_run import StoredRun
 from harness.claims.evidence import Evidence, Values
-from harness.claims.file import Claim, Judged
+from harness.claims.file import Claim, ClaimAtMarks
 from harness.claims.wording import runs_in_words
-
-R = TypeVar("R")
-
-
-def parts(runs: Sequence[R], options: Sequence[str], stored: Callable[[R], Stored]) -> Iterator[tuple[str, list[R]]]:
-    """Yield runs apart by the values of options, with words for each part; `stored` gets at a run's content."""
-    keys = [tuple(selection.option(stored(run)[0].spec, name) for name in options) for run in runs]
-    for key in dict.fromkeys(keys):
-        yield words(options, key), [run for run, own in zip(runs, keys, strict=True) if own == key]
+from harness.specs.where import in_words
 
 
-def parts_of(runs: Sequence[Stored], options: Sequence[str]) -> Iterator[tuple[str, list[Stored]]]:
-    """Yield stored runs apart by the values of options, with words for each part."""
-    return parts(runs, options, lambda stored: stored)
+def parts_of(runs: Sequence[StoredRun], options: Sequence[str]) -> Iterator[tuple[str, list[StoredRun]]]:
+    """Yield runs apart by the values of options, with words for each part."""
+    parts: dict[str, list[StoredRun]] = {}
+    for run in runs:
+        parts.setdefault(str(run.options(options)), []).append(run)
+    for part in parts.values():
+        yield in_words(part[0].options(options)), part
 
 
-def words(options: Sequence[str], values: Sequence[Any]) -> str:
-    """Return the values of options in short: names alone where they tell what they are."""
-    named = {name: value for name, value in zip(options, values, strict=True) if value is not None}
-    return " ".join(str(value) if name in ("algo", "dataset") else f"{name}={value}" for name, value in named.items())
-
-
-class Taken(NamedTuple):
+class Estimates(NamedTuple):
     """Estimates of a selection of runs at a mark.
 
     Attributes:
-        values: by what they are paired over.
+        values: nats per datapoint, by what they are paired over.
         mark: where they are, samples.
-        trouble: why the claim fails before it is judged: a run that has none although it should.
-        note: what else there is to say: runs whose budget ends before.
+        missing: why the claim fails before anything is compared: a run lacks an estimate that it should have.
+        shorter: how many runs have none because their budget ends before.
     """
 
     values: Values
     mark: float = math.nan
-    trouble: str = ""
-    note: str = ""
+    missing: str = ""
+    shorter: int = 0
+
+    @property
+    def remark(self) -> str:
+        """What is to be said after a verdict's reason."""
+        return f", {runs_in_words(self.shorter)} shorter" if self.shorter else ""
 
 
-def take(
-    claim: Judged,
+def estimates_at(
+    claim: ClaimAtMarks,
     evidence: Evidence,
-    runs: Sequence[Stored],
+    runs: Sequence[StoredRun],
     mark: float | str,
-    key: Callable[[Stored], Any],
-    beside: Sequence[Stored] = (),
-) -> Taken:
-    """Return the estimates at a mark, all over the same points as those `beside`.
+    key: Callable[[StoredRun], Any],
+    compared_with: Sequence[StoredRun] = (),
+) -> Estimates:
+    """Return the estimates of runs at a mark.
+
+    Args:
+        claim: whose estimator and split count.
+        evidence: what it is checked against.
+        runs: the runs.
+        mark: samples, or "end".
+        key: returns what a run's estimate is paired over.
+        compared_with: runs with which they are compared: all estimates are over points that these have, too.
 
     Raises:
         BadInput: two runs that would count as one, or ends at different marks.
     """
-    rows = {stored[0].run: row for stored in runs if (row := curves.row_at(stored, mark)) is not None}
-    short = 0
-    for record, own in runs:
-        if record.run not in rows and record.status == "done":
-            short += 1
-        elif record.run not in rows:
-            reason = f": {record.reason}" if record.reason else f" after {len(own)} rows"
-            return Taken({}, trouble=f"run {record.run} is {record.status}{reason}")
+    rows = {run.id: row for run in runs if (row := run.at(mark)) is not None}
+    shorter = 0
+    for run in runs:
+        if run.id not in rows and run.status == "done":
+            shorter += 1
+        elif run.id not in rows:
+            reason = f": {run.record.reason}" if run.record.reason else f" after {len(run.rows)} rows"
+            return Estimates({}, missing=f"run {run.id} is {run.status}{reason}")
     if not rows:
         said = "" if isinstance(mark, str) else f": the nearest marks are {curves.nearest(runs, mark)}"
-        return Taken({}, trouble=f"no run has a row at {mark_in_words(mark)}{said}")
-    others = [(stored, row) for stored in beside if (row := curves.row_at(stored, mark)) is not None]
-    chosen = [stored for stored in runs if stored[0].run in rows]
-    marks = {curves.mark(stored[0], rows[stored[0].run]) for stored in chosen}
-    if isinstance(mark, str) and len(ends_ := marks | {curves.mark(stored[0], row) for stored, row in others}) > 1:
-        said = " and ".join(f"{n:,.0f}" for n in sorted(ends_)[:3])
+        return Estimates({}, missing=f"no run has a row at {mark_in_words(mark)}{said}")
+    others = [(run, row) for run in compared_with if (row := run.at(mark)) is not None]
+    chosen = [run for run in runs if run.id in rows]
+    marks = {run.mark(rows[run.id]) for run in chosen}
+    if isinstance(mark, str) and len(ends := marks | {run.mark(row) for run, row in others}) > 1:
+        said = " and ".join(f"{n:,.0f}" for n in sorted(ends)[:3])
         raise evidence.refusal(claim, f"runs end at {said} samples, so their ends do not compare: give a mark as at")
     points = curves.common_points([*rows.values(), *(row for _, row in others)])
-    out: Values = {}
-    whose: dict[Any, Stored] = {}
-    for stored in chosen:
-        record = stored[0]
-        value, place = curves.value(rows[record.run], claim.estimator, claim.split, points), key(stored)
+    values: Values = {}
+    whose: dict[Any, StoredRun] = {}
+    for run in chosen:
+        value, place = curves.value(rows[run.id], claim.estimator, claim.split, points), key(run)
         if value is None:
-            why = f"run {record.run} has no finite estimate by {claim.estimator} on {claim.split} at {mark_in_words(mark)}"
-            return Taken({}, trouble=why)
+            why = f"run {run.id} has no finite estimate by {claim.estimator} on {claim.split} at {mark_in_words(mark)}"
+            return Estimates({}, missing=why)
         if place in whose:
-            found = selection.first_difference(whose[place][0], record)
-            what = f"{found[0]} {found[1]} and {found[2]}" if found else "nothing"
+            found = selection.unlike(whose[place], run)
+            what = f"{found.setting} {found.first} and {found.second}" if found else "nothing"
             raise evidence.refusal(
                 claim,
-                f"{whose[place][0].run} and {record.run} would count as one, and differ in {what}: say which with where",
+                f"{whose[place].id} and {run.id} would count as one, and differ in {what}: say which with where",
             )
-        out[place], whose[place] = value, stored
-    note = f", {runs_in_words(short)} shorter" if short else ""
-    return Taken(out, max(marks), note=note)
+        values[place], whose[place] = value, run
+    return Estimates(values, max(marks), shorter=shorter)
 
 
 def mark_in_words(mark: float | str) -> str:
@@ -103,24 +104,15 @@ def mark_in_words(mark: float | str) -> str:
     return "the end" if isinstance(mark, str) else f"{mark:,.0f} samples"
 
 
-def described(words: str, mark: float | str) -> str:
-    """Return what a verdict is about: which runs, at which mark."""
-    return f"{words} at {mark_in_words(mark)}".strip()
+def described(runs: str, mark: float | str) -> str:
+    """Return the subject of a verdict: which runs, at which mark."""
+    return f"{runs} at {mark_in_words(mark)}".strip()
 
 
-def seed_of(stored: Stored) -> Any:
-    """Return the seed of a stored run."""
-    return stored[0].spec["seed"]
-
-
-KIND = ("algo", "dataset", "nz", "n-train")
-"""Options by which runs of one kind, which differ in their seeds alone, are told apart."""
-
-
-def require_pairs(claim: Claim, evidence: Evidence, n: int, about: str) -> None:
+def require_pairs(claim: Claim, evidence: Evidence, n: int, subject: str) -> None:
     """Raise BadInput where there are not two pairs to tell an interval from."""
     if n < type(claim).needs:
         count = "no seed that both sides have" if n == 0 else "one seed alone"
         raise evidence.refusal(
-            claim, f"{about} there is {count}, and an interval needs two: add seeds to the experiment"
+            claim, f"{subject} there is {count}, and an interval needs two: add seeds to the experiment"
         )

@@ -1,18 +1,17 @@
-"""What claims are held against, and what comes of them."""
+"""What claims are checked against, and the verdicts on them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness.analysis import selection
-from harness.analysis.selection import Stored
+from harness.analysis.stored_run import StoredRun
 from harness.claims import baseline
 from harness.claims.file import Benchmark, Claim, Claims, Order
 from harness.errors import BadInput, suggestion
-from harness.specs.options import conditions
-from harness.store.run import Run
+from harness.specs.where import parse_where
 from harness.store.store import Store
 
 Says = Literal["holds", "better", "cannot tell", "fails"]
@@ -22,20 +21,20 @@ Values = dict[Any, float]
 
 
 class Verdict(NamedTuple):
-    """What came of a claim, for one selection of runs at one mark.
+    """The verdict on a claim, for one selection of runs at one mark.
 
     Attributes:
         claim: the claim.
-        about: which runs, at which mark.
+        subject: which runs, at which mark.
         observed: what was found, in the claim's own unit; None if nothing.
-        error: its standard error; None where one run tells none.
+        error: its standard error; None for one run.
         required: what the claim asks for, in words.
         says: whether it holds.
         why: in words.
     """
 
     claim: Claim
-    about: str
+    subject: str
     observed: float | None
     error: float | None
     required: str
@@ -45,7 +44,7 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Evidence:
-    """What claims are held against.
+    """What claims are checked against.
 
     Args:
         claims: the file.
@@ -66,68 +65,75 @@ class Evidence:
     benchmarks: Path | None = None
     data_dir: str | None = None
     trains: bool = False
-    _loaded: dict[str, list[tuple[Run, Stored]]] = field(default_factory=dict)
+    _loaded: dict[str, list[StoredRun]] = field(default_factory=dict)
 
-    def select(self, claim: Claim) -> list[Stored]:
+    def select(self, claim: Claim) -> list[StoredRun]:
         """Return the runs that a claim is about; none if there are runs, and none of them has its options.
 
         Raises:
             BadInput: there are no runs at all, or an option that none has.
         """
-        return [stored for _, stored in self.found(claim)]
+        return selection.select(self._about(claim), parse_where(self.only))
 
-    def found(self, claim: Claim) -> list[tuple[Run, Stored]]:
-        """Return the same with their folders."""
-        wanted = conditions(self.only)
-        return [(run, stored) for run, stored in self._all(claim) if self._meets(stored, wanted)]
+    def compare(self, claim: Claim) -> tuple[str, ...]:
+        """Return the options that the experiment of a claim compares; by default the algorithm."""
+        experiment = self.claims.experiment(claim)
+        return experiment.figure.compare if experiment else selection.COMPARE
+
+    def panels(self, claim: Claim) -> tuple[str, ...]:
+        """Return the options by which the panels of a claim's experiment differ."""
+        return selection.panel_options(self._group(claim), self.claims.experiment(claim))
+
+    def kinds(self, claim: Claim) -> tuple[str, ...]:
+        """Return the options by which kinds of runs are told apart; those of one kind differ in their seeds alone."""
+        return (*self.compare(claim), *self.panels(claim))
 
     def left_out(self, claim: Claim) -> bool:
         """Say whether a claim has all the runs that it is about without `only`, and not with it."""
         if not self.only or isinstance(claim, Benchmark):
             return False
         have, left = (
-            {stored[0].spec["algorithm"]["name"] for _, stored in runs}
-            for runs in (self._all(claim), self.found(claim))
+            {run.curve(self.compare(claim)) for run in runs} for runs in (self._about(claim), self.select(claim))
         )
         if experiment := self.claims.experiment(claim):  # with --run, those that `only` leaves out are not even made
-            have |= {algorithm for algorithm, _ in experiment.asked_for(claim.where)}
+            have |= {curve for curve, _ in experiment.asked_for(claim.where)}
         needed = {claim.above, claim.below} if isinstance(claim, Order) else set()
         return (bool(have) and not left) or (needed <= have and not needed <= left)
 
-    def _all(self, claim: Claim) -> list[tuple[Run, Stored]]:
-        """Return the runs that a claim is about, whatever `only` says."""
+    def _group(self, claim: Claim) -> list[StoredRun]:
+        """Return all runs of a claim's experiment or group; BadInput if there are none."""
         experiment = self.claims.experiment(claim)
         own = experiment.name if experiment else str(claim.group)
         group = self.groups.get(own, own)
         if group not in self._loaded:
-            self._loaded[group] = [(run, run.content()) for run in self.store.runs(group)]
+            self._loaded[group] = selection.load(self.store.runs(group))
         runs = self._loaded[group]
         if not runs:
             hint = f"`harness check {self.claims.called} --run` makes them" if experiment else "see `harness list`"
             raise self.refusal(claim, f"there are no runs of {own} in {str(self.store.root)!r}: {hint}")
-        known = selection.options(stored for _, stored in runs)
+        return runs
+
+    def _about(self, claim: Claim) -> list[StoredRun]:
+        """Return the runs that a claim is about, whatever `only` says."""
+        runs = self._group(claim)
+        known = selection.options(runs)
         for name in (*claim.where, *getattr(claim, "per", ()), *getattr(claim, "differing", ())):
             if name not in known:
                 why = f"runs cannot be chosen by {name!r}{suggestion(name, known)}: no run has that option"
                 raise self.refusal(claim, why)
-        wanted = {name: {value} for name, value in claim.where.items()}
-        return [(run, stored) for run, stored in runs if self._meets(stored, wanted)]
-
-    @staticmethod
-    def _meets(stored: Stored, wanted: Mapping[str, Collection[Any]]) -> bool:
-        return bool(selection.wanted([stored], wanted))
+        return selection.select(runs, claim.where)
 
     @cached_property
-    def reference(self) -> list[Stored]:
+    def reference(self) -> list[StoredRun]:
         """The baseline's runs; BadInput if there is no baseline."""
         path = self.baseline or self.claims.baseline
         if path is None:
             raise BadInput(
-                f'{self.claims.path}: a claim is about a baseline, and the file names none: give baseline = "FILE" above all '
+                f'{self.claims.path}: a claim needs a baseline, and the file names none: give baseline = "FILE" above all '
                 "claims, or --baseline FILE"
             )
         return baseline.runs(baseline.read(path))
 
     def refusal(self, claim: Claim, why: str) -> BadInput:
-        """Return the error that a claim cannot be judged, with its line."""
+        """Return the error that a claim cannot be checked, with its line."""
         return BadInput(f"{self.claims.place(claim)}: {why}")

@@ -1,4 +1,4 @@
-"""Claims about runs, from a TOML file: what `harness check` holds them to.
+"""Claims about runs, from a TOML file: what `harness check` checks.
 
 Every `[[claim]]` has a `kind`, which is one of the classes below, and may have a `name`, `where` (the options that its runs have)
 and, instead of the file's own, an `experiment` or a `group` of the store where its runs are.
@@ -14,9 +14,9 @@ import pydantic
 from harness.errors import BadInput, suggestion
 from harness.specs import registry, toml
 from harness.specs.experiment import Experiment
-from harness.specs.options import same
 from harness.specs.recipes import Value
 from harness.specs.toml import Part, TomlFile
+from harness.specs.where import same
 from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "checks"
@@ -34,7 +34,7 @@ USES = {
     "per-datapoint": ("ledger",),
     "points": ("importance",),
 }
-"""Which invariants have use for a key."""
+"""Which invariants use a key."""
 
 
 class Claim(Part):
@@ -60,7 +60,7 @@ class Claim(Part):
         return self.name or " ".join([self.kind, *(f"{name}={value}" for name, value in self.where.items())])
 
 
-class Judged(Claim):
+class ClaimAtMarks(Claim):
     """A claim about estimates at marks.
 
     Attributes:
@@ -96,10 +96,10 @@ class Judged(Claim):
         return estimator
 
 
-class Bound(Judged):
-    """The mean over runs lies at `least`, less a tolerance, or above; and at `most`, plus it, or below. Nats.
+class Bound(ClaimAtMarks):
+    """The mean over runs is at least `least` minus a tolerance, and at most `most` plus it. Nats.
 
-    It is judged apart for the values of the options in `per`.
+    Runs with different values of the options in `per` are judged apart.
     """
 
     per: tuple[str, ...] = ()
@@ -114,11 +114,11 @@ class Bound(Judged):
         return self
 
 
-class Order(Judged):
-    """Algorithm `above` learns the better model than `below`: shown at a level, one-sided.
+class Order(ClaimAtMarks):
+    """`above` learns the better model than `below`: shown at a confidence level, one-sided.
 
-    Pairs have panel (dataset, nz, n-train) and seed in common. They count together, so that the interval is over panels as well
-    as seeds, unless options in `per` set them apart.
+    Both are names of curves: by default of algorithms, else values of what the experiment compares. Pairs have panel and seed in
+    common. They count together, so that the interval is over panels as well as seeds, unless options in `per` set them apart.
     """
 
     needs: ClassVar[int] = 2
@@ -128,11 +128,11 @@ class Order(Judged):
     level: float = pydantic.Field(0.95, gt=0.5, lt=1)
 
 
-class Baseline(Judged):
+class Baseline(ClaimAtMarks):
     """No worse than the stored baseline by more than a tolerance (nats).
 
-    It fails when the one-sided interval over seeds excludes the tolerance: paired where the seeds match, else not.
-    `differing` names settings that may differ from the baseline's, as where a change of one is what is judged.
+    It fails when the one-sided confidence interval over seeds excludes the tolerance: paired where the seeds match, else not.
+    `differing` names settings that may differ from the baseline's, for when the effect of changing one is judged.
     """
 
     needs: ClassVar[int] = 2
@@ -141,20 +141,20 @@ class Baseline(Judged):
     differing: tuple[str, ...] = ()
 
 
-class Paper(Judged):
-    """No more than `within` nats below the published curve at a mark; above it is fine, and said."""
+class Paper(ClaimAtMarks):
+    """At most `within` nats below the published curve; what is above it by more than that is reported as better."""
 
     within: float = pydantic.Field(gt=0)
 
 
 class Invariant(Claim):
-    """What must hold of any sound run; `holds` says which, see `harness.invariants` and `harness.probes`.
+    """What must hold of any sound run; `holds` says which, see `harness.claims.invariants` and `harness.claims.probes`.
 
     Attributes:
         holds: which.
-        tolerance: how far from it is fine, in the unit of what is observed; None for its own default.
-        per_datapoint: of `ledger`: counters, and what each counts for every training point presented.
-        points: of `importance`: on how many test points.
+        tolerance: the allowed deviation, in the unit of what is observed; None for its own default.
+        per_datapoint: for `ledger`: counters, and what each counts for every training point presented.
+        points: for `importance`: the number of test points.
     """
 
     holds: Literal["bias-order", "importance", "ledger", "resume", "fresh-dreams", "stationary"]
@@ -166,7 +166,7 @@ class Invariant(Claim):
     def _of_use(self) -> "Invariant":
         for name, kinds in USES.items():
             if name.replace("-", "_") in self.model_fields_set and self.holds not in kinds:
-                raise ValueError(f"{name} means nothing to {self.holds}: it is for {', '.join(kinds)}")
+                raise ValueError(f"{name} has no meaning for {self.holds}: it is for {', '.join(kinds)}")
         return self
 
 
@@ -174,7 +174,7 @@ class Cost(Claim):
     """CPU seconds of training, in units that survive a change of machine, the median over runs.
 
     Attributes:
-        at_most: calibration kernels (`harness.provenance.calibrate`) for a thousand samples.
+        at_most: calibration kernels (`harness.runs.provenance.calibrate`) for a thousand samples.
         times_baseline: at most so many times the baseline's, which must be of the same processor and number of threads.
     """
 
@@ -238,7 +238,7 @@ class Claims:
         self._toml = TomlFile(self.path)
         file = self._toml.validated(_File, self._toml.content, explain=_explained)
         self.title = file.title
-        self.baseline, self.benchmarks = self._beside(file.baseline), self._beside(file.benchmarks)
+        self.baseline, self.benchmarks = self._path(file.baseline), self._path(file.benchmarks)
         self._experiments: dict[str, Experiment] = {}
         self.claims = [self._claim(file, number, content) for number, content in enumerate(file.claim)]
         self._require_consistent()
@@ -262,8 +262,8 @@ class Claims:
     def _where(self, claim: Claim) -> tuple[Any, ...]:
         return "claim", next(number for number, one in enumerate(self.claims) if one is claim)
 
-    def _beside(self, name: str | None) -> Path | None:
-        """Return a path that is given from the folder of the claims."""
+    def _path(self, name: str | None) -> Path | None:
+        """Return a path that is given relative to the folder of the claims."""
         return None if name is None else self.path.parent / name
 
     def _claim(self, file: _File, number: int, content: dict[str, Any]) -> Claim:
@@ -275,8 +275,8 @@ class Claims:
         claim = self._toml.validated(KINDS[kind], content, where)
         if claim.experiment is None and claim.group is None:
             claim = claim.model_copy(update={"experiment": file.experiment, "group": file.group})
-        needless = isinstance(claim, Benchmark)
-        if (claim.experiment is None) == (claim.group is None) and not needless:
+        needs_no_runs = isinstance(claim, Benchmark)
+        if (claim.experiment is None) == (claim.group is None) and not needs_no_runs:
             raise BadInput(
                 f"{self._toml.place(where)}: a claim is about the runs of an experiment or of a group: give one of the "
                 "two, in it or above all claims"
@@ -308,19 +308,19 @@ def _explained(where: tuple[Any, ...], value: Any) -> str | None:
 
 
 def _contradiction(one: Claim, other: Claim) -> str | None:
-    """Say why two claims, or a claim by itself, cannot hold; None if they can."""
-    if isinstance(one, Order) and isinstance(other, Order) and _about_the_same(one, other):
+    """Say why two claims cannot both hold, or one claim not by itself; None if they can."""
+    if isinstance(one, Order) and isinstance(other, Order) and _of_the_same_runs(one, other):
         turned = (one.above, one.below) == (other.below, other.above)
         return f"{one.above} would be above {one.below} and below it" if turned else None
-    if isinstance(one, Bound) and isinstance(other, Bound) and _about_the_same(one, other):
+    if isinstance(one, Bound) and isinstance(other, Bound) and _of_the_same_runs(one, other):
         for low, high in ((one, other), (other, one)):
             if low.least - low.tolerance > high.most + high.tolerance:
                 return f"at least {low.least:g} and at most {high.most:g}"
     return None
 
 
-def _about_the_same(one: Judged, other: Judged) -> bool:
-    """Say whether two claims are about estimates of which some are the same."""
+def _of_the_same_runs(one: ClaimAtMarks, other: ClaimAtMarks) -> bool:
+    """Say whether two claims share some estimates."""
     source = (one.experiment, one.group, one.estimator, one.split)
     return (
         source == (other.experiment, other.group, other.estimator, other.split)

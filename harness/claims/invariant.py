@@ -1,11 +1,11 @@
-"""Claims about what holds of every sound run."""
+"""Claims about what must hold for every sound run."""
 
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from harness.claims import invariants
-from harness.claims.estimates import KIND, parts, parts_of
+from harness.claims.estimates import parts_of
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Invariant
 
@@ -14,9 +14,9 @@ def verdicts(claim: Invariant, evidence: Evidence) -> Iterator[Verdict]:
     """Yield for each kind of run whether the invariant holds."""
     holds = invariants.HOLDS.get(claim.holds)
     if holds is None and not evidence.trains:
-        for about, _ in parts_of(evidence.select(claim), KIND):
-            why = "it takes checkpoints and training for a moment: give --run"
-            yield Verdict(claim, about, None, None, "", "cannot tell", why)
+        for subject, _ in parts_of(evidence.select(claim), evidence.kinds(claim)):
+            why = "it needs checkpoints and a moment of training: give --run"
+            yield Verdict(claim, subject, None, None, "", "cannot tell", why)
         return
     if evidence.trains:
         from harness.claims import probes  # PyTorch
@@ -25,15 +25,12 @@ def verdicts(claim: Invariant, evidence: Evidence) -> Iterator[Verdict]:
         holds = trained.get(claim.holds, holds)
     assert holds is not None
     sound = []
-    for run, stored in evidence.found(claim):
-        record, rows = stored
-        if record.status in ("diverged", "failed") or not rows:
-            why = f"run {record.run} is {record.status}" + (
-                f": {record.reason}" if record.reason else ", and has no rows"
-            )
-            yield Verdict(claim, record.run, None, None, "", "fails", why)
+    for run in evidence.select(claim):
+        if run.status in ("diverged", "failed") or not run.rows:
+            reason = f": {run.record.reason}" if run.record.reason else ", and has no rows"
+            yield Verdict(claim, run.id, None, None, "", "fails", f"run {run.id} is {run.status}{reason}")
         else:
-            sound.append((run, stored))
-    for about, kind in parts(sound, KIND, lambda one: one[1]):
-        for more, found in holds(claim, evidence, kind):
-            yield Verdict(claim, about + more, found.observed, found.error, found.required, found.says, found.why)
+            sound.append(run)
+    for subject, runs in parts_of(sound, evidence.kinds(claim)):
+        for more, found in holds(claim, evidence, runs):
+            yield Verdict(claim, subject + more, found.observed, found.error, found.required, found.says, found.why)

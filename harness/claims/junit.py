@@ -15,7 +15,7 @@ from harness.report.tables import markdown
 
 
 def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> str:
-    """Return a JUnit report: a test case a verdict, in which what cannot be told is skipped, and an error a run that was lost."""
+    """Return a JUnit report: a test case for each verdict, skipped where runs cannot tell; an error for each lost run."""
     counts = {"tests": len(verdicts) + len(lost), "errors": len(lost)}
     counts["failures"] = sum(verdict.says == "fails" for verdict in verdicts)
     counts["skipped"] = sum(verdict.says == "cannot tell" for verdict in verdicts)
@@ -23,7 +23,7 @@ def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ())
     for name, n in counts.items():
         suite.set(name, str(n))
     for verdict in verdicts:
-        name = f"{verdict.claim.title()}: {verdict.about}" if verdict.about else verdict.claim.title()
+        name = f"{verdict.claim.title()}: {verdict.subject}" if verdict.subject else verdict.claim.title()
         case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=name)
         case.set("file", str(claims.path))
         case.set("line", str(claims.line(verdict.claim)))
@@ -41,9 +41,9 @@ def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ())
 
 
 def annotations(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> list[str]:
-    """Return workflow commands of GitHub Actions for what fails, cannot be told or is better, and for runs that were lost."""
+    """Return workflow commands of GitHub Actions for verdicts that do not simply hold, and for runs that have no result."""
     level = {"fails": "error", "cannot tell": "warning", "better": "notice"}
-    lines = [f"::error title={_property('a run was lost')}::{_escaped(words)}" for words in lost]
+    lines = [f"::error title={_property('a run has no result')}::{_escaped(words)}" for words in lost]
     for verdict in verdicts:
         if verdict.says in level:
             where = f"file={_property(_from_here(claims.path))},line={claims.line(verdict.claim)}"
@@ -59,7 +59,7 @@ def _from_here(path: Path) -> str:
 
 
 def publish(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str], report: Path | None) -> None:
-    """Write the JUnit report, and on GitHub Actions annotate what deserves it and add the table to the job's summary.
+    """Write the JUnit report, and on GitHub Actions annotate verdicts and add their table to the job's summary.
 
     Raises:
         BadInput: the report cannot be written.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from harness.analysis import published, selection
 from harness.analysis.statistics import mean
-from harness.claims.estimates import KIND, described, parts_of, seed_of, take
+from harness.claims.estimates import described, estimates_at, parts_of
 from harness.claims.evidence import Evidence, Says, Verdict
 from harness.claims.file import Paper
 from harness.claims.wording import runs_in_words
@@ -15,24 +15,24 @@ def verdicts(claim: Paper, evidence: Evidence) -> Iterator[Verdict]:
     required = f"≥ -{claim.within:g}"
     experiment = evidence.claims.experiment(claim)
     recipe = experiment.figure if experiment else None
-    for part, runs in parts_of(evidence.select(claim), KIND):
-        selection.require_alike(runs, f"{evidence.claims.place(claim)}: {part}")
-        spec = runs[0][0].spec
-        panel = published.reference(recipe, selection.panel(spec)) if recipe else None
+    panels = evidence.panels(claim)
+    for part, runs in parts_of(evidence.select(claim), evidence.kinds(claim)):
+        selection.require_alike(runs, f"{evidence.claims.place(claim)}: {part}", evidence.compare(claim))
+        panel = published.reference(recipe, runs[0].options(panels)) if recipe else None
         for mark in claim.at:
-            about = described(part, mark)
-            taken = take(claim, evidence, runs, mark, seed_of)
-            if taken.trouble:
-                yield Verdict(claim, about, None, None, required, "fails", taken.trouble)
+            subject = described(part, mark)
+            estimates = estimates_at(claim, evidence, runs, mark, lambda run: run.seed)
+            if estimates.missing:
+                yield Verdict(claim, subject, None, None, required, "fails", estimates.missing)
                 continue
             there = None
             if recipe and panel:
-                name = spec["algorithm"]["name"]
-                there = published.published_at(str(recipe.reference), panel, name, claim.split, taken.mark)
+                curve = str(recipe.reference), panel, runs[0].algorithm, claim.split
+                there = published.published_at(*curve, estimates.mark)
             if there is None:
-                why = f"there is no published curve of {part} at {taken.mark:,.0f} samples to be near: choose another mark"
+                why = f"there is no published curve of {part} at {estimates.mark:,.0f} samples: choose another mark"
                 raise evidence.refusal(claim, why)
-            found = mean([value - there for value in taken.values.values()])
+            found = mean([value - there for value in estimates.values.values()])
             says: Says = "holds" if abs(found.mean) <= claim.within else "better" if found.mean > 0 else "fails"
-            why = f"{found.mean + there:.2f}, the paper has {there:.2f}: {runs_in_words(found.n)}{taken.note}"
-            yield Verdict(claim, about, found.mean, found.error, required, says, why)
+            why = f"{found.mean + there:.2f}, the paper has {there:.2f}: {runs_in_words(found.n)}{estimates.remark}"
+            yield Verdict(claim, subject, found.mean, found.error, required, says, why)

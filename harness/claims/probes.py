@@ -1,10 +1,10 @@
-"""What holds of every sound run, and takes loading its checkpoint or training for a moment to see: for `harness check --run`.
+"""What must hold for every sound run, and needs its checkpoint or a moment of training: for `harness check --run`.
 
 `importance`     the bound by sampling alone is the lower bound, and with more samples K the importance-weighted one does not
                  fall (Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519, theorem 1)
-`resume`         a run that is stopped and goes on is the uninterrupted one, bit for bit
-`fresh-dreams`   the recognition model learns from fantasies of the generative model as it is then
-`stationary`     the recognition model is as wide as the bound wants it: see `_stationary`
+`resume`         a run that is stopped and resumed is the uninterrupted one, bit for bit
+`fresh-dreams`   the recognition model learns from fantasies of the current generative model
+`stationary`     the width of the recognition model maximises the bound: see `_stationary`
 """
 
 import itertools
@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from harness import api
-from harness.analysis.selection import Stored
 from harness.analysis.statistics import mean
+from harness.analysis.stored_run import StoredRun
 from harness.claims.evidence import Evidence, Says
 from harness.claims.file import Invariant
 from harness.claims.invariants import ERRORS, Found, Runs, Verdicts
@@ -46,22 +46,22 @@ PATH = 200  # steps over which a pull is averaged
 STEPS = 12  # of the short runs
 
 
-def bounds(evidence: Evidence, run: Run, stored: Stored) -> list[dict[str, Any]]:
-    """Return lower bounds over the points on which a run's last model was judged by something that does not err below."""
-    judged = {(e["split"], e["points"]) for e in stored[1][-1]["estimates"] if e["direction"] != "lower"}
-    trained = Trained(run, evidence.data_dir)
+def bounds(evidence: Evidence, run: StoredRun) -> list[dict[str, Any]]:
+    """Return lower bounds over the points of those of a run's last estimates that are no lower bounds."""
+    places = {(e["split"], e["points"]) for e in run.rows[-1]["estimates"] if e["direction"] != "lower"}
+    trained = Trained(run.on_disk, evidence.data_dir)
     if trained.subject.recognition is None:
         return []
     return [
         trained.estimate(name, split, points, settings, keep=False)[0].row()
-        for split, points in sorted(judged)
+        for split, points in sorted(places)
         for name, settings in (("lower-bound", {}), ("importance", {"K": SAMPLES[-1]}))
     ]
 
 
 def _importance(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
     tolerance = 0.05 if claim.tolerance is None else claim.tolerance
-    trained = Trained(runs[0][0], evidence.data_dir)
+    trained = Trained(runs[0].on_disk, evidence.data_dir)
     model, q = trained.subject.model, trained.subject.recognition
     if q is None:
         yield "", Found(None, None, "", "fails", "its runs have no recognition model to propose with")
@@ -75,10 +75,10 @@ def _importance(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
     rungs = [("lower-bound", bound), ("K=1", sampled)]
     for k in SAMPLES:
         rungs.append((f"K={k}", trained.estimate("importance", "test", claim.points, {"K": k}, keep=False)[1]))
-    why = f"{claim.points} test points of {runs[0][0].id}"
+    why = f"{claim.points} test points of {runs[0].id}"
     for (below, low), (above, high) in itertools.pairwise(rungs):
         both = below == "lower-bound"  # two estimates of the same, so neither may be above
-        required, about = f"0 ± {tolerance:g}" if both else f"≥ -{tolerance:g}", f", {above} less {below}"
+        required, about = f"0 ± {tolerance:g}" if both else f"≥ -{tolerance:g}", f", {above} minus {below}"
         if not (high - low).isfinite().all():
             yield about, Found(None, None, required, "fails", "it is not finite")
             continue
@@ -95,7 +95,7 @@ def _resume(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
         rows = [{**row, "end": None, "ledger": _without_seconds(row["ledger"])} for row in run.rows() if row["marks"]]
         return digest({name: state[name] for name in ("theta", "phi", "algorithm", "rng", "ledger", "info")}), rows
 
-    spec = _short(RunSpec.model_validate(runs[0][1][0].spec))
+    spec = _short(RunSpec.model_validate(runs[0].spec))
     with tempfile.TemporaryDirectory() as folder:
         whole, parts = Store(Path(folder) / "whole"), Store(Path(folder) / "parts")
         step = ensure(parts, spec, Budget(samples=1), data_dir=evidence.data_dir).ledger["samples"]
@@ -103,12 +103,12 @@ def _resume(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
             ensure(parts, spec, Budget(samples=int(steps * step)), data_dir=evidence.data_dir)
         ensure(whole, spec, Budget(samples=int(STEPS * step)), data_dir=evidence.data_dir)
         alike = ended(whole.run(spec.run_id)) == ended(parts.run(spec.run_id))
-    why = f"{STEPS} steps at once, and stopped twice: " + ("bit for bit the same" if alike else "not the same")
+    why = f"{STEPS} steps at once, and stopped twice: " + ("the same bit for bit" if alike else "not the same")
     yield "", Found(None, None, "the same bits", "holds" if alike else "fails", why)
 
 
 def _fresh_dreams(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
-    spec = RunSpec.model_validate(runs[0][1][0].spec)
+    spec = RunSpec.model_validate(runs[0].spec)
     settings = dict(spec.algorithm.settings)
     if "warmup" in settings:
         settings["warmup"] = 0  # in which no parameter moves
@@ -171,13 +171,13 @@ def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
     """
     tolerance = 0.06 if claim.tolerance is None else claim.tolerance
     if len(runs) < 2:
-        raise evidence.refusal(claim, f"{runs[0][0].id} is one seed alone, and an interval needs two")
+        raise evidence.refusal(claim, f"{runs[0].id} is one seed alone, and an interval needs two")
     found = []
-    for run, stored in runs:
-        trained = Trained(run, evidence.data_dir)
+    for run in runs:
+        trained = Trained(run.on_disk, evidence.data_dir)
         if trained.subject.recognition is None:
             raise evidence.refusal(claim, f"{run.id} has no recognition model to be stationary")
-        training = Training(RunSpec.model_validate(stored[0].spec), evidence.data_dir)
+        training = Training(RunSpec.model_validate(run.spec), evidence.data_dir)
         training.load(trained.checkpoint)
         rng, pulls = torch.Generator().manual_seed(0), []
         for _ in range(PATH):

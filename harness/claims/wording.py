@@ -14,8 +14,8 @@ def runs_in_words(n: int) -> str:
 
 
 def pairs_in_words(found: Difference) -> str:
-    """Return over what a difference is, in words."""
-    return f"{found.n} pairs" if found.paired else f"unpaired, {found.n} seeds or more a side"
+    """Return the pairs or seeds that a difference is taken over, in words."""
+    return f"{found.n} pairs" if found.paired else f"unpaired, {found.n} seeds or more on each side"
 
 
 def more_seeds_in_words(found: Difference, border: float, level: float) -> str:
@@ -33,11 +33,12 @@ def verdict_row(verdict: "Verdict") -> dict[str, Any]:
         "where": dict(claim.where),
         "holds": getattr(claim, "holds", None),
     }
-    return facts | {name: value for name, value in verdict._asdict().items() if name != "claim"}
+    found = verdict._asdict() | {"about": verdict.subject}
+    return facts | {name: found[name] for name in ("about", "observed", "error", "required", "says", "why")}
 
 
 def observed(verdict: "Verdict") -> str:
-    """Return what was observed, with its error."""
+    """Return what was observed, ± its standard error."""
     if verdict.observed is None:
         return ""
     digits = 2 if abs(verdict.observed) >= 10 else 3
@@ -45,13 +46,15 @@ def observed(verdict: "Verdict") -> str:
 
 
 def verdict_cells(verdicts: Sequence["Verdict"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return heads and cells of a table of verdicts."""
-    rows: list[tuple[str, ...]] = [(v.claim.title(), v.about, observed(v), v.required, v.says, v.why) for v in verdicts]
-    return ("claim", "about", "observed", "required", "verdict", "why"), rows
+    """Return heads and cells of a table of verdicts; ± is a standard error."""
+    rows: list[tuple[str, ...]] = [
+        (v.claim.title(), v.subject, observed(v), v.required, v.says, v.why) for v in verdicts
+    ]
+    return ("claim", "runs", "observed", "required", "verdict", "why"), rows
 
 
 def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
-    """Print a line a verdict, and how many there are of each."""
+    """Print a line for each verdict, and how many there are of each kind."""
     print_table(*verdict_cells(verdicts))
     counts = {says: sum(v.says == says for v in verdicts) for says in dict.fromkeys(v.says for v in verdicts)}
     words = {
@@ -66,4 +69,4 @@ def sentence(verdict: Verdict) -> str:
     """Return a verdict as one line."""
     seen = "" if verdict.observed is None else f", observed {observed(verdict)}"
     required = f" ({verdict.required} required{seen})" if verdict.required else ""
-    return f"{verdict.about or verdict.claim.title()} {verdict.says}: {verdict.why}{required}"
+    return f"{verdict.subject or verdict.claim.title()} {verdict.says}: {verdict.why}{required}"

@@ -512,7 +512,7 @@ def compare_sides(
 
         name = "-".join(re.sub(r"[^A-Za-z0-9._=-]+", "-", word).strip("-.") for word in (first, "and", second))
         path = Path(out) if out else store.root / "figures" / f"compare-{name[:150]}.png"
-        records = [record for side in sides for record, _ in side.runs]
+        records = [run.record for side in sides for run in side.runs]
         formats = () if path.suffix else output.FORMATS
         drawn = output.save(draw(found, (first, second), judge, split), path, records, formats)
     if as_json:
@@ -733,7 +733,7 @@ def plot(
         experiment = Experiment(what[0])
         stored = selection.group(store, experiment, _say)
         figure = panels.draw(experiment, stored, counter, estimator, scale)
-        records = [record for record, _ in stored]
+        records = [one.record for one in stored]
         name = experiment.name + ("" if counter is None else f"-{counter}")
     else:
         from harness.figures import trace
@@ -742,7 +742,7 @@ def plot(
         stored = selection.load(runs.values())
         figure, records = (
             trace.draw(stored, counter or "samples", scale or "log", estimator),
-            [record for record, _ in stored],
+            [one.record for one in stored],
         )
         name = next(iter(runs)) + (f"-and-{len(runs) - 1}-more" if len(runs) > 1 else "") + f"-{counter or 'samples'}"
     path = Path(out) if out else store.root / "figures" / name

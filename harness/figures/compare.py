@@ -1,4 +1,4 @@
-"""Two sides of a comparison: their curves, and below the difference at every mark with its interval."""
+"""Two sides of a comparison: their curves, and below them the difference at every mark with its interval."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,15 @@ from matplotlib.lines import Line2D
 from harness.analysis import curves
 from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
+from harness.figures.labels import DASHES, counter_label, estimate_label
 from harness.figures.output import style
-from harness.figures.trace import DASHES, LABELS, limits
+from harness.figures.trace import limits
 
 COLUMN = 3.2  # inches
 
-MOST = 6  # panels side by side
+MOST_PANELS = 6  # side by side
 
-NAME = 45  # letters of a side's name in the legend
+MOST_LETTERS = 45  # of a side's name in the legend
 
 
 def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: str, split: str) -> Figure:
@@ -29,7 +30,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
         estimator: whose estimates were compared.
         split: over which points.
     """
-    shown = [one for one in comparisons if one.gaps][:MOST]
+    shown = [one for one in comparisons if one.marks][:MOST_PANELS]
     colours = sns.color_palette("colorblind", 2)
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(max(7.2, COLUMN * len(shown)), 5.0), layout="constrained")
@@ -45,30 +46,31 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
                 nats.append(data["nats"])
             above.set_ylim(*limits(pd.concat(nats)))
-            above.set_title(one.about, loc="left")
-            x, gap = [g.samples for g in one.gaps], [g.difference.mean for g in one.gaps]
+            above.set_title(one.panel, loc="left")
+            x, means = [m.samples for m in one.marks], [m.difference.mean for m in one.marks]
             below.axhline(0.0, color="0.6", lw=0.8)
-            below.plot(x, gap, color="0.2", lw=1.2, marker="o", ms=2.5)
-            if all(g.half is not None for g in one.gaps):
-                low, high = ([g.difference.mean + sign * (g.half or 0.0) for g in one.gaps] for sign in (-1, 1))
+            below.plot(x, means, color="0.2", lw=1.2, marker="o", ms=2.5)
+            if all(m.half_width is not None for m in one.marks):
+                low, high = ([m.difference.mean + sign * (m.half_width or 0.0) for m in one.marks] for sign in (-1, 1))
                 below.fill_between(x, low, high, color="0.2", alpha=0.15, lw=0)
-            tail = one.gaps[len(one.gaps) // 2 :]  # the first marks would flatten all others
-            ends = [g.difference.mean + sign * (g.half or 0.0) for g in tail for sign in (-1, 1)] + [0.0]
+            tail = one.marks[len(one.marks) // 2 :]  # the first marks would flatten all others
+            ends = [m.difference.mean + sign * (m.half_width or 0.0) for m in tail for sign in (-1, 1)] + [0.0]
             margin = 0.1 * max(max(ends) - min(ends), 1e-3)
             below.set_ylim(min(ends) - margin, max(ends) + margin)
             below.set_xscale("log")
-            below.set_xlabel(LABELS["samples"])
-        what = "lower bound" if estimator == "lower-bound" else f"log p(x) by {estimator}"
-        grid[0][0].set_ylabel(f"{what}, nats")
-        grid[1][0].set_ylabel(f"first less second\n({split}), nats")
-        short = [name if len(name) <= NAME else f"…{name[-NAME:]}" for name in names]
+            below.set_xlabel(counter_label("samples"))
+        grid[0][0].set_ylabel(estimate_label([estimator]))
+        grid[1][0].set_ylabel(f"first - second\n({split}), nats")
+        short = [name if len(name) <= MOST_LETTERS else f"…{name[-MOST_LETTERS:]}" for name in names]
         lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(short, colours, strict=True)]
         lines += [
             Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
             for which, dashes in DASHES.items()
         ]
-        if any(gap.half is not None for one in shown for gap in one.gaps):
-            lines.append(Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} interval, over seeds"))
+        if any(mark.half_width is not None for one in shown for mark in one.marks):
+            lines.append(
+                Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds")
+            )
         figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False)
         if len(comparisons) > len(shown):
             figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")

@@ -2,95 +2,37 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from matplotlib.figure import Figure
-from scipy.stats import norm
 
-from harness.errors import BadInput
 from harness.figures.output import style
-from harness.inference.protocols import Latents, LatentVariableModel, MeanImage
-from harness.inference.rng import Streams
-from harness.runs.evaluate import Trained
 from harness.store.run import Run
 
-SIDE = 20  # images along each edge of the latent plane
-
-DRAWS = 10  # rows and columns of samples
+if TYPE_CHECKING:
+    from harness.runs.images import Mosaic
 
 
 def manifold(run: Run, data_dir: str | None = None) -> Figure:
-    """Return images E[x|z] over the plane of two latents: each axis at equally spaced quantiles of the prior N(0, 1).
+    """Draw images over the plane of two latents; BadInput as `harness.runs.images.manifold`."""
+    from harness.runs import images  # PyTorch
 
-    Raises:
-        BadInput: the model has not two continuous latents, no `mean_x`, or its data are no images.
-    """
-    trained = Trained(run, data_dir)
-    model = trained.subject.model
-    latents = model.latents if isinstance(model, LatentVariableModel) else Latents(())
-    if not latents.only("continuous") or latents.total != 2:
-        raise BadInput(
-            f"run {run.id} has {latents.total} {latents.kinds} latents, and a plane takes 2 continuous ones: see "
-            f"`harness plot samples {run.id}`"
-        )
-    axis = torch.from_numpy(norm.ppf((np.arange(SIDE) + 0.5) / SIDE))
-    z = torch.stack(
-        torch.meshgrid(axis.flip(0), axis, indexing="ij")[::-1], -1
-    )  # (SIDE, SIDE, 2), the first latent along x
-    images = _images(trained, z.reshape(1, -1, 2).to(model.params.flat.dtype))
-    return _mosaic(images, SIDE, f"{_name(trained)}: E[x|z] at quantiles of p(z)", ("$z_1$", "$z_2$"))
+    return draw(images.manifold(run, data_dir))
 
 
 def samples(run: Run, data_dir: str | None = None) -> Figure:
-    """Return images E[x|z] for z drawn from the prior; of a model without `mean_x`, draws of x itself.
+    """Draw samples of a run's model; BadInput as `harness.runs.images.samples`."""
+    from harness.runs import images  # PyTorch
 
-    Raises:
-        BadInput: its data are no images.
-    """
-    trained = Trained(run, data_dir)
-    model = trained.subject.model
-    rng = Streams(trained.spec.seed)("figure of samples")
-    if isinstance(model, MeanImage) and isinstance(model, LatentVariableModel):
-        _, z = model.sample_xz(DRAWS * DRAWS, rng)
-        return _mosaic(_images(trained, z.unsqueeze(0)), DRAWS, f"{_name(trained)}: E[x|z], z drawn from p(z)")
-    return _mosaic(_shaped(trained, model.sample(DRAWS * DRAWS, rng)), DRAWS, f"{_name(trained)}: x drawn from p(x)")
+    return draw(images.samples(run, data_dir))
 
 
 DRAW: dict[str, Callable[[Run, str | None], Figure]] = {"manifold": manifold, "samples": samples}
 
 
-def _images(trained: Trained, z: torch.Tensor) -> Any:
-    """Return E[x|z] of z (1, n, Z) as images (n, rows, columns)."""
-    model = trained.subject.model
-    if not isinstance(model, MeanImage):
-        raise BadInput(
-            f"model {trained.spec.model.name!r} has no mean_x(z), which this figure draws (see harness/api.py): see "
-            f"`harness plot samples {trained.run.id}`"
-        )
-    with torch.no_grad():
-        return _shaped(trained, model.mean_x(z)[0])
-
-
-def _shaped(trained: Trained, x: torch.Tensor) -> Any:
-    shape = trained.subject.dataset.shape
-    if shape is None:
-        raise BadInput(
-            f"the points of dataset {trained.spec.dataset.name!r} are no images, so there is nothing to look at"
-        )
-    return x.reshape(-1, *shape).float().cpu().numpy()
-
-
-def _name(trained: Trained) -> str:
-    spec = trained.spec
-    model = trained.subject.model
-    n_z = f", $N_z$ = {model.latents.total}" if isinstance(model, LatentVariableModel) else ""
-    return f"{spec.algorithm.name}, {spec.dataset.name}{n_z}, {trained.ledger['samples']:,} samples"
-
-
-def _mosaic(images: Any, columns: int, title: str, axes_names: tuple[str, str] | None = None) -> Figure:
-    """Return images (n, rows, columns) side by side, black for 0 and white for 1."""
+def draw(mosaic: "Mosaic") -> Figure:
+    """Return the images side by side, black for 0 and white for 1."""
+    images, columns = mosaic.images, mosaic.columns
     rows = math.ceil(len(images) / columns)
     _, height, width = images.shape
     tiled = images.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
@@ -98,10 +40,10 @@ def _mosaic(images: Any, columns: int, title: str, axes_names: tuple[str, str] |
         figure = Figure(figsize=(6.0, 6.0 * tiled.shape[0] / tiled.shape[1] + 0.5), layout="constrained")
         axes = figure.subplots()
         axes.imshow(tiled, cmap="gray", vmin=0, vmax=1, interpolation="none")
-        axes.set_title(title, fontsize="medium", loc="left")
+        axes.set_title(mosaic.title, fontsize="medium", loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
-        if axes_names is not None:
-            axes.set_xlabel(axes_names[0])
-            axes.set_ylabel(axes_names[1])
+        if mosaic.axes is not None:
+            axes.set_xlabel(mosaic.axes[0])
+            axes.set_ylabel(mosaic.axes[1])
     return figure

@@ -1,4 +1,4 @@
-"""An experiment's figure: its recipe's panels, from stored runs alone. A colour an algorithm, test solid, train dashed."""
+"""An experiment's figure: its recipe's panels, from stored runs alone. Every curve has a colour; test is solid, train dashed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -11,22 +11,24 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from harness.analysis import curves, published, selection
-from harness.analysis.selection import Stored
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
+from harness.figures.labels import DASHES, counter_label, estimate_label
 from harness.figures.output import style
-from harness.figures.trace import DASHES, LABELS, limits
+from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
 from harness.specs.recipes import FigureRecipe, PanelRow
+from harness.specs.where import Where
 
-PANEL = 2.6, 2.5  # inches
+PANEL_SIZE = 2.6, 2.5  # inches
 
 GREYS = {0: "0.4", 1: "0.62", 2: "0.78"}  # of published curves, an algorithm each
 
 
 def draw(
     experiment: Experiment,
-    runs: Sequence[Stored],
+    runs: Sequence[StoredRun],
     x: str | None = None,
     estimator: str | None = None,
     scale: str | None = None,
@@ -36,32 +38,36 @@ def draw(
     A curve is the mean over seeds within their range; beyond what all seeds have reached, the farthest go on as a thin line.
 
     Args:
-        experiment: with a recipe, or without one: then there is a panel for each combination of options that runs differ in.
+        experiment: its recipe says what is compared in which panels; by default there is one for each combination of the options
+            by which panels differ.
         runs: the experiment's, as the store has them.
         x: counter on the x axis; the recipe's if None, as are the next two.
         estimator: whose estimates are curves.
         scale: of the x axis, log or linear.
 
     Raises:
-        BadInput: an unknown counter or scale, or a panel's runs differ in more than algorithm and seed.
+        BadInput: an unknown counter or scale, or a panel's runs differ in more than their seed and what is compared.
     """
-    recipe = experiment.figure or FigureRecipe()
+    recipe = experiment.figure
     counter = x or recipe.x
     if (scale or recipe.scale) not in ("log", "linear"):
         raise BadInput(f"--scale is {scale!r}: choose log or linear")
-    judge = estimator or curves.estimator_of(experiment, runs)
-    recipe = recipe.model_copy(update={"scale": scale or recipe.scale, "estimator": judge})
-    there = sorted({e["estimator"] for _, rows in runs for row in rows for e in row["estimates"]})
-    if recipe.estimator not in there:
+    recipe = recipe.model_copy(
+        update={"scale": scale or recipe.scale, "estimator": estimator or curves.estimator_of(experiment, runs)}
+    )
+    there = sorted({name for run in runs for name in run.estimators})
+    if recipe.estimator is not None and recipe.estimator not in there:
         raise BadInput(
             f"no run of {experiment.name} has estimates by {recipe.estimator}: --y can be {' or '.join(there)}"
         )
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
-    rows = recipe.rows or _rows(runs)
+    rows = recipe.rows or _rows(runs, selection.panel_options(runs, experiment))
     columns = max(len(list(row.panels())) for row in rows)
     colours = _colours(experiment, runs)
-    width, height = max(7.2, PANEL[0] * columns), PANEL[1] * len(rows) + 0.9
+    data = curves.points(runs, recipe.estimator, recipe.compare)
+    label = estimate_label(set(data["estimator"]) or {"lower-bound"}, set(data["direction"]))
+    width, height = max(7.2, PANEL_SIZE[0] * columns), PANEL_SIZE[1] * len(rows) + 0.9
     if columns <= 2:
         height += 0.8
     with style(font_size=9, axes_titlesize=9):
@@ -71,12 +77,13 @@ def draw(
         for i, row in enumerate(rows):
             for j, where in enumerate(row.panels()):
                 axes = figure.add_subplot(grid[i, j])
-                shown |= _panel(axes, experiment, recipe, row, where, selection.select(runs, where), counter, colours)
+                here = selection.select(runs, where)
+                shown |= _panel(axes, experiment, recipe, row, where, here, data, counter, colours)
                 if j == 0:
-                    axes.set_ylabel(_quantity(recipe.estimator))
-                axes.set_xlabel(LABELS.get(counter, counter.replace("_", " ")))
+                    axes.set_ylabel(label)
+                axes.set_xlabel(counter_label(counter))
         figure.suptitle(experiment.title, fontsize=10, x=0.01, ha="left")
-        handles = _legend(recipe, colours, shown, bool(recipe.reference) and counter == "samples")
+        handles = _legend(recipe, data, colours, shown)
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(len(handles), max(4, columns + 2)), frameon=False
         )
@@ -84,26 +91,21 @@ def draw(
     return figure
 
 
-def _quantity(estimator: str) -> str:
-    what = "lower bound" if estimator == "lower-bound" else f"log p(x) by {estimator}"
-    return f"{what}, nats per datapoint"
-
-
-def _rows(runs: Sequence[Stored]) -> list[PanelRow]:
-    """Return rows of panels for an experiment without a recipe: a row for each dataset, a panel for each N_z and N_train."""
+def _rows(runs: Sequence[StoredRun], options: Sequence[str]) -> list[PanelRow]:
+    """Return rows of panels for an experiment that names none: a row for each data set, a panel for each part of it."""
     rows = []
-    for dataset in dict.fromkeys(selection.option(record.spec, "dataset") for record, _ in runs):
-        own = [record.spec for record, _ in selection.select(runs, {"dataset": dataset})]
-        values = {n: list(dict.fromkeys(selection.option(spec, n) for spec in own)) for n in ("nz", "n-train")}
+    by_row = [name for name in options if name == "dataset"]
+    for where in selection.distinct([run.options(by_row) for run in runs]):
+        own = selection.select(runs, where)
+        values = {n: list(dict.fromkeys(run.option(n) for run in own)) for n in options if n not in by_row}
         over = {n: sorted(v, key=lambda one: (one is None, one)) for n, v in values.items() if v != [None]}
-        rows.append(PanelRow(where={"dataset": dataset}, over=over))
+        rows.append(PanelRow(where=where, over=over))
     return rows
 
 
-def _colours(experiment: Experiment, runs: Sequence[Stored]) -> dict[str, Any]:
-    """Return a colour for each algorithm, in the order of the experiment, so that a figure of half its runs has the same."""
-    there = [selection.option(record.spec, "algo") for record, _ in runs]
-    order = list(dict.fromkeys([*(name for name in experiment.algorithms if not name.endswith(".py")), *there]))
+def _colours(experiment: Experiment, runs: Sequence[StoredRun]) -> dict[str, Any]:
+    """Return a colour for each curve, in the order of the experiment, so that a figure of half its runs has the same."""
+    order = list(dict.fromkeys([*experiment.curves, *(run.curve(experiment.figure.compare) for run in runs)]))
     return dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
 
 
@@ -112,12 +114,13 @@ def _panel(
     experiment: Experiment,
     recipe: FigureRecipe,
     row: PanelRow,
-    where: Mapping[str, Any],
-    runs: Sequence[Stored],
+    where: Where,
+    runs: Sequence[StoredRun],
+    every: pd.DataFrame,
     counter: str,
     colours: Mapping[str, Any],
 ) -> set[str]:
-    """Draw one panel, and return what the legend has to explain."""
+    """Draw one panel, and return what the legend has to explain; `every` has the points of all panels."""
     title = row.title.format(**where) if row.title else ", ".join(_named(*item) for item in where.items())
     axes.set_title(title, loc="left")
     axes.set_xscale(recipe.scale)
@@ -134,9 +137,9 @@ def _panel(
                     lw=0.8,
                 )
                 shown.add(f"published {name}")
-    selection.require_alike(runs, f"the panel {title!r}")
-    data = curves.points(runs, recipe.estimator)
-    for (name, split), curve in _groups(data, "algorithm", "split"):
+    selection.require_alike(runs, f"the panel {title!r}", recipe.compare)
+    data = every[every["run"].isin([run.id for run in runs])]
+    for (name, split), curve in _groups(data, "curve", "split"):
         if split not in DASHES:
             continue
         mean = curves.over_seeds(curve, counter)
@@ -148,19 +151,22 @@ def _panel(
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)
             shown.add("fewer")
         shown |= {name, split} | ({"range"} if mean["seeds"].max() > 1 else set())
-    lost = [record.run for record, _ in runs if record.status == "diverged"]
-    for (_, name), curve in _groups(data[data["run"].isin(lost) & (data["split"] == "test")], "run", "algorithm"):
+    diverged = [run.id for run in runs if run.status == "diverged"]
+    for (_, name), curve in _groups(data[data["run"].isin(diverged) & (data["split"] == "test")], "run", "curve"):
         axes.plot(curve[counter].iloc[-1], curve["nats"].iloc[-1], "X", color=colours[name], ms=7)
         shown.add("diverged")
-    if recipe.beside:
-        ends = curves.points(runs, recipe.beside)
+    if recipe.end_estimator:
+        ends = curves.points(runs, recipe.end_estimator, recipe.compare)
         ends = ends[ends["end"].astype(bool)]
-        for (_, _, name), end in _groups(ends, "run", "split", "algorithm"):
+        for (_, _, name), end in _groups(ends, "run", "split", "curve"):
             axes.plot(end[counter].iloc[-1], end["nats"].iloc[-1], "D", color=colours[name], ms=4, mfc="none", zorder=3)
-            shown.add("beside")
-    without = len({record.run for record, _ in runs} - set(data["run"]))
-    _notes(axes, runs, experiment.asked_for(where), f"without {recipe.estimator}", without)
-    if counter == (experiment.figure or recipe).x and row.x_limits:
+            shown.add("end")
+    without = len({run.id for run in runs} - set(data["run"]))
+    counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {
+        f"without {recipe.estimator or 'estimates'}": without
+    }
+    _write_counts(axes, bool(runs), counts)
+    if counter == experiment.figure.x and row.x_limits:
         axes.set_xlim(*row.x_limits)
     if row.y_limits:
         axes.set_ylim(*row.y_limits)
@@ -172,7 +178,9 @@ def _panel(
 
 
 def _named(option: str, value: Any) -> str:
-    return str(value) if option == "dataset" else f"{option} = {'all' if value is None else value}"
+    if option == "dataset":
+        return str(value)
+    return f"{option} = {value if value is not None else 'all' if option == 'n-train' else 'none'}"
 
 
 def _groups(data: pd.DataFrame, *names: str) -> Iterable[tuple[tuple[str, ...], pd.DataFrame]]:
@@ -180,18 +188,22 @@ def _groups(data: pd.DataFrame, *names: str) -> Iterable[tuple[tuple[str, ...], 
     return [(cast(tuple[str, ...], key), part) for key, part in data.groupby(list(names), sort=False)]
 
 
-def _notes(axes: Axes, runs: Sequence[Stored], asked_for: set[tuple[str, int]], lack: str, without: int) -> None:
-    """Say in the panel what is missing from it."""
-    if not runs:
-        axes.text(0.5, 0.06, "no runs", transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
-    there = {(selection.option(record.spec, "algo"), record.spec["seed"]) for record, _ in runs}
+def _counts(runs: Sequence[StoredRun], asked_for: set[tuple[str, int]], compare: Sequence[str]) -> dict[str, int]:
+    """Return how many runs of a panel are missing, or have not ended well."""
+    there = {(run.curve(compare), run.seed) for run in runs}
     counts = {"missing": len(asked_for - there) if runs else 0, "unfinished": 0, "diverged": 0, "failed": 0}
-    for record, _ in runs:
-        if record.status != "done":
-            counts[record.status if record.status in counts else "unfinished"] += 1
-    counts[lack] = without
-    notes = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    axes.text(0.02, 0.98, notes, transform=axes.transAxes, va="top", color="0.4", fontsize=7)
+    for run in runs:
+        if run.status != "done":
+            counts[run.status if run.status in counts else "unfinished"] += 1
+    return counts
+
+
+def _write_counts(axes: Axes, there: bool, counts: Mapping[str, int]) -> None:
+    """Say in the panel what is missing from it."""
+    if not there:
+        axes.text(0.5, 0.06, "no runs", transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
+    words = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    axes.text(0.02, 0.98, words, transform=axes.transAxes, va="top", color="0.4", fontsize=7)
 
 
 def _in_words(value: float, _: Any = None) -> str:
@@ -199,9 +211,17 @@ def _in_words(value: float, _: Any = None) -> str:
     return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
 
 
-def _legend(recipe: FigureRecipe, colours: Mapping[str, Any], shown: set[str], beside: bool) -> list[Line2D]:
-    """Return the lines of the legend, those alone that a panel shows."""
-    lines = [Line2D([], [], color=colour, lw=1.5, label=name) for name, colour in colours.items() if name in shown]
+def _legend(recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any], shown: set[str]) -> list[Line2D]:
+    """Return the lines of the legend: those alone that a panel shows. Curves of several estimators say which is theirs."""
+    several = data["estimator"].nunique() > 1
+    lines = []
+    for name, colour in colours.items():
+        if name in shown:
+            own = data[data["curve"] == name].drop_duplicates("estimator")
+            used = " and ".join(
+                f"{e} ({d})" if d else e for e, d in zip(own["estimator"], own["direction"], strict=True)
+            )
+            lines.append(Line2D([], [], color=colour, lw=1.5, label=f"{name}: {used}" if several else name))
     for split, dashes in DASHES.items():
         if split in shown:
             lines.append(Line2D([], [], color="0.2", lw=1.5, dashes=dashes or (None, None), label=f"{split} set"))
@@ -209,15 +229,13 @@ def _legend(recipe: FigureRecipe, colours: Mapping[str, Any], shown: set[str], b
         lines.append(Line2D([], [], color="0.2", lw=6, alpha=0.2, label="range over seeds"))
     if "fewer" in shown:
         lines.append(Line2D([], [], color="0.2", lw=0.8, label="fewer seeds"))
-    if "beside" in shown:
-        lines.append(
-            Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=f"{recipe.beside} at the end")
-        )
+    if "end" in shown:
+        label = f"{recipe.end_estimator} at the end"
+        lines.append(Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=label))
     if "diverged" in shown:
         lines.append(Line2D([], [], color="0.2", marker="X", ms=7, lw=0, label="diverged"))
-    if beside:
-        for k, name in enumerate(colours):
-            if f"published {name}" in shown:
-                label = f"{name} ({published.REFERENCE_NAME})"
-                lines.append(Line2D([], [], color=GREYS[min(k, 2)], lw=0.8, label=label))
+    for k, name in enumerate(colours):
+        if f"published {name}" in shown:
+            label = f"{name} ({published.REFERENCE_NAME})"
+            lines.append(Line2D([], [], color=GREYS[min(k, 2)], lw=0.8, label=label))
     return lines

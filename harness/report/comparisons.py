@@ -1,59 +1,50 @@
 """Comparisons, for people."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.text import print_table, quantity
+from harness.report.text import counted, print_table, quantity
 
 if TYPE_CHECKING:
-    from harness.analysis.compare import Comparison
+    from harness.analysis.compare import AtMark, Comparison
 
 
 def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split: str) -> None:
     """Print both sides of every panel at powers of ten and at the last mark, and what a target cost each."""
-    from harness.analysis.compare import shown, what_differs
+    from harness.analysis.compare import what_differs
 
-    rows, races = [], []
+    rows, costs = [], []
     for one in comparisons:
-        for gap in shown(one.gaps):
-            error = "" if gap.half is None else f" ± {gap.half:.2f}"
-            pairs = (
-                ("1 pair" if gap.difference.n == 1 else f"{gap.difference.n} pairs")
-                if gap.difference.paired
-                else "unpaired"
-            )
-            cells = (
-                f"{gap.samples:,.0f}",
-                f"{gap.first:.2f}",
-                f"{gap.second:.2f}",
-                f"{gap.difference.mean:+.2f}{error}",
-            )
-            rows.append((one.about, *cells, pairs))
-        if one.race is not None:
-            costs = [_against(pair) for pair in (one.race.samples, one.race.cpu)]
-            races.append((one.about, f"{one.race.target:.2f}", *costs[0], *costs[1]))
+        for mark in _shown(one.marks):
+            half_width = "" if mark.half_width is None else f" ± {mark.half_width:.2f}"
+            means = (f"{mark.first:.2f}", f"{mark.second:.2f}", f"{mark.difference.mean:+.2f}{half_width}")
+            pairs = counted(mark.difference.n, "pair") if mark.difference.paired else "unpaired"
+            rows.append((one.panel, f"{mark.samples:,.0f}", *means, pairs))
+        if (cost := one.target_cost) is not None:
+            costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
     print(
-        f"{estimator} on {split}, nats per datapoint; A less B ± half its 95 % confidence interval, paired over seeds"
+        f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the half-width of a 95 % confidence interval"
     )
-    print_table(("", "samples", "A", "B", "A less B", "over"), rows)
+    print_table(("panel", "samples", "A", "B", "A - B ± 95% half-width", "seeds"), rows)
     for one in comparisons:
-        if one.lost:
-            print(f"{one.about}: left out {', '.join(one.lost)}")
+        if one.left_out:
+            print(f"{one.panel}: left out {', '.join(one.left_out)}")
     for one in comparisons:
-        differs = "; ".join(f"{name} {a} and {b}" for name, a, b in what_differs(one))
-        print(
-            f"\n{one.about}: A and B differ in {differs}"
-            if differs
-            else f"\n{one.about}: A and B have the same settings"
-        )
-    if races:
-        unit = next(one.race.unit for one in comparisons if one.race)
-        print(f"\nto reach a target on {split}, means over seeds")
-        heads = ("", "target", "samples A", "B", "A / B", f"{unit} A", "B", "A / B")
-        print_table(heads, races)
+        differs = "; ".join(f"{found.setting} {found.first} and {found.second}" for found in what_differs(one))
+        print(f"\n{one.panel}: A and B " + (f"differ in {differs}" if differs else "have the same settings"))
+    if costs:
+        unit = next(one.target_cost.unit for one in comparisons if one.target_cost)
+        print(f"\ncost of reaching a target on {split}, means over seeds")
+        print_table(("panel", "target", "samples A", "B", "A / B", f"{unit} A", "B", "A / B"), costs)
 
 
-def _against(pair: tuple[float | None, float | None]) -> tuple[str, str, str]:
+def _shown(marks: Sequence["AtMark"]) -> list["AtMark"]:
+    """Return the marks that a table shows: powers of ten, and the last."""
+    return [one for one in marks if abs(math.log10(max(one.samples, 1.0)) % 1) < 1e-6 or one is marks[-1]]
+
+
+def _with_ratio(pair: tuple[float | None, float | None]) -> tuple[str, str, str]:
     """Return two costs and their ratio."""
     ratio = f"{pair[0] / pair[1]:.2f}" if pair[0] and pair[1] else ""
     first, second = ("never" if cost is None else quantity(cost) for cost in pair)

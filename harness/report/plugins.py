@@ -7,7 +7,7 @@ from harness.specs import registry
 
 
 def plugin_data(plugin: registry.Plugin) -> dict[str, Any]:
-    """Return all about a plugin as plain data."""
+    """Return everything about a plugin as plain data."""
     settings = []
     if plugin.module is not None:
         for name, field in plugin.module.Config.model_fields.items():

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from harness.runs.certify import Certificate
 
 GROWTH_BYTES = 500e6
-"""How much more memory than at its first row a run may take before its reader is told."""
+"""Growth of memory since a run's first row from which on it is reported."""
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """Return a line of `harness list` as plain data; an unreadable run's has its reason."""
+    """Return a line of `harness list` as plain data; for an unreadable run, the reason."""
     try:
         record = run.read()
     except BadInput as error:
@@ -80,7 +80,7 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> None:
-    """Print all about one run: specification, spending, estimates, and a line a mark."""
+    """Print everything about one run: specification, spending, estimates, and a line for each mark."""
     spec = record.spec
     plugins = [
         (part, spec[part]["name"], " ".join(f"{k}={v}" for k, v in spec[part]["settings"].items()))
@@ -104,7 +104,7 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
         print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
     if rows:
         print(
-            "\nat every mark (nats per datapoint, higher is better), and what steps reported on average since the last"
+            "\nat every mark: nats per datapoint ± standard error (higher is better), and means of what steps reported"
         )
         heads = list(dict.fromkeys(f"{e['estimator']} {e['split']}" for row in rows for e in row["estimates"]))
         names = list(rows[-1]["info"])
@@ -118,18 +118,18 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
 
 
 def sessions(record: Record) -> list[str]:
-    """Return in words what changed between the sessions of a run, and how its memory grew, where that should be known."""
+    """Return in words what changed between the sessions of a run, and how its memory grew, where a reader should know."""
     lines = []
     for before, session in itertools.pairwise(record.provenance):
         if changed := changes(before, session):
             place = "" if session["samples"] is None else f" after {session['samples']:,} samples"
-            lines.append(f"went on with {changed}{place} ({session['time']})")
+            lines.append(f"resumed with {changed}{place} ({session['time']})")
     for session in record.provenance:
         memory = session.get("memory")
         if memory and memory["last"] - memory["first"] > GROWTH_BYTES:
             first, last = (f"{memory[name] / 1e9:.1f} GB" for name in ("first", "last"))
             lines.append(
-                f"memory grew from {first} at its first row to {last}: does the algorithm keep what it need not?"
+                f"memory grew from {first} at its first row to {last}: does the algorithm keep more than it needs?"
             )
     return lines
 
@@ -140,13 +140,13 @@ def _has_bound(record: Record) -> bool:
 
 def _no_bound(record: Record) -> str:
     return (
-        f"no lower bound: algorithm {record.spec['algorithm']['name']!r} trains no recognition model; see `harness evaluate` for "
-        "its likelihood"
+        f"no lower bound: algorithm {record.spec['algorithm']['name']!r} trains no recognition model; estimate the "
+        "likelihood with `harness evaluate`"
     )
 
 
 def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] = ()) -> None:
-    """Print estimates with both standard errors, the direction of their bias and diagnostics; and the training they had."""
+    """Print estimates with both standard errors, the direction of their bias and diagnostics; and after how many samples."""
     if not estimates:
         print("no estimates")
         return
@@ -171,7 +171,7 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
 
 
 def print_certificate(certificate: "Certificate") -> None:
-    """Print the sandwich, what the run reports beside it, and the verdict."""
+    """Print the lower and upper bounds, how they compare with the run's own estimates, and the verdict."""
     print_estimates([estimate.row() for estimate in certificate.estimates])
     limit, where = certificate.tolerance, ""
     if certificate.reference == "ais":
@@ -181,15 +181,15 @@ def print_certificate(certificate: "Certificate") -> None:
         print(f"\nlog p(x) is computed exactly, by {certificate.reference}")
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
-        print(f"on test points {where} less {certificate.reference} is {difference:+.3f} ± {error:.3f} nats")
+        print(f"on test points {where} minus {certificate.reference} is {difference:+.3f} ± {error:.3f} nats")
     if certificate.trustworthy:
-        print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the errors included")
+        print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
     elif not certificate.closed:
         print(
-            f"not trustworthy: the gap and twice its error exceed {limit:g} nats; use more --distributions or --points"
+            f"not trustworthy: the gap plus twice its standard error exceeds {limit:g} nats; use more --distributions or --points"
         )
     else:
-        print(f"not trustworthy: {where} may be off by more than {limit:g} nats")
+        print(f"not trustworthy: {where} may be wrong by more than {limit:g} nats")
 
 
 def print_summary(run: Run, record: Record, *, already: bool) -> None:

@@ -30,7 +30,7 @@ def print_damage(store: Store, damaged: Sequence[dict[str, Any]]) -> None:
 
 
 def print_exported(runs: Sequence["Exported"], path: Path) -> None:
-    """Print where an export is, and how much there is of what."""
+    """Print where an export is, and how many runs, rows and estimates it has."""
     rows = sum(len(run.rows) for run in runs)
     estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(
         len(r.evaluations) for r in runs
@@ -39,13 +39,13 @@ def print_exported(runs: Sequence["Exported"], path: Path) -> None:
 
 
 def garbage_data(garbage: Sequence["Garbage"], *, dry_run: bool) -> dict[str, Any]:
-    """Return what went, or would go, as plain data."""
+    """Return what was removed, or would be, as plain data."""
     items = [{**one._asdict(), "path": str(one.path)} for one in garbage]
     return {"dry_run": dry_run, "bytes": sum(one.bytes for one in garbage if not one.reason), "items": items}
 
 
 def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
-    """Print what went, or would go, its bytes, and what the runs can do no more."""
+    """Print what was removed, or would be, its bytes, and what the runs can no longer be used for."""
     gone = [one for one in garbage if not one.reason]
     if gone:
         print_table(("", "run", "bytes"), [(one.what, one.run, f"{one.bytes:,}") for one in gone])
@@ -55,7 +55,7 @@ def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
     print(f"{'would remove' if dry_run else 'removed'} {parts}: {sum(one.bytes for one in gone):,} bytes")
     if counts["checkpoint"]:
         print(
-            "without its checkpoint a run keeps its curves and estimates; it cannot be extended, evaluated, certified or sampled"
+            "without its checkpoint a run keeps its curves and estimates, but cannot be extended, evaluated, certified or sampled"
         )
     for one in garbage:
         if one.reason:

@@ -34,7 +34,7 @@ def print_plan(name: str, planned: Sequence["Planned"], workers: int) -> None:
         )
         left = "" if p.seconds is None else duration(p.seconds)
         rows.append((p.job.spec.run_id, budget, p.state, quantity(p.spent), left))
-    print_table(("run", "budget", "state", "samples", "CPU time to go"), rows)
+    print_table(("run", "budget", "state", "samples", "CPU time left"), rows)
     _print_reasons((p.job.spec.run_id, p.state, p.reason) for p in planned)
     to_run = [p.seconds for p in planned if p.seconds is not None]
     done = sum(p.state == "done" for p in planned)
@@ -62,7 +62,7 @@ def outcome_row(outcome: "Outcome") -> dict[str, Any]:
 
 
 def print_outcomes(name: str, outcomes: Sequence["Outcome"]) -> None:
-    """Print how many jobs of a sweep ended how, and why those that have no result have none."""
+    """Print how many jobs of a sweep ended in which way, and why some have no result."""
     counts = {status: sum(o.status == status for o in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
     words = {"already": "done already"}
     print(f"{name}: " + ", ".join(f"{n} {words.get(status, status)}" for status, n in counts.items()))
@@ -70,7 +70,7 @@ def print_outcomes(name: str, outcomes: Sequence["Outcome"]) -> None:
 
 
 def print_tuned(estimator: str, tuned: "Tuned") -> None:
-    """Print the trials of a study, the best first, what was chosen and what it all cost."""
+    """Print the trials of a study, the best first, what was chosen, and the cost."""
     names = list(tuned.chosen)
     rows = [
         (
@@ -85,7 +85,7 @@ def print_tuned(estimator: str, tuned: "Tuned") -> None:
     print(f"\n{tuned.study}: {words}")
     cost = f"{quantity(spent['samples'])} samples and {spent['cpu_seconds']:.1f} CPU s of training"
     print(f"spent {cost} on {len(tuned.trials)} trials")
-    print("next: harness run " + " ".join(f"--{name} tuned" for name in names) + ", all else as here")
+    print("next: harness run " + " ".join(f"--{name} tuned" for name in names) + ", and all other options as here")
 
 
 def _print_reasons(rows: Iterable[tuple[str, str, str | None]]) -> None:

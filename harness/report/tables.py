@@ -2,54 +2,72 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 
-from harness.analysis import selection
 from harness.analysis.table import Row, Spread
 from harness.report.text import quantity
 
+PM = " ± "
+
 
 def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return heads and cells for people; columns in which nothing stands are left out."""
+    """Return heads and cells for people; empty columns are left out. A head says what `±` is in its column."""
+    if not rows_:
+        return [], []
+    options = list(itertools.takewhile(lambda name: name != "samples", rows_[0]))
     estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
-    targets = [target["target"] for target in rows_[0]["targets"]] if rows_ else []
-    judge = rows_[0]["estimator"] if rows_ else ""
-    options = [name for name in selection.PANEL if any(row[name] is not None for row in rows_)]
-    heads = [
-        *options,
-        "algorithm",
-        "samples",
-        "seeds",
-        *estimates,
-        f"{judge}: less the best",
-        "paper",
-        "less the paper",
+    names = {row["estimator"] for row in rows_}
+    difference = f"{names.pop()}: difference to best" if len(names) == 1 else "difference to best"
+    columns: dict[str, list[str]] = {}
+    for name in options:
+        if all(row[name] is None for row in rows_):
+            continue
+        columns[name] = ["all" if row[name] is None and name == "n-train" else _text(row[name]) for row in rows_]
+    columns["estimator"] = [_text(row["estimator"]) if "bias" in row else "" for row in rows_]
+    columns["bias"] = [row.get("bias", "") for row in rows_]
+    columns["samples"] = [f"{row['samples']:,.0f}" for row in rows_]
+    columns["seeds"] = [_seeds(row) for row in rows_]
+    for key in estimates:
+        columns[key] = [_with_error(*(row.get(key) or (None, None))) for row in rows_]
+    columns[difference] = [
+        "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("interval"), sign=True)
+        for row in rows_
     ]
-    heads += [f"{cost} to {target:g}" for target in targets for cost in ("samples", "CPU s")]
-    lines = []
-    for row in rows_:
-        line = ["all" if row[name] is None else str(row[name]) for name in options]
-        lost = f" ({len(row['diverged'])} diverged)" if row["diverged"] else ""
-        line += [row["algorithm"], f"{row['samples']:,.0f}", f"{len(row['seeds'])}{lost}"]
-        line += [_with_error(*(row.get(key) or (None, None))) for key in estimates]
-        line += [
-            "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("interval"), sign=True)
-        ]
-        line += [_with_error(row["paper"], None), _with_error(row["distance"], None, sign=True)]
-        for target in row["targets"]:
-            short = "" if target["reached"] == target["of"] else f" ({target['reached']} of {target['of']})"
-            for cost in ("samples", "cpu_seconds"):
-                reached = "" if not target["of"] else "never"
-                line.append(reached if target[cost] is None else f"{quantity(target[cost])}{short}")
-        lines.append(line)
-    kept = [i for i in range(len(heads)) if any(line[i] for line in lines)]
-    return [heads[i] for i in kept], [[line[i] for i in kept] for line in lines]
+    columns["paper"] = [_with_error(row["paper"], None) for row in rows_]
+    columns["difference to paper"] = [_with_error(row["distance"], None, sign=True) for row in rows_]
+    for i, target in enumerate(target["target"] for target in rows_[0]["targets"]):
+        for name, cost in (("samples", "samples"), ("CPU s", "cpu_seconds")):
+            columns[f"{name} to {target:g}"] = [_cost(row["targets"][i], cost) for row in rows_]
+    spread = {**dict.fromkeys(estimates, "sd"), difference: "95% half-width"}
+    heads = {
+        name: f"{name}{PM}{spread[name]}" if name in spread and any(PM in cell for cell in column) else name
+        for name, column in columns.items()
+        if any(column)
+    }
+    return list(heads.values()), [list(line) for line in zip(*(columns[name] for name in heads), strict=True)]
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _seeds(row: Row) -> str:
+    diverged = f" ({len(row['diverged'])} diverged)" if row["diverged"] else ""
+    return f"{len(row['seeds'])}{diverged}"
 
 
 def _with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
     if value is None:
         return ""
-    return f"{value:{'+' if sign else ''}.2f}" + ("" if error is None else f" ± {error:.2f}")
+    return f"{value:{'+' if sign else ''}.2f}" + ("" if error is None else f"{PM}{error:.2f}")
+
+
+def _cost(target: Row, cost: str) -> str:
+    if target[cost] is None:
+        return "never" if target["of"] else ""
+    short = "" if target["reached"] == target["of"] else f" ({target['reached']} of {target['of']})"
+    return f"{quantity(target[cost])}{short}"
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -62,7 +80,7 @@ def latex(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a LaTeX tabular, with booktabs' rules."""
 
     def row(cells_: Sequence[str]) -> str:
-        safe = (cell.replace("_", r"\_").replace("%", r"\%").replace(" ± ", r" $\pm$ ") for cell in cells_)
+        safe = (cell.replace("_", r"\_").replace("%", r"\%").replace(PM, r" $\pm$ ") for cell in cells_)
         return " & ".join(safe) + r" \\"
 
     body = [rf"\begin{{tabular}}{{{'l' * len(heads)}}}", r"\toprule", row(heads), r"\midrule", *map(row, lines)]

@@ -17,10 +17,11 @@ import pydantic
 from harness.errors import BadInput, suggestion
 from harness.specs import registry, toml
 from harness.specs.budget import Budget, parse_budget
-from harness.specs.options import BUDGETS, MARKS, OPTIONS, Options, conditions, meets, same
+from harness.specs.options import BUDGETS, MARKS, OPTIONS, Options
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.toml import Part, TomlFile
+from harness.specs.where import PLUGINS, Where, in_words, meets, parse_where
 from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "experiments"
@@ -33,13 +34,15 @@ MOST_RUNS = 100_000  # of an experiment
 TUNED = "tuned"
 """The value of a setting that `harness tune` is to choose."""
 
+_DEFAULTS: Options = {"dataset": "mnist", "model": "mlp", "seed": 0}
+
 
 class _File(Part):
     title: str = ""
     base: dict[str, Value] = pydantic.Field({})
     grid: tuple[dict[str, Value | list[Value]], ...] = pydantic.Field(min_length=1)
     tune: TuneRule = TuneRule()
-    figure: FigureRecipe | None = None
+    figure: FigureRecipe = FigureRecipe()
     table: TableRecipe = TableRecipe()
 
 
@@ -83,28 +86,44 @@ class Experiment:
         )  # fmt: skip
         self._require_few()
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
-        known = {"dataset", "model", "n-train", "seed"}.union(*itertools.chain.from_iterable(self._grids))
-        for i, row in enumerate(self.figure.rows if self.figure else ()):
-            for name in (*row.where, *row.over):
-                if name not in known:
-                    raise BadInput(
-                        f"{self._toml.place(('figure', 'row', i))}: a panel's runs cannot be chosen by {name!r}"
-                        f"{suggestion(name, known)}: no grid has it"
-                    )
+        known = {"algo", "dataset", "model", "n-train", "seed"}.union(*itertools.chain.from_iterable(self._grids))
+        named: list[tuple[tuple[Any, ...], str]]
+        named = [
+            (("figure", "row", i), name) for i, row in enumerate(self.figure.rows) for name in (*row.where, *row.over)
+        ]
+        named += [(("figure", "panels"), name) for name in self.figure.panels or ()]
+        named += [(("figure", "compare"), name) for name in self.figure.compare]
+        for place, name in named:
+            if name not in known:
+                raise BadInput(
+                    f"{self._toml.place(place)}: a panel's runs cannot be chosen by {name!r}{suggestion(name, known)}: "
+                    "no grid has it"
+                )
 
-    def asked_for(self, where: Mapping[str, Any]) -> set[tuple[str, int]]:
-        """Return algorithm and seed of every run that it asks for with these options; None is the default of an option."""
-        found = set()
-        for options in itertools.chain.from_iterable(self._grids):
-            given: Options = {"dataset": "mnist", "model": "mlp", "seed": 0} | options
-            if all(same(given.get(name), value) for name, value in where.items()):
-                found.add((registry.called(str(given["algo"])), int(given["seed"])))
-        return found
+    def asked_for(self, where: Where) -> set[tuple[str, int]]:
+        """Return curve and seed of every run that it asks for with these options; None is the default of an option."""
+        return {
+            (self._curve(options), int(options.get("seed", 0)))
+            for options in itertools.chain.from_iterable(self._grids)
+            if meets((_DEFAULTS | options).get, where)
+        }
 
     @property
-    def algorithms(self) -> list[str]:
-        """The algorithms that it compares, in its order."""
-        return list(dict.fromkeys(str(options["algo"]) for grid in self._grids for options in grid))
+    def curves(self) -> list[str]:
+        """What it compares in each panel, in its order: by default its algorithms."""
+        return list(dict.fromkeys(self._curve(options) for grid in self._grids for options in grid))
+
+    def _curve(self, options: Options) -> str:
+        """Return the values of the options that are compared, in words."""
+        given = {name: (_DEFAULTS | options).get(name) for name in self.figure.compare}
+        return in_words({n: registry.called(str(v)) if n in PLUGINS else v for n, v in given.items()})
+
+    @property
+    def varying(self) -> list[str]:
+        """The options that differ between its runs, in its order."""
+        every = [_DEFAULTS | options for grid in self._grids for options in grid]
+        names = dict.fromkeys(itertools.chain.from_iterable(every))
+        return [name for name in names if len({str(options.get(name)) for options in every}) > 1]
 
     def tasks(
         self, only: str | None = None, scale: float = 1.0, tuned: Mapping[str, Options] | None = None
@@ -119,19 +138,19 @@ class Experiment:
         Raises:
             BadInput: options that make no run, with the line; conditions that no run meets.
         """
-        wanted = conditions(only)
+        where = parse_where(only)
         tasks: dict[str, Task] = {}
         known: set[str] = set()
         for number, grid in enumerate(self._grids):
             for options in grid:
                 known |= options.keys()
-                if not meets(options, wanted):
+                if not meets(options.get, where):
                     continue
                 task = self._task(number, options, scale, (tuned or {}).get(key(options)))
                 name = key(options) if task.spec is None else task.spec.run_id
                 tasks[name] = self._larger(number, tasks[name], task) if name in tasks else task
         if not tasks:
-            unknown = sorted(wanted.keys() - known)
+            unknown = sorted(where.keys() - known)
             why = (
                 f"no run has an option {unknown[0]!r}{suggestion(unknown[0], known)}" if unknown else "no run meets it"
             )

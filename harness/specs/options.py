@@ -1,15 +1,12 @@
 """Options of `harness run`: how they are called, parsed and compared."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import BadInput
 
 Options = dict[str, Any]
 """Options of a run by name, as `harness run` would be given them."""
-Where = dict[str, Any]
-"""Options that runs are to have."""
 
 OPTIONS = {
     "algo": "algorithm", "dataset": "dataset", "model": "model", "n-train": "n_train", "seed": "seed", "threads": "threads",
@@ -21,33 +18,6 @@ OPTIONS = {
 BUDGETS = ("samples", "cpu-seconds", "wall-seconds")
 
 MARKS = ("first-mark", "marks-per-decade")
-
-
-def conditions(only: str | None, asked: str = "--only") -> dict[str, set[str]]:
-    """Return the values that are wanted, by option, of conditions such as "nz=20,algo=aevb"; `asked` is where they were given."""
-    wanted: dict[str, set[str]] = {}
-    for part in (only or "").split(","):
-        name, equals, value = (word.strip() for word in part.partition("="))
-        if part.strip() and not (name and equals and value):
-            raise BadInput(f"{asked} has {part!r}: give option=value, several with commas, such as nz=20,algo=aevb")
-        if part.strip():
-            wanted.setdefault(name.replace("_", "-"), set()).add(value)
-    return wanted
-
-
-def meets(options: Mapping[str, Any], wanted: Mapping[str, set[str]]) -> bool:
-    """Say whether options have one of the wanted values of each condition."""
-    return all(any(same(options.get(name), value) for value in values) for name, values in wanted.items())
-
-
-def same(one: Any, other: Any) -> bool:
-    """Say whether two values of an option are the same, whether numbers or words for them."""
-    if str(one) == str(other):
-        return True
-    try:
-        return float(one) == float(other)
-    except (TypeError, ValueError):
-        return False
 
 
 MOST = 2**62  # of anything that is counted

@@ -3,15 +3,20 @@
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pydantic
 
 from harness.specs import registry
 from harness.specs.budget import COUNTERS
-from harness.specs.options import BUDGETS, Where
+from harness.specs.options import BUDGETS
 from harness.specs.toml import Part
+from harness.specs.where import Where
 
 MOST_PANELS = 100  # of a row of its figure
+
+PANELS = ("dataset", "nz", "n-train")
+"""Options by which panels differ where nobody says otherwise."""
 
 Value = str | int | float | bool
 
@@ -25,7 +30,7 @@ def known_estimator(name: str | None) -> str | None:
 
 
 class TuneRule(Part):
-    """How settings that are "tuned" are chosen; see `harness.tune`.
+    """How settings that are "tuned" are chosen; see `harness.runs.tune`.
 
     Attributes:
         samples: budget of a trial.
@@ -98,25 +103,43 @@ class PanelRow(Part):
 
 
 class FigureRecipe(Part):
-    """What `harness plot` draws of an experiment.
+    """What is compared of an experiment, and how `harness plot` draws it.
 
     Attributes:
-        estimator: whose estimates are curves.
-        beside: an estimator of the last row of a run, drawn as a mark beside the curve's end.
+        estimator: whose estimates are compared; by default one that all runs have, and if there is none each run's own.
+        compare: options whose values are compared in a panel: a curve, a colour and a row of the table for each combination.
+        panels: options by which panels differ; by default data set, nz, n-train, and others by which the grids tell apart runs
+            that are not compared.
+        end_estimator: an estimator of the last row of a run, drawn as a mark near the curve's end.
         x: counter on the x axis.
         scale: of the x axis.
         rows: rows of panels.
         reference: which figure of the published curves.
     """
 
-    estimator: str = "lower-bound"
-    beside: str | None = None
+    estimator: str | None = None
+    compare: tuple[str, ...] = pydantic.Field(("algo",), min_length=1)
+    panels: tuple[str, ...] | None = None
+    end_estimator: str | None = pydantic.Field(None, alias="beside")
     x: str = "samples"
     scale: str = pydantic.Field("log", pattern="^(log|linear)$")
     rows: tuple[PanelRow, ...] = pydantic.Field((), alias="row")
     reference: str | None = None
 
-    @pydantic.field_validator("estimator", "beside")
+    @pydantic.field_validator("compare", mode="before")
+    @classmethod
+    def _listed(cls, compare: Any) -> Any:
+        return [compare] if isinstance(compare, str) else compare
+
+    @pydantic.model_validator(mode="after")
+    def _apart(self) -> "FigureRecipe":
+        if both := sorted(set(self.compare) & set(self.panels or ())):
+            raise ValueError(
+                f"panels cannot differ by {both[0]}, which is compared in each: take it out of one of the two"
+            )
+        return self
+
+    @pydantic.field_validator("estimator", "end_estimator")
     @classmethod
     def _known(cls, estimator: str | None) -> str | None:
         return known_estimator(estimator)
@@ -133,7 +156,7 @@ class TableRecipe(Part):
     """What `harness table` shows of an experiment unless told otherwise.
 
     Attributes:
-        at: samples at which algorithms are compared.
+        at: samples at which curves are compared.
         targets: estimates (nats, test set) whose cost is told.
     """
 

@@ -24,30 +24,30 @@ def store(tmp_path: Path) -> Store:
 def test_differences_are_paired_over_seeds(store: Store) -> None:
     sides = compare.side(store, "mine:algo=aevb"), compare.side(store, "mine:algo=wake-sleep")
     (one,) = compare.compare(*sides, "lower-bound")
-    assert [gap.samples for gap in one.gaps] == list(MARKS)
-    last = one.gaps[-1]
+    assert [mark.samples for mark in one.marks] == list(MARKS)
+    last = one.marks[-1]
     assert (last.first, last.second) == (pytest.approx(-128.0), pytest.approx(-387.7 / 3))
     assert last.difference.mean == pytest.approx((1 + 1.5 + 1.2) / 3)
     assert last.difference.paired
-    assert last.half == pytest.approx(4.30265 * last.difference.error, rel=1e-4)
-    assert one.race is not None
-    assert one.race.target == pytest.approx(last.second)
-    assert one.race.samples == (1e6, 1e6)
+    assert last.half_width == pytest.approx(4.30265 * last.difference.error, rel=1e-4)
+    assert one.target_cost is not None
+    assert one.target_cost.target == pytest.approx(last.second)
+    assert one.target_cost.samples == (1e6, 1e6)
     assert compare.what_differs(one) == [("algorithm.name", "aevb", "wake-sleep")]
     (early,) = compare.compare(*sides, "lower-bound", target=-150.0)
-    assert early.race is not None
-    assert early.race.samples == (1e5, 1e5)
-    assert early.race.cpu == (pytest.approx(200.0), pytest.approx(200.0))  # 1, 2 and 3 times 100 seconds
+    assert early.target_cost is not None
+    assert early.target_cost.samples == (1e5, 1e5)
+    assert early.target_cost.cpu == (pytest.approx(200.0), pytest.approx(200.0))  # 1, 2 and 3 times 100 seconds
     (never,) = compare.compare(*sides, "lower-bound", target=-100.0)
-    assert never.race is not None
-    assert never.race.samples == (None, None)
+    assert never.target_cost is not None
+    assert never.target_cost.samples == (None, None)
 
 
 def test_other_seeds_are_not_paired_and_one_tells_no_interval(store: Store) -> None:
     put(store, [stored(seed=7)], "other")
     (one,) = compare.compare(compare.side(store, "mine:algo=aevb"), compare.side(store, "other"), "lower-bound")
-    assert not one.gaps[-1].difference.paired
-    assert one.gaps[-1].half is None
+    assert not one.marks[-1].difference.paired
+    assert one.marks[-1].half_width is None
 
 
 def test_lost_runs_are_left_out_by_name_and_shared_seeds_alone_count(store: Store) -> None:
@@ -55,8 +55,8 @@ def test_lost_runs_are_left_out_by_name_and_shared_seeds_alone_count(store: Stor
     (one,) = compare.compare(
         compare.side(store, "mine:algo=aevb"), compare.side(store, "mine:algo=wake-sleep"), "lower-bound"
     )
-    assert one.lost == ["aevb-nz3-s4-0.02 (diverged)"]
-    last = one.gaps[-1]
+    assert one.left_out == ["aevb-nz3-s4-0.02 (diverged)"]
+    last = one.marks[-1]
     assert last.first == pytest.approx(-128.0)  # without seed 3, which only one side has
     assert last.difference.mean == pytest.approx(last.first - last.second)
 
@@ -65,21 +65,21 @@ def test_panels_in_order_and_sides_of_several_algorithms(store: Store) -> None:
     put(store, [*seeds(-130.0, nz=20), *seeds(-133.0, nz=20, algorithm="wake-sleep"), *seeds(-125.0, nz=5)])
     both = compare.side(store, "mine")
     found = compare.compare(both, both, "lower-bound")
-    assert [one.about for one in found] == [
+    assert [one.panel for one in found] == [
         "algo=aevb dataset=mnist nz=3", "algo=aevb dataset=mnist nz=5", "algo=aevb dataset=mnist nz=20",
         "algo=wake-sleep dataset=mnist nz=3", "algo=wake-sleep dataset=mnist nz=20",
     ]  # fmt: skip
-    assert all(gap.difference.mean == 0 for one in found for gap in one.gaps)
+    assert all(mark.difference.mean == 0 for one in found for mark in one.marks)
 
 
 def test_other_machines_are_told_in_kernels(store: Store) -> None:
-    record, rows = stored(seed=0)
-    record.provenance[-1] |= {"machine": {"cpu": "another"}, "calibration_seconds": 0.02}
-    put(store, [(record, rows)], "other")
+    run = stored(seed=0)
+    run.record.provenance[-1] |= {"machine": {"cpu": "another"}, "calibration_seconds": 0.02}
+    put(store, [run], "other")
     (one,) = compare.compare(compare.side(store, "mine:algo=aevb,seed=0"), compare.side(store, "other"), "lower-bound")
-    assert one.race is not None
-    assert one.race.unit == "calibration kernels"
-    assert one.race.cpu == (pytest.approx(100_000), pytest.approx(50_000))
+    assert one.target_cost is not None
+    assert one.target_cost.unit == "calibration kernels"
+    assert one.target_cost.cpu == (pytest.approx(100_000), pytest.approx(50_000))
 
 
 def test_sides_are_runs_groups_and_folders(store: Store) -> None:
@@ -117,7 +117,7 @@ def test_bad_sides(store: Store, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"differ in algorithm.lr, 0.1 and 0.2: say which, as in twice:lr=VALUE"):
         compare.compare(aevb, compare.side(store, "twice"), "lower-bound")
     put(store, seeds(-130.0), "again")
-    with pytest.raises(BadInput, match="are the same, of two groups: name the group or the folder of one"):
+    with pytest.raises(BadInput, match="are the same run in two groups: name the group or the folder of one"):
         compare.compare(compare.side(store, f"{store.root}:algo=aevb,lr=0.02,seed=0"), aevb, "lower-bound")
     put(store, [stored(sha256="b" * 64)], "elsewhere")
     with pytest.raises(BadInput, match="trained on different data"):

@@ -26,7 +26,7 @@ from harness.store.run import Run
 from harness.store.store import Store
 
 Harness = Callable[..., Result]
-SESSION = stored()[0].provenance[0]
+SESSION = stored().record.provenance[0]
 RESULTS = Path(__file__).parents[2] / "results"
 
 
@@ -365,7 +365,8 @@ def test_what_is_no_whole_export_is_not_read(store: Store, tmp_path: Path) -> No
 def test_every_estimate_of_many_runs_is_exported(tmp_path: Path) -> None:
     """Of 50 runs of 31 marks of four estimates; tests/benchmarks times it for 1,000."""
     store = Store(tmp_path / "results")
-    record, rows = stored()
+    first = stored()
+    record, rows = first.record, first.rows
     estimates = [estimate(-100 / 3, diagnostics={"acceptance": 0.9, "effective_sample_size": 11.0})] * 4
     trace = [{**rows[0], "info": {"objective": 1.0}, "estimates": estimates}] * 31
     content = "".join(json.dumps(row) + "\n" for row in trace).encode()

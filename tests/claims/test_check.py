@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from support import Result, environment, put, rewrite, seeds, stored
 
-from harness.analysis.selection import Stored
+from harness.analysis.stored_run import StoredRun
 from harness.claims import baseline, check
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Claims, built_in
@@ -47,7 +47,7 @@ def claims(tmp_path: Path) -> Callable[[str], Claims]:
 def judged(store: Store, claims: Callable[[str], Claims]) -> Callable[..., list[Verdict]]:
     """Put runs into the store and judge one claim about them."""
 
-    def judge(text: str, runs: Iterable[Stored] = (), **more: Any) -> list[Verdict]:
+    def judge(text: str, runs: Iterable[StoredRun] = (), **more: Any) -> list[Verdict]:
         put(store, runs)
         return check.check(Evidence(claims("[[claim]]\n" + text), store, **more))
 
@@ -93,7 +93,7 @@ def test_order_over_panels_and_in_each(judged: Callable[..., list[Verdict]]) -> 
     assert (verdict.says, verdict.observed) == ("holds", pytest.approx(1.505))
     assert "4 pairs" in verdict.why
     apart = judged(text + 'per = ["nz"]\n')
-    assert [(v.says, v.about.split()[3]) for v in apart] == [("holds", "nz=3"), ("holds", "nz=5")]
+    assert [(v.says, v.subject.split()[3]) for v in apart] == [("holds", "nz=3"), ("holds", "nz=5")]
 
 
 def test_baseline(judged: Callable[..., list[Verdict]], store: Store, claims: Callable[[str], Claims]) -> None:
@@ -168,15 +168,15 @@ def test_cost(judged: Callable[..., list[Verdict]], store: Store, claims: Callab
     baseline.save(file.path.parent / "base.json", check.baseline_content(Evidence(file, store)))
     (verdict,) = check.check(Evidence(file, store))
     assert (verdict.says, verdict.observed) == ("holds", pytest.approx(1.0))
-    for record, rows in runs:
-        for row in rows:
+    for run in runs:
+        for row in run.rows:
             row["ledger"]["cpu_seconds"] *= 2
-        put(store, [(record, rows)])
+        put(store, [run])
     (verdict,) = check.check(Evidence(file, store))
     assert (verdict.says, verdict.observed) == ("fails", pytest.approx(2.0))
-    for record, rows in runs:
-        record.provenance[-1]["machine"] = {"cpu": "another"}
-        put(store, [(record, rows)])
+    for run in runs:
+        run.record.provenance[-1]["machine"] = {"cpu": "another"}
+        put(store, [run])
     (verdict,) = check.check(Evidence(file, store))
     assert verdict.says == "cannot tell"
     assert "a processor with 1 threads" in verdict.why
@@ -200,7 +200,7 @@ def test_benchmarks(judged: Callable[..., list[Verdict]], tmp_path: Path) -> Non
     with pytest.raises(BadInput, match=r"cannot be read .No such file.*pytest -n 0 tests/benchmarks --benchmark-json"):
         judged(text, benchmarks=tmp_path / "none.json")
     (tmp_path / "bench.json").write_text("[]")
-    with pytest.raises(BadInput, match="nothing that pytest-benchmark saved"):
+    with pytest.raises(BadInput, match="no file that pytest-benchmark saved"):
         judged(text, benchmarks=tmp_path / "bench.json")
     with pytest.raises(BadInput, match="no file of benchmarks is named: give --benchmarks FILE"):
         judged(text)
@@ -224,36 +224,39 @@ def estimate(name: str, direction: str, mean: float, points: int = 100) -> dict[
     ],
 )
 def test_bias_order(judged: Callable[..., list[Verdict]], estimates: list[tuple[str, float]], says: str) -> None:
-    record, rows = stored()
+    changed = stored()
+    rows = changed.rows
     for row in rows:
         row["estimates"] = [estimate(f"one-{i}", *e) for i, e in enumerate(estimates)]
-    (verdict,) = judged('kind = "invariant"\nholds = "bias-order"\n', [(record, rows)])
+    (verdict,) = judged('kind = "invariant"\nholds = "bias-order"\n', [changed])
     assert verdict.says == says
 
 
 def test_bias_order_of_estimates_made_afterwards(judged: Callable[..., list[Verdict]], store: Store) -> None:
-    record, rows = stored()
-    put(store, [(record, rows)])
+    changed = stored()
+    record, rows = changed.record, changed.rows
+    put(store, [changed])
     run = store.run(record.run, "mine")
     added = estimate("quadrature", "exact", -140.0, points=10_000)  # and the bound over these points is -130
     run.append_evaluation({"ledger": rows[-1]["ledger"], "file": None, "estimate": added})
     (verdict,) = judged('kind = "invariant"\nholds = "bias-order"\n')
     assert verdict.says == "fails"
-    assert "lower-bound less quadrature" in verdict.why
+    assert "lower-bound minus quadrature" in verdict.why
 
 
 def test_ledger(judged: Callable[..., list[Verdict]]) -> None:
-    record, rows = stored()
+    changed = stored()
+    rows = changed.rows
     for row in rows:
         row["ledger"] |= {"datapoints": row["ledger"]["samples"], "fantasies": 0}
     text = 'kind = "invariant"\nholds = "ledger"\nper-datapoint = { samples = 1, fantasies = 0 }\n'
-    (verdict,) = judged(text, [(record, rows)])
+    (verdict,) = judged(text, [changed])
     assert verdict.says == "holds", verdict.why
     (verdict,) = judged(text.replace("samples = 1", "samples = 2"))
     assert verdict.says == "fails"
     assert "counts 10,000 samples for 10,000 datapoints, and 20,000 were expected" in verdict.why
     rows[1]["ledger"]["samples"] = 5.0
-    (verdict,) = judged(text, [(record, rows)])
+    (verdict,) = judged(text, [changed])
     assert verdict.why.endswith("samples of aevb-nz3-s0-0.02 fell from 10,000 to 5")
     with pytest.raises(BadInput, match=r"claims.toml:3: no ledger counts 'fantasy' .did you mean 'fantasies'"):
         judged(text.replace("fantasies", "fantasy"))
@@ -279,9 +282,10 @@ def test_a_claim_that_selects_nothing_fails(judged: Callable[..., list[Verdict]]
 
 
 def test_a_run_that_diverged_fails_its_claims(judged: Callable[..., list[Verdict]]) -> None:
-    record, rows = stored(seed=1, status="diverged", test=(-200.0, -1e9))
+    changed = stored(seed=1, status="diverged", test=(-200.0, -1e9))
+    record = changed.record
     record.reason = "objective became nan"
-    (verdict,) = judged('kind = "bound"\nleast = -200\n' + AT, [stored(), (record, rows)])
+    (verdict,) = judged('kind = "bound"\nleast = -200\n' + AT, [stored(), changed])
     assert verdict.says == "fails"
     assert "diverged: objective became nan" in verdict.why
 
@@ -289,7 +293,7 @@ def test_a_run_that_diverged_fails_its_claims(judged: Callable[..., list[Verdict
 BAD = [
     ('kind = ["bound"]\n', r"claims.toml:4: this claim is of kind \['bound'\]"),
     ('kind = "cost"\nat-most = 1\ngroup = "../x"\n', r"claims.toml:6: claim.0.group: '../x': string should match"),
-    ('kind = "invariant"\nholds = "resume"\ntolerance = 1\n', r"claims.toml:3: .*tolerance means nothing to resume"),
+    ('kind = "invariant"\nholds = "resume"\ntolerance = 1\n', r"claims.toml:3: .*tolerance has no meaning for resume"),
     ('kind = "baseline"\ntolerance = 1\nat = 1\nper = ["nz"]\n', r"claims.toml:7: claim.0.per: there is no such key"),
     ("", r"claims.toml:3: this claim has no kind: choose one of bound, order"),
     ('kind = "bond"\n', r"claims.toml:4: this claim is of kind 'bond' \(did you mean 'bound'\?\)"),
@@ -509,12 +513,13 @@ def test_the_reference_results_hold(tmp_path: Path) -> None:
 
 def test_runs_without_a_value_are_no_silent_pass(judged: Callable[..., list[Verdict]]) -> None:
     text = 'kind = "bound"\nleast = -135\n' + AT
-    record, rows = stored(seed=1, test=(-200.0, -150.0))
+    changed = stored(seed=1, test=(-200.0, -150.0))
+    record = changed.record
     record.status = "interrupted"
-    (verdict,) = judged(text, [stored(), (record, rows)])
+    (verdict,) = judged(text, [stored(), changed])
     assert (verdict.says, verdict.why) == ("fails", f"run {record.run} is interrupted after 2 rows")
     record.status = "done"  # with a smaller budget, which is no fault
-    (verdict,) = judged(text, [(record, rows)])
+    (verdict,) = judged(text, [changed])
     assert (verdict.says, verdict.why) == ("holds", "mean of 1 run, 1 run shorter")
     for value in (math.nan, math.inf):
         (verdict,) = judged(text, [stored(seed=1, test=(-200.0, -150.0, value))])
@@ -538,7 +543,7 @@ def test_other_data_are_refused_in_an_order(judged: Callable[..., list[Verdict]]
 
 def test_ends_at_different_marks_do_not_compare(judged: Callable[..., list[Verdict]]) -> None:
     short = stored(seed=1, test=(-200.0, -150.0))
-    short[0].budget = {"samples": 1e5}
+    short.record.budget = {"samples": 1e5}
     with pytest.raises(BadInput, match="runs end at 100,000 and 1,000,000 samples, so their ends do not compare"):
         judged('kind = "bound"\nleast = -500\nat = "end"\n', [stored(), short])
 
@@ -557,8 +562,9 @@ def test_only_chooses_runs_and_hides_nothing(judged: Callable[..., list[Verdict]
 
 
 def test_an_interrupted_run_counts_soundly(judged: Callable[..., list[Verdict]], store: Store) -> None:
-    record, rows = stored()
-    put(store, [(record, rows)])
+    changed = stored()
+    record, rows = changed.record, changed.rows
+    put(store, [changed])
     run = store.run(record.run, "mine")
     record.status, record.ledger = "interrupted", {**rows[-1]["ledger"], "samples": 1.5e6}
     rewrite(run, record)

@@ -308,7 +308,7 @@ def test_a_run_that_goes_on_with_other_software_says_and_records_it(
         assert done.code == 0
         assert f"harness: run {run_id} goes on with " in done.err
         assert words in done.err
-        assert f"note: went on with {words}" in harness("show", run_id).out
+        assert f"note: resumed with {words}" in harness("show", run_id).out
         said += 1
     assert run.read().provenance[2]["packages"]["torch"] == "0.0.1"
     assert [session["samples"] for session in run.read().provenance][:3] == [0, 20_000, 21_000]

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from support import Result
 
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures import trace
 from harness.specs.budget import COUNTERS
@@ -17,7 +18,7 @@ Harness = Callable[..., Result]
 
 def stored(
     seed: int = 0, status: str = "done", means: tuple[float, ...] = (-540.0, -150.0, -120.0), **model: object
-) -> trace.Stored:
+) -> StoredRun:
     spec = {
         "algorithm": {"name": "aevb", "settings": {"lr": 0.02}},
         "model": {"name": "mlp", "settings": {"nz": 20, "hidden": 500, **model}},
@@ -41,7 +42,7 @@ def stored(
             estimate("test", 10_000, mean - 50),
         ]
         rows.append({"ledger": ledger, "estimates": estimates})
-    return record, rows
+    return StoredRun(record, rows)
 
 
 def test_curves_are_the_stored_numbers_over_the_curve_points() -> None:
@@ -81,22 +82,22 @@ def test_axes_say_what_they_show(scale: str) -> None:
 
 
 def test_labels_name_what_differs_and_how_a_run_ended() -> None:
-    records = [r for r, _ in (stored(0, nz=3), stored(0, nz=5), stored(0, "diverged", nz=10))]
-    assert trace.labels(records) == ["aevb nz 3", "aevb nz 5", "aevb nz 10 (diverged)"]
+    runs = [stored(0, nz=3), stored(0, nz=5), stored(0, "diverged", nz=10)]
+    assert trace.labels(runs) == ["aevb nz 3", "aevb nz 5", "aevb nz 10 (diverged)"]
     assert "nz" not in trace.draw([stored(0, nz=3), stored(0, nz=5)]).axes[0].get_title("left")
 
 
 def test_settings_of_different_algorithms_are_not_compared() -> None:
-    records = [r for r, _ in (stored(0), stored(1), stored(2))]
-    for record, name, settings in zip(
-        records,
+    runs = [stored(0), stored(1), stored(2)]
+    for run, name, settings in zip(
+        runs,
         ("aevb", "aevb", "mcem"),
         ({"lr": 0.1, "L": 1}, {"lr": 0.02, "L": 1}, {"lr": 0.1, "updates": 5}),
         strict=True,
     ):
-        record.spec["algorithm"] = {"name": name, "settings": settings}
-        record.spec["seed"] = 0
-    assert trace.labels(records) == ["aevb lr 0.1", "aevb lr 0.02", "mcem"]
+        run.spec["algorithm"] = {"name": name, "settings": settings}
+        run.spec["seed"] = 0
+    assert trace.labels(runs) == ["aevb lr 0.1", "aevb lr 0.02", "mcem"]
 
 
 def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
@@ -106,9 +107,9 @@ def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
 
 
 def test_runs_without_a_bound_are_refused_by_name() -> None:
-    record, _ = stored()
+    record = stored().record
     with pytest.raises(BadInput, match="no lower-bound to draw in aevb-s0-done"):
-        trace.draw([(record, [{"ledger": dict.fromkeys(COUNTERS, 1.0), "estimates": []}])])
+        trace.draw([StoredRun(record, [{"ledger": dict.fromkeys(COUNTERS, 1.0), "estimates": []}])])
 
 
 def test_every_counter_can_be_the_x_axis(harness: Harness) -> None:

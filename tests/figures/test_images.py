@@ -14,6 +14,7 @@ from support import PLUGINS, Result
 from harness import api
 from harness.errors import BadInput
 from harness.figures import images
+from harness.runs import images as computed
 from harness.testing import toy
 
 Harness = Callable[..., Result]
@@ -48,9 +49,9 @@ def pixels(figure: Any) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("shown", [0, 1])
 def test_the_first_latent_runs_to_the_right_and_the_second_upwards(shown: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "Trained", lambda *_: trained(Plane(shown)))
+    monkeypatch.setattr(computed, "Trained", lambda *_: trained(Plane(shown)))
     picture = pixels(images.manifold(None))  # type: ignore[arg-type]
-    n = images.SIDE
+    n = computed.SIDE
     assert picture.shape == (2 * n, 2 * n)
     quantiles = (np.arange(n) + 0.5) / n
     expected = np.tile(quantiles, (n, 1)) if shown == 0 else np.tile(quantiles[::-1, None], (1, n))
@@ -59,10 +60,10 @@ def test_the_first_latent_runs_to_the_right_and_the_second_upwards(shown: int, m
 
 
 def test_samples_are_means_where_the_model_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "Trained", lambda *_: trained(Plane(0)))
+    monkeypatch.setattr(computed, "Trained", lambda *_: trained(Plane(0)))
     assert np.allclose(pixels(images.samples(None)), 0, atol=1e-6)  # type: ignore[arg-type]
     bare = SimpleNamespace(latents=Plane.latents, sample=Plane(0).sample)
-    monkeypatch.setattr(images, "Trained", lambda *_: trained(bare))
+    monkeypatch.setattr(computed, "Trained", lambda *_: trained(bare))
     figure = images.samples(None)  # type: ignore[arg-type]
     assert np.all(pixels(figure) == 1)
     assert "x drawn from p(x)" in figure.axes[0].get_title("left")
@@ -80,7 +81,7 @@ def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         ),
         (SimpleNamespace(latents=api.Latents.of("binary", 2)), (2, 2), "has 2 binary latents"),
     ):
-        monkeypatch.setattr(images, "Trained", lambda *_, model=model, shape=shape: trained(model, shape))
+        monkeypatch.setattr(computed, "Trained", lambda *_, model=model, shape=shape: trained(model, shape))
         with pytest.raises(BadInput, match=said):
             images.manifold(SimpleNamespace(id="plane-1"))  # type: ignore[arg-type]
 
@@ -102,4 +103,4 @@ def test_binary_latents_are_drawn_as_samples(harness: Harness) -> None:
     done = harness(*words, "--dataset", toy.__file__, "--nz", "2", "--samples", "500")
     refused = harness("plot", "samples", done.out.partition(":")[0])
     assert refused.code == 2
-    assert refused.err == "harness: the points of dataset 'toy' are no images, so there is nothing to look at\n"
+    assert refused.err == "harness: the points of dataset 'toy' are no images, so they cannot be drawn\n"

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from support import Result, environment, stored
 
 from harness.analysis import curves, published, table
-from harness.analysis.selection import Stored
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures import output, panels
 from harness.report import tables
@@ -111,7 +111,7 @@ def test_panels_say_what_is_missing(tmp_path: Path) -> None:
 
 def test_all_the_data_is_a_size_of_its_own(tmp_path: Path) -> None:
     small, whole = stored(), stored()
-    small[0].spec["n_train"] = 1000
+    small.spec["n_train"] = 1000
     bare = experiment(tmp_path, SPEC)
     titles = [axes.get_title("left") for axes in panels.draw(bare, [small, whole]).axes]
     assert titles == ["mnist, nz = 3, n-train = 1000", "mnist, nz = 3, n-train = all"]
@@ -146,7 +146,7 @@ def test_an_experiment_without_a_recipe_has_panels_by_size(tmp_path: Path) -> No
 
 def test_files_name_runs_code_and_data_and_come_out_the_same_twice(tmp_path: Path) -> None:
     runs = [stored(), stored("wake-sleep")]
-    records = [record for record, _ in runs]
+    records = [run.record for run in runs]
     for folder in ("a", "b"):
         figure = panels.draw(experiment(tmp_path), runs)
         paths = output.save(figure, tmp_path / folder / "figure", records, output.FORMATS)
@@ -188,7 +188,7 @@ def test_the_table_compares_at_a_number_of_samples(tmp_path: Path) -> None:
 
 def test_one_seed_has_no_interval_and_unequal_points_are_not_compared(tmp_path: Path) -> None:
     short = stored("wake-sleep", test=(-210.0, -160.0))
-    short[1][-1]["estimates"] = [e for e in short[1][-1]["estimates"] if e["points"] == 10_000]
+    short.rows[-1]["estimates"] = [e for e in short.rows[-1]["estimates"] if e["points"] == 10_000]
     long = stored()
     rows = table.rows(experiment(tmp_path), [long, stored("wake-sleep")], [1e5], [])
     assert [row["interval"] for row in rows] == [None, None]
@@ -231,11 +231,11 @@ def test_by_default_the_last_mark_that_all_algorithms_have(tmp_path: Path) -> No
     assert [row["samples"] for row in table.rows(experiment(tmp_path), ends, [], [])] == [1e5, 1e5]
 
 
-def judged_by(name: str, run: Stored) -> Stored:
+def judged_by(name: str, run: StoredRun) -> StoredRun:
     """Return the run with another estimator's estimates beside its own, or instead of them where it has no bound."""
-    for row in run[1]:
+    for row in run.rows:
         others = [{**e, "estimator": name, "mean": e["mean"] + 5} for e in row["estimates"]]
-        row["estimates"] = others if run[0].spec["algorithm"]["name"] == "mcem" else row["estimates"] + others
+        row["estimates"] = others if run.algorithm == "mcem" else row["estimates"] + others
     return run
 
 
@@ -245,12 +245,13 @@ def test_what_all_runs_have_judges_where_no_recipe_says(tmp_path: Path) -> None:
     assert curves.estimator_of(bare, runs) == "hmc-density"
     rows = table.rows(bare, runs, [1e6], [-128.0])
     assert [row["targets"][0]["reached"] for row in rows] == [1, 1]
-    assert "hmc-density: less the best" in tables.cells(rows)[0]
+    assert "hmc-density: difference to best" in tables.cells(rows)[0]
     figure = panels.draw(bare, runs)
     assert {"aevb", "mcem"} <= {text.get_text() for text in figure.legends[0].get_texts()}
     by_bound = panels.draw(bare, runs, estimator="lower-bound")
     assert [text.get_text() for text in by_bound.axes[0].texts] == ["1 missing, 1 without lower-bound"]
-    (_, mcem) = table.rows(experiment(tmp_path), runs, [1e6], [-128.0])  # whose recipe says the lower bound
+    by_recipe = experiment(tmp_path, SPEC + FIGURE2.replace("[figure]", '[figure]\nestimator = "lower-bound"'))
+    (_, mcem) = table.rows(by_recipe, runs, [1e6], [-128.0])
     assert (mcem["targets"][0]["of"], mcem.get("difference")) == (0, None)
     with pytest.raises(BadInput, match="no run of mine has estimates by ais: --y can be hmc-density or lower-bound"):
         panels.draw(bare, runs, estimator="ais")
@@ -258,7 +259,7 @@ def test_what_all_runs_have_judges_where_no_recipe_says(tmp_path: Path) -> None:
 
 def test_a_step_beyond_the_budget_is_no_other_number_of_samples(tmp_path: Path) -> None:
     exact, beyond = stored(), stored("mcem")
-    last = beyond[1][-1]
+    last = beyond.rows[-1]
     last["ledger"]["samples"], last["marks"] = 1e6 + 15_000, {}
     assert [row["seeds"] for row in table.rows(experiment(tmp_path), [exact, beyond], [1e6], [])] == [[0], [0]]
 
@@ -268,8 +269,8 @@ def test_a_mark_that_nobody_reached_is_refused(tmp_path: Path) -> None:
         table.rows(experiment(tmp_path), [stored()], [7e6], [])
     with pytest.raises(BadInput, match="a row at 20,000, 3 samples: .*, the nearest are 10,000 and 100,000, 10,000"):
         table.rows(experiment(tmp_path), [stored()], [2e4, 3], [])
-    with pytest.raises(BadInput, match="no run of mine has a row yet: go on with `harness sweep"):
-        table.rows(experiment(tmp_path), [(stored()[0], [])], [], [])
+    with pytest.raises(BadInput, match="no run of mine has a row yet: continue with `harness sweep"):
+        table.rows(experiment(tmp_path), [StoredRun(stored().record, [])], [], [])
     with pytest.raises(BadInput, match="no run of mine has a row at 1,000,000 samples: .*, the nearest are 100,000"):
         table.rows(experiment(tmp_path), [stored(status="diverged")], [], [])  # its last row shows that it diverged
 
@@ -277,8 +278,9 @@ def test_a_mark_that_nobody_reached_is_refused(tmp_path: Path) -> None:
 # -- the commands
 
 
-def fill(store: Store, name: str, runs: Sequence[Stored]) -> None:
-    for record, rows in runs:
+def fill(store: Store, name: str, runs: Sequence[StoredRun]) -> None:
+    for one in runs:
+        record, rows = one.record, one.rows
         run = store.run(record.run, name)
         run.claim()
         for row in rows:

@@ -42,7 +42,7 @@ samples = 5e4
 """,
     )
     assert found.name == "mine"
-    assert found.algorithms == ["aevb", "wake-sleep"]
+    assert found.curves == ["aevb", "wake-sleep"]
     tasks = found.tasks()
     assert len(tasks) == 8  # the last grid asks for one of them again, and for longer
     budgets = [task.budget.samples for task in tasks]
