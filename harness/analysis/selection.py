@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.errors import BadInput
 from harness.specs.experiment import Experiment
-from harness.specs.options import same
+from harness.specs.options import STORED, same, stored_value
 from harness.store.record import Record
 from harness.store.run import Run
 from harness.store.store import Store
@@ -46,12 +46,9 @@ def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> l
 
 def option(spec: Mapping[str, Any], name: str) -> Any:
     """Return the value that a run's specification has for an option of `harness run`; None if it has none."""
-    plugins = {"algo": "algorithm", "model": "model", "dataset": "dataset"}
-    if name in plugins:
-        return spec[plugins[name]]["name"]
+    if name in STORED:
+        return stored_value(spec, name)
     field = name.replace("-", "_")
-    if field in ("n_train", "seed", "threads", "device"):
-        return spec.get(field)
     for part in ("algorithm", "model", "dataset"):
         if field in spec[part]["settings"]:
             return spec[part]["settings"][field]
@@ -74,7 +71,7 @@ def wanted(runs: Iterable[Stored], conditions: Mapping[str, Collection[str]]) ->
 
 def options(runs: Iterable[Stored]) -> set[str]:
     """Return the options by which some of these runs can be told apart."""
-    known = {"algo", "model", "dataset", "n-train", "seed", "threads", "device"}
+    known = set(STORED)
     for record, _ in runs:
         for part in ("algorithm", "model", "dataset"):
             known |= {name.replace("_", "-") for name in record.spec[part]["settings"]}

@@ -34,6 +34,7 @@ from harness.claims import baseline, check, evidence
 from harness.claims.file import BUILT_IN as CLAIMS
 from harness.claims.file import Claims
 from harness.cli import app
+from harness.cli.settings import TakesSettings
 from harness.data import download
 from harness.data.formats import read_idx, read_matlab, unpickle_arrays
 from harness.errors import BadInput
@@ -364,7 +365,9 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(signals, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(machine, "calibrate", lambda: 0.01)
     monkeypatch.setattr(sweep, "calibrate", lambda specs, workers, data_dir: [UNKNOWN for _ in specs])
-    monkeypatch.setattr(sweep.Pool, "run", lambda self, jobs: [Outcome(job, "failed", "not tried") for job in jobs])
+    monkeypatch.setattr(
+        sweep.LocalExecutor, "run", lambda self, jobs: [Outcome(job, "failed", "not tried") for job in jobs]
+    )
     before = {signum: signal.signal(signum, world.note) for signum in (signal.SIGINT, signal.SIGVTALRM)}
     limits = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -441,7 +444,7 @@ def line(rng: random.Random) -> list[str]:
     command = of(words)
     options = [option for option in command.params if isinstance(option, click.Option)]
     for _ in range(rng.choice([0, 1, 1, 1, 2, 3])):
-        if command.context_settings and rng.random() < 0.6:
+        if isinstance(command, TakesSettings) and rng.random() < 0.6:
             name, flag = f"--{rng.choice(SETTINGS)}", False
         else:
             option = rng.choice(options)
@@ -498,9 +501,11 @@ def test_sizes(world: World, full: bool, survived: Survived) -> None:
     def complaint(rng: random.Random) -> str:
         words = rng.choice(lines)
         options = [
-            o.opts[0] for o in of(words).params if isinstance(o, click.Option) and o.metavar in ("N", "X", "NATS")
+            o.opts[0]
+            for o in of(words).params
+            if isinstance(o, click.Option) and o.metavar in ("N", "N,...", "X", "NATS", "NATS,...", "SECONDS")
         ]
-        names = options + [f"--{name}" for name in settings_of(words) if of(words).context_settings]
+        names = options + [f"--{name}" for name in settings_of(words) if isinstance(of(words), TakesSettings)]
         world.renew()
         at = words.index(name) if (name := rng.choice(names)) in words else len(words)
         words = [*words[:at], *words[at + 2 :], name, rng.choice(SIZES)]
@@ -680,7 +685,6 @@ def test_settings(world: World, full: bool, survived: Survived) -> None:
     def complaint(rng: random.Random) -> str:
         names = [
             *options.OPTIONS,
-            *options.MARKS,
             *SETTINGS,
             "x",
             "algo.lr",
