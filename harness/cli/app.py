@@ -78,7 +78,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="harness", standalone_mode=False)
     except BrokenPipeError:  # the reader of our output has had enough
         sys.stderr.close()
         code = 0

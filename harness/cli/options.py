@@ -128,23 +128,23 @@ def _gathered(command: Command, options: list[Option], parameter: str) -> Comman
 
 def _click_option(option: Option) -> Callable[[Command], Command]:
     plugin = isinstance(option.value, PluginName)
-    alone: dict[str, Any] = {} if option.alone is None else {"is_flag": False, "flag_value": option.alone}
+    more: dict[str, Any] = {} if option.alone is None else {"is_flag": False, "flag_value": option.alone}
+    if option.default is not None:  # to click None is a default, too, which a required option would take
+        more |= {"default": option.default, "show_default": True}
     return click.option(
         f"--{option.name}",
         cls=PluginOption if plugin else click.Option,
         type=Typed(option.value),
         metavar=option.value.metavar if option.alone is None else f"[{option.value.metavar}]",
-        default=option.default,
-        show_default=option.default is not None,
         required=option.required,
         help=option.help,
         shell_complete=complete(_plugins(option.value)) if isinstance(option.value, PluginName) else None,
-        **alone,
+        **more,
     )
 
 
 def value_option(
-    flags: str, value: Value, help: str, *, default: Any = None, show_default: bool | None = None, parameter: str = "",
+    flags: str, value: Value, help: str, *, default: str | None = None, show_default: bool = True, parameter: str = "",
     required: bool = False,
 ) -> Callable[[Command], Command]:  # fmt: skip
     """Return a decorator that adds an option whose value is one of `harness.specs.options`.
@@ -154,18 +154,18 @@ def value_option(
         value: what it may be.
         help: one line about it.
         default: its value where none is given, as it would be given.
-        show_default: whether help shows the default; by default it does.
+        show_default: whether help shows the default.
         parameter: how the command calls it, if not like its flag.
         required: whether it must be given.
     """
+    more: dict[str, Any] = {} if default is None else {"default": default, "show_default": show_default}
     return click.option(
         *(flags, parameter) if parameter else (flags,),
         type=Typed(value),
         metavar=value.metavar,
-        default=default,
-        show_default=default is not None if show_default is None else show_default,
         required=required,
         help=help,
+        **more,
     )
 
 

@@ -56,7 +56,7 @@ def export(groups: tuple[str, ...], form: str, out: Path, only: str | None, stor
     JSON is one file, the others are a folder of three tables. Without GROUP the whole store is written.
 
     \b
-    runs        a line for each run: status, settings, budget, spending, provenance
+    runs        a line for each run: status, settings, budget, provenance
     rows        a line for each mark: spending, what the steps reported
     estimates   a line for each estimate, at a mark or after training:
                 nats, with both standard errors

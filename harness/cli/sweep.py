@@ -74,7 +74,7 @@ def sweep(
 
 
 @click.command(cls=TakesSettings)
-@run_options("algo", "dataset", "model", "n-train")
+@run_options("algo", "model", "dataset", "n-train")
 @value_option("--samples", WholeNumber(), "Budget of a trial with each seed.", default="20000")
 @value_option("--seeds", WholeNumbers(WholeNumber(0)), "Try every setting with each of these seeds.", default="0")
 @value_option(

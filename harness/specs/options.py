@@ -182,8 +182,8 @@ OPTIONS: dict[str, Option] = {
         Option(
             "algo", "algorithm", PluginName("algorithms"), "Algorithm, by name or as a .py file.", required=True, stored=True
         ),
-        Option("dataset", "dataset", PluginName("datasets"), "Dataset, by name or as a .py file.", "mnist", stored=True),
         Option("model", "model", PluginName("models"), "Model, by name or as a .py file.", "mlp", stored=True),
+        Option("dataset", "dataset", PluginName("datasets"), "Dataset, by name or as a .py file.", "mnist", stored=True),
         Option("n-train", "n_train", WholeNumber(), "Use the first N training points [all].", stored=True),
         Option("seed", "seed", WholeNumber(0, 2**63 - 1), "Fixes every random stream.", 0, stored=True),
         Option("threads", "threads", WholeNumber(1, 1024), "Threads of PyTorch.", 1, stored=True),
