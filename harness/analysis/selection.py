@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.specs.experiment import Experiment
+from harness.specs.options import STORED
 from harness.specs.recipes import PANELS
 from harness.specs.where import PLUGINS, Where
 from harness.store.run import Run
@@ -51,7 +52,7 @@ def select(runs: Iterable[StoredRun], where: Where) -> list[StoredRun]:
 
 def options(runs: Iterable[StoredRun]) -> set[str]:
     """Return the options by which some of these runs can be told apart."""
-    known = {*PLUGINS, "n-train", "seed", "threads", "device"}
+    known = set(STORED)
     for run in runs:
         for part in PLUGINS.values():
             known |= {name.replace("_", "-") for name in run.spec[part]["settings"]}

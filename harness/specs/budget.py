@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.errors import BadInput
-from harness.specs.options import MOST, number
+from harness.specs.options import BUDGETS
 
 
 @dataclass
@@ -78,18 +79,22 @@ class Budget:
         )
 
 
-def parse_budget(samples: str | None, cpu_seconds: str | None, wall_seconds: str | None) -> Budget:
-    """Return the budget that was given in words; BadInput unless each is a positive, finite number."""
+def budget_of(options: Mapping[str, object], scale: float = 1.0) -> Budget:
+    """Return the budget that options of a run set, among any others.
+
+    Args:
+        options: by name, such as {"samples": "1e6"}.
+        scale: what every limit is multiplied by; of samples one is left at least.
+
+    Raises:
+        BadInput: a limit is not allowed, or there is none.
+    """
     limits: dict[str, Any] = {}
-    for option, text in (("--samples", samples), ("--cpu-seconds", cpu_seconds), ("--wall-seconds", wall_seconds)):
-        if text is None:
-            continue
-        value = number(text)
-        whole = option == "--samples"
-        if not (math.isfinite(value) and value > 0) or (whole and (value != int(value) or value > MOST)):
-            allowed = (
-                "a whole number from 1 to 4e18, such as 1e6" if whole else "a positive number of seconds, such as 600"
-            )
-            raise BadInput(f"{option} is {text!r}: give {allowed}")
-        limits[option[2:].replace("-", "_")] = int(value) if whole else value
+    for name, option in BUDGETS.items():
+        if name in options:
+            limit = options[name]
+            if scale != 1.0:
+                limit = option.read(limit) * scale
+                limit = max(1, round(limit)) if name == "samples" and math.isfinite(limit) else limit
+            limits[option.field] = option.read(limit)
     return Budget(**limits)

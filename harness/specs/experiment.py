@@ -16,8 +16,8 @@ import pydantic
 
 from harness.errors import BadInput, suggestion
 from harness.specs import registry, toml
-from harness.specs.budget import Budget, parse_budget
-from harness.specs.options import BUDGETS, MARKS, OPTIONS, Options
+from harness.specs.budget import Budget, budget_of
+from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, arguments
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.toml import Part, TomlFile
@@ -34,7 +34,7 @@ MOST_RUNS = 100_000  # of an experiment
 TUNED = "tuned"
 """The value of a setting that `harness tune` is to choose."""
 
-_DEFAULTS: Options = {"dataset": "mnist", "model": "mlp", "seed": 0}
+_DEFAULTS: Options = {name: OPTIONS[name].default for name in STORED if OPTIONS[name].default is not None}
 
 
 class _File(Part):
@@ -86,7 +86,7 @@ class Experiment:
         )  # fmt: skip
         self._require_few()
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
-        known = {"algo", "dataset", "model", "n-train", "seed"}.union(*itertools.chain.from_iterable(self._grids))
+        known = set(STORED).union(*itertools.chain.from_iterable(self._grids))
         named: list[tuple[tuple[Any, ...], str]]
         named = [
             (("figure", "row", i), name) for i, row in enumerate(self.figure.rows) for name in (*row.where, *row.over)
@@ -158,11 +158,8 @@ class Experiment:
         return list(tasks.values())
 
     def _task(self, number: int, options: Options, scale: float, tuned: Options | None) -> Task:
-        limits = {name: str(options[name] * scale) if name in options else None for name in BUDGETS}
-        if options.get("samples", 0) > 0:
-            limits["samples"] = str(max(1, round(options["samples"] * scale)))
         try:
-            budget = parse_budget(limits["samples"], limits["cpu-seconds"], limits["wall-seconds"])
+            budget = budget_of(options, scale)
             waits = waiting(options)
             if waits and tuned is None:
                 return Task(options, None, budget)
@@ -225,13 +222,11 @@ class Experiment:
 
 def spec_of(options: Mapping[str, Any]) -> RunSpec:
     """Return the run of these options; BadInput as `make_spec` raises it."""
-    frame = {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS}
-    marks = {name.replace("-", "_"): options[name] for name in MARKS if name in options}
-    settings = {n: v for n, v in options.items() if n not in OPTIONS and n not in BUDGETS and n not in MARKS}
-    for name in ("algo", "dataset", "model", "marginal", "final-marginal"):
-        if not isinstance(options.get(name, ""), str):
-            raise BadInput(f"--{name} is {options[name]!r}: give a name")
-    return make_spec(**frame, settings=settings, evaluation=marks)
+    settings = {name: value for name, value in options.items() if name not in OPTIONS and name not in BUDGETS}
+    for name, option in OPTIONS.items():
+        if isinstance(option.value, PluginName) and name in options:
+            option.read(options[name])
+    return make_spec(**arguments(options), settings=settings)
 
 
 def key(options: Mapping[str, Any]) -> str:

@@ -1,63 +1,273 @@
-"""Options of `harness run`: how they are called, parsed and compared."""
+"""The options of a run, written down once: the command line, experiments, `make_spec` and the selection of stored runs use it.
+
+Neither click nor pydantic is imported here, as `harness --help` does without pydantic and experiments do without click.
+"""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInput
+
+if TYPE_CHECKING:
+    from harness.specs.registry import Kind
 
 Options = dict[str, Any]
 """Options of a run by name, as `harness run` would be given them."""
 
-OPTIONS = {
-    "algo": "algorithm", "dataset": "dataset", "model": "model", "n-train": "n_train", "seed": "seed", "threads": "threads",
-    "device": "device", "eval-points": "points", "final-points": "final_points", "marginal": "marginal",
-    "final-marginal": "final_marginal", "marginal-points": "marginal_points",
-}  # fmt: skip
-"""Options of `harness run` that are no settings of plugins, and what `make_spec` calls them."""
-
-BUDGETS = ("samples", "cpu-seconds", "wall-seconds")
-
-MARKS = ("first-mark", "marks-per-decade")
-
-
-MOST = 2**62  # of anything that is counted
+MOST_COUNTED = 2**62  # of anything that is counted
 
 MOST_JOBS = 1024  # processes at a time
 
 
-def parse_count(option: str, text: str, least: int = 1, most: int = MOST) -> int:
-    """Return the whole number within these limits that was given in words; BadInput otherwise."""
-    value = number(text)
-    if not (math.isfinite(value) and least <= value <= most and value == int(value)):
-        up_to = f" to {most:,}" if value > most else ""
-        raise BadInput(f"{option} is {text!r}: give a whole number from {least}{up_to}")
-    return int(value)
+# -- what an option may be: `read` returns a value from what was given, or raises ValueError with what to give instead
 
 
-def parse_jobs(text: str) -> int:
-    """Return how many processes were asked for; BadInput if that is no number, or more than a system bears."""
-    return parse_count("--jobs", text, most=MOST_JOBS)
+@dataclass(frozen=True)
+class WholeNumber:
+    """A whole number within limits; 1e6 is one, too."""
+
+    least: int = 1
+    most: int = MOST_COUNTED
+    such_as: str = ""
+    metavar: str = "N"
+
+    def read(self, given: object) -> int:
+        """Return the number; see above."""
+        value = number(given)
+        if not (self.least <= value <= self.most and value == int(value)):
+            to = f" to {self.most:,}" if value > self.most else ""
+            raise ValueError(f"give a whole number from {self.least}{to}{self.such_as and f', such as {self.such_as}'}")
+        return int(value)
 
 
-def parse_factor(option: str, text: str) -> float:
-    """Return the number above 0 that was given in words; BadInput otherwise."""
-    value = number(text)
-    if not (math.isfinite(value) and value > 0):
-        raise BadInput(f"{option} is {text!r}: give a number above 0")
-    return value
+@dataclass(frozen=True)
+class PositiveNumber:
+    """A finite number above 0; `what` says of what."""
+
+    what: str = "a number above 0"
+    metavar: str = "X"
+
+    def read(self, given: object) -> float:
+        """Return the number; see above."""
+        value = number(given)
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"give {self.what}")
+        return float(value)
 
 
-def parse_numbers(option: str, text: str | None, such_as: str) -> list[float]:
-    """Return the numbers that were given in words, with commas between; BadInput unless all are finite."""
-    values = [number(word) for word in text.split(",")] if text is not None else []
-    if not all(map(math.isfinite, values)):
-        raise BadInput(f"{option} is {text!r}: give numbers with commas between, such as {such_as}")
-    return values
+@dataclass(frozen=True)
+class FiniteNumber:
+    """Any finite number."""
+
+    such_as: str
+    metavar: str = "NATS"
+
+    def read(self, given: object) -> float:
+        """Return the number; see above."""
+        value = number(given)
+        if not math.isfinite(value):
+            raise ValueError(f"give a number, such as {self.such_as}")
+        return float(value)
 
 
-def number(text: str) -> float:
-    """Return the number in words, NaN if it is none."""
+@dataclass(frozen=True)
+class FiniteNumbers:
+    """Finite numbers with commas between."""
+
+    such_as: str
+    metavar: str = "N,..."
+
+    def read(self, given: object) -> list[float]:
+        """Return the numbers; see above."""
+        values = [number(word) for word in str(given).split(",")]
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"give numbers with commas between, such as {self.such_as}")
+        return [float(value) for value in values]
+
+
+@dataclass(frozen=True)
+class WholeNumbers:
+    """Whole numbers within the limits of `each`, with commas between."""
+
+    each: WholeNumber
+    metavar: str = "N,..."
+
+    def read(self, given: object) -> list[int]:
+        """Return the numbers; see above."""
+        try:
+            return [self.each.read(word) for word in str(given).split(",")]
+        except ValueError as error:
+            raise ValueError(f"{error}, or several with commas between") from None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def metavar(self) -> str:
+        """The words, as help shows them."""
+        return "|".join(self.words)
+
+    def read(self, given: object) -> str:
+        """Return the word; see above."""
+        if given not in self.words:
+            raise ValueError(f"choose {', '.join(self.words[:-1])} or {self.words[-1]}")
+        return str(given)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Some of a few words, with commas between."""
+
+    words: tuple[str, ...]
+    metavar: str = "NAME,..."
+
+    def read(self, given: object) -> list[str]:
+        """Return the words; see above."""
+        found = str(given).split(",")
+        if not set(found) <= set(self.words) or len(set(found)) < len(found):
+            raise ValueError(f"choose of {', '.join(self.words)}, each once, with commas between")
+        return found
+
+
+@dataclass(frozen=True)
+class PluginName:
+    """The name of a plugin of a kind, or the path of a .py file; whether there is one the registry says."""
+
+    kind: "Kind"
+    metavar: str = "NAME"
+
+    def read(self, given: object) -> str:
+        """Return the name; see above."""
+        if not isinstance(given, str):
+            raise ValueError("give a name")
+        return given
+
+
+Value = WholeNumber | PositiveNumber | FiniteNumber | FiniteNumbers | WholeNumbers | Choice | Words | PluginName
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a run.
+
+    Attributes:
+        name: how it is called on the command line, without dashes, and in experiments.
+        field: what `make_spec` calls it, with a dot where it is part of a larger argument; of a budget's, what `Budget` calls it.
+        value: what it may be.
+        help: one line about it.
+        default: its value where none is given; None where it is left out.
+        required: whether it must be given.
+        alone: its value where it is given without one; None where that is an error.
+        stored: whether a stored run's specification has it under `field`, so that runs can be selected by it.
+    """
+
+    name: str
+    field: str
+    value: Value
+    help: str
+    default: int | str | None = None
+    required: bool = False
+    alone: str | None = None
+    stored: bool = False
+
+    def read(self, given: object) -> Any:
+        """Return the value that was given; BadInput with one sentence if it is not allowed."""
+        return read(f"--{self.name}", self.value, given)
+
+
+def read(option: str, value: Value, given: object) -> Any:
+    """Return what was given for an option, as a value of this kind; BadInput with one sentence if it is not allowed."""
     try:
-        return float(text)
-    except ValueError:
-        return math.nan
+        return value.read(given)
+    except ValueError as error:
+        raise BadInput(f"{option} is {given!r}: {error}") from None
+
+
+OPTIONS: dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option(
+            "algo", "algorithm", PluginName("algorithms"), "Algorithm, by name or as a .py file.", required=True, stored=True
+        ),
+        Option("model", "model", PluginName("models"), "Model, by name or as a .py file.", "mlp", stored=True),
+        Option("dataset", "dataset", PluginName("datasets"), "Dataset, by name or as a .py file.", "mnist", stored=True),
+        Option("n-train", "n_train", WholeNumber(), "Use the first N training points [all].", stored=True),
+        Option("seed", "seed", WholeNumber(0, 2**63 - 1), "Fixes every random stream.", 0, stored=True),
+        Option("threads", "threads", WholeNumber(1, 1024), "Threads of PyTorch.", 1, stored=True),
+        Option("device", "device", Choice(("cpu", "cuda")), "Where model and data are kept.", "cpu", stored=True),
+        Option(
+            "eval-points", "points", WholeNumber(0),
+            "Points of each split for the lower bound at every mark; 0: only at the end.", 2000,
+        ),
+        Option("final-points", "final_points", WholeNumber(), "The same at the end of the run.", 10_000),
+        Option(
+            "marginal", "marginal", PluginName("estimators"),
+            "Also estimate log p(x) at every mark, by this estimator [hmc-density].", alone="hmc-density",
+        ),
+        Option("final-marginal", "final_marginal", PluginName("estimators"), "Also estimate log p(x) at the end of the run."),
+        Option("marginal-points", "marginal_points", WholeNumber(), "Points of each split for both.", 1000),
+        Option("first-mark", "evaluation.first_mark", WholeNumber(), "Samples at the first mark.", 10_000),
+        Option(
+            "splits", "evaluation.splits", Words(("train", "valid", "test")), "Splits that are evaluated [train,test].",
+        ),
+        Option(
+            "marks-per-decade", "evaluation.marks_per_decade", WholeNumber(1, 1000), "Marks in every decade of samples.", 10
+        ),
+    )
+}  # fmt: skip
+"""Options that decide what a run computes, by name; the settings of plugins are further ones."""
+
+BUDGETS: dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option("samples", "samples", WholeNumber(such_as="1e6"), "End after N samples, such as 1e6."),
+        Option(
+            "cpu-seconds", "cpu_seconds", PositiveNumber("a positive number of seconds, such as 600", "SECONDS"),
+            "End after this CPU time of training.",
+        ),
+        Option(
+            "wall-seconds", "wall_seconds", PositiveNumber("a positive number of seconds, such as 600", "SECONDS"),
+            "End after this wall time of training.",
+        ),
+    )
+}  # fmt: skip
+"""Options that end a run, by name."""
+
+STORED = tuple(option.name for option in OPTIONS.values() if option.stored)
+"""Options that every stored run has, so that runs can be selected by them."""
+
+
+def arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `make_spec` is to be called with for these options; what is neither here nor in `OPTIONS` is left out."""
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        if name in options:
+            part, _, field = option.field.rpartition(".")
+            (found.setdefault(part, {}) if part else found)[field] = options[name]
+    return found
+
+
+def stored_value(spec: Mapping[str, Any], name: str) -> Any:
+    """Return what a stored run's specification has for one of `STORED`; None where it has nothing."""
+    found = spec.get(OPTIONS[name].field)
+    return found["name"] if isinstance(OPTIONS[name].value, PluginName) and found is not None else found
+
+
+def number(given: object) -> int | float:
+    """Return the number that was given, itself or in words, a whole one exactly; infinity or NaN where it cannot be used."""
+    for kind in (int, float):
+        try:
+            found = kind(str(given))
+            float(found)  # which not every whole number has
+            return found
+        except ValueError:
+            continue
+        except OverflowError:
+            return math.inf
+    return math.nan

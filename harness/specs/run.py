@@ -13,13 +13,20 @@ import pydantic
 
 from harness.errors import BadInput, suggestion
 from harness.specs import registry
-from harness.specs.budget import Budget
-from harness.specs.options import MOST
+from harness.specs.options import BUDGETS, OPTIONS, WholeNumber
 from harness.store.names import former
 
 
 class _Frozen(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _field(name: str) -> Any:
+    """Return the field of a specification that is an option of a run, with its default, limits and help."""
+    option = OPTIONS[name]
+    if isinstance(option.value, WholeNumber):
+        return pydantic.Field(option.default, ge=option.value.least, le=option.value.most, description=option.help)
+    return pydantic.Field(option.default, description=option.help)
 
 
 class PluginSpec(_Frozen):
@@ -60,8 +67,8 @@ class EstimatorSpec(PluginSpec):
 class Evaluation(_Frozen):
     """When a run is evaluated, and by what. Marks lie at first_mark · 10^(k / marks_per_decade) samples."""
 
-    first_mark: int = pydantic.Field(10_000, gt=0, le=MOST, description="samples at the first mark")
-    marks_per_decade: int = pydantic.Field(10, gt=0, le=1000, description="marks in every decade of samples")
+    first_mark: int = _field("first-mark")
+    marks_per_decade: int = _field("marks-per-decade")
     estimators: tuple[EstimatorSpec, ...] = ()
     splits: tuple[Literal["train", "valid", "test"], ...] = pydantic.Field(
         ("train", "test"), min_length=1, description="splits of the dataset that are evaluated"
@@ -74,10 +81,10 @@ class RunSpec(_Frozen):
     algorithm: PluginSpec
     model: PluginSpec
     dataset: PluginSpec
-    n_train: int | None = pydantic.Field(None, gt=0, description="take the first N training points")
-    seed: int = pydantic.Field(0, ge=0, lt=2**63, description="fixes every random stream")
-    threads: int = pydantic.Field(1, gt=0, le=1024, description="PyTorch's threads")
-    device: Literal["cpu", "cuda"] = pydantic.Field("cpu", description="where models and data are")
+    n_train: int | None = _field("n-train")
+    seed: int = _field("seed")
+    threads: int = _field("threads")
+    device: Literal["cpu", "cuda"] = _field("device")
     evaluation: Evaluation = Evaluation()
 
     @property
@@ -109,11 +116,11 @@ def make_spec(
     model: str = "mlp",
     *,
     settings: Mapping[str, Any] | None = None,
-    points: Any = 2000,
-    final_points: Any = 10_000,
+    points: Any = OPTIONS["eval-points"].default,
+    final_points: Any = OPTIONS["final-points"].default,
     marginal: str | None = None,
     final_marginal: str | None = None,
-    marginal_points: Any = 1000,
+    marginal_points: Any = OPTIONS["marginal-points"].default,
     evaluation: Mapping[str, Any] | None = None,
     **rest: Any,
 ) -> RunSpec:
@@ -161,7 +168,7 @@ def make_spec(
         "algorithm": specs["algo"],
         "model": specs["model"],
         "dataset": specs["dataset"],
-        "evaluation": {**(evaluation or {}), "estimators": estimators},
+        "evaluation": {**{n: v for n, v in (evaluation or {}).items() if v is not None}, "estimators": estimators},
         **{name: value for name, value in rest.items() if value is not None},
     }
     try:
@@ -208,7 +215,7 @@ def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin
         if not owners:
             known = sorted(set().union(*fields.values()))
             shown = ", ".join(name.replace("_", "-") for name in known)
-            options = [name.replace("_", "-") for name in (*known, *RunSpec.model_fields, *Budget.__dataclass_fields__)]
+            options = [*(name.replace("_", "-") for name in known), *OPTIONS, *BUDGETS]
             where = " and ".join(f"{plugin.kind[:-1]} {plugin.name!r}" for plugin in chosen.values())
             raise BadInput(
                 f"there is no setting --{given}{suggestion(given, options)}: the settings of {where} are {shown}; "

@@ -52,7 +52,7 @@ def same(one: Any, other: Any) -> bool:
         return True
     try:
         return float(one) == float(other)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

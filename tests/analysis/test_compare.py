@@ -140,7 +140,7 @@ def test_the_command_draws_and_prints(harness: Harness, store: Store, tmp_path: 
     assert (store.root / "figures" / "compare-mine-algo=aevb-and-mine-algo=wake-sleep.png").is_file(), default.out
     for words, said in [
         (("--split", "tset"), "choose train or test"),
-        (("--target", "x"), "give numbers"),
+        (("--target", "x"), "--target is 'x': give a number, such as -140"),
         (("--y", "x"), "--y is 'x'"),
     ]:
         done = harness("compare", "mine", "mine", *words)

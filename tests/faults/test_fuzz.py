@@ -34,6 +34,7 @@ from harness.claims import baseline, check, evidence
 from harness.claims.file import BUILT_IN as CLAIMS
 from harness.claims.file import Claims
 from harness.cli import app
+from harness.cli.settings import TakesSettings
 from harness.data import download
 from harness.data.formats import read_idx, read_matlab, unpickle_arrays
 from harness.errors import BadInput
@@ -444,7 +445,7 @@ def line(rng: random.Random) -> list[str]:
     command = of(words)
     options = [option for option in command.params if isinstance(option, click.Option)]
     for _ in range(rng.choice([0, 1, 1, 1, 2, 3])):
-        if command.context_settings and rng.random() < 0.6:
+        if isinstance(command, TakesSettings) and rng.random() < 0.6:
             name, flag = f"--{rng.choice(SETTINGS)}", False
         else:
             option = rng.choice(options)
@@ -501,9 +502,11 @@ def test_sizes(world: World, full: bool, survived: Survived) -> None:
     def complaint(rng: random.Random) -> str:
         words = rng.choice(lines)
         options = [
-            o.opts[0] for o in of(words).params if isinstance(o, click.Option) and o.metavar in ("N", "X", "NATS")
+            o.opts[0]
+            for o in of(words).params
+            if isinstance(o, click.Option) and o.metavar in ("N", "N,...", "X", "NATS", "NATS,...", "SECONDS")
         ]
-        names = options + [f"--{name}" for name in settings_of(words) if of(words).context_settings]
+        names = options + [f"--{name}" for name in settings_of(words) if isinstance(of(words), TakesSettings)]
         world.renew()
         at = words.index(name) if (name := rng.choice(names)) in words else len(words)
         words = [*words[:at], *words[at + 2 :], name, rng.choice(SIZES)]
@@ -683,7 +686,6 @@ def test_settings(world: World, full: bool, survived: Survived) -> None:
     def complaint(rng: random.Random) -> str:
         names = [
             *options.OPTIONS,
-            *options.MARKS,
             *SETTINGS,
             "x",
             "algo.lr",

@@ -244,9 +244,9 @@ def test_certify_does_not_trust_a_gap(run: Run, harness: Harness) -> None:
     [
         (["--chains", 1], "--chains is 1, and one alone tells no error: give 2 or more"),
         (["--points", 1], "--points is 1, and one alone"),
-        (["--tolerance", "nan"], "--tolerance is nan: give a positive number"),
-        (["--tolerance", "-1"], "--tolerance is -1"),
-        (["--tolerance", "much"], "'much' is not a valid float"),
+        (["--tolerance", "nan"], "--tolerance is 'nan': give a positive number"),
+        (["--tolerance", "-1"], "--tolerance is '-1': give a positive number"),
+        (["--tolerance", "much"], "--tolerance is 'much': give a positive number"),
     ],
 )
 def test_certify_refuses_what_tells_nothing(words: list[object], told: str, run: Run, harness: Harness) -> None:

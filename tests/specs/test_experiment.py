@@ -116,7 +116,7 @@ BAD = [
     ('[[grid]]\nnz = 3\nsamples = 3\n', r"mine.toml:1: this grid has no algo: give one"),
     ('[[grid]]\nalgo = "aevb"\n', r"mine.toml:1: this grid has no samples nor cpu-seconds nor wall-seconds: give one"),
     ('[[grid]]\nalgo = "aevb"\nsamples = "many"\n', r"mine.toml:3: samples is 'many': give a number"),
-    ('[[grid]]\nalgo = "aevb"\nsamples = -1\n', r"mine.toml:3: --samples is '-1.*': give a whole number"),
+    ('[[grid]]\nalgo = "aevb"\nsamples = -1\n', r"mine.toml:3: --samples is -1: give a whole number from 1"),
     ('[[grid]]\nalgo = "avb"\nsamples = 1\n', r"mine.toml:2: there is no algorithm 'avb' \(did you mean 'aevb'\?\)"),
     ('[base]\nnzz = 3\n\n[[grid]]\nalgo = "aevb"\nsamples = 1\n', r"mine.toml:2: there is no setting --nzz \(did you mean"),
     ('[[grid]]\nalgo = "aevb"\nsamples = 1\nlr = [0.1, -1.0]\n', r"mine.toml:4: --lr of algorithm 'aevb' is -1.0"),

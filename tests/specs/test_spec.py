@@ -5,7 +5,7 @@ import pytest
 from harness.errors import BadInput
 from harness.estimators import importance
 from harness.specs import run
-from harness.specs.budget import parse_budget
+from harness.specs.budget import budget_of
 from harness.specs.run import RunSpec, make_spec
 from harness.testing import toy
 
@@ -74,17 +74,20 @@ def test_a_changed_plugin_file_is_not_resumed(tmp_path) -> None:
 
 @pytest.mark.parametrize(("text", "samples"), [("1e6", 10**6), ("1000000", 10**6), ("1", 1), ("5E3", 5000)])
 def test_budgets_are_read(text: str, samples: int) -> None:
-    assert parse_budget(text, None, None).samples == samples
-    assert parse_budget(None, "0.5", "60").limits() == {"cpu_seconds": 0.5, "wall_seconds": 60.0}
+    assert budget_of({"samples": text}).samples == samples
+    assert budget_of({"cpu-seconds": "0.5", "wall-seconds": "60"}).limits() == {
+        "cpu_seconds": 0.5,
+        "wall_seconds": 60.0,
+    }
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "1e400", "nan", "inf", "many", "", "1e30", "0x10"])
 def test_bad_budgets_name_the_option_and_the_value(text: str) -> None:
     with pytest.raises(BadInput, match=f"--samples is {text!r}: give a whole number"):
-        parse_budget(text, None, None)
+        budget_of({"samples": text})
     if text not in ("1.5", "1e30"):
         with pytest.raises(BadInput, match="--cpu-seconds is .*: give a positive number"):
-            parse_budget(None, text, None)
+            budget_of({"cpu-seconds": text})
 
 
 @pytest.mark.parametrize(

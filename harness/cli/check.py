@@ -1,0 +1,147 @@
+"""`harness check` and `baseline`: claims about runs, and whether they hold."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.options import (
+    FILE,
+    claims_argument,
+    complete_claims,
+    data_folder,
+    in_store,
+    jobs_option,
+    json_flag,
+    only_option,
+)
+from harness.cli.output import print_json, say
+from harness.cli.sweep import scheduler
+from harness.errors import BadInput
+
+if TYPE_CHECKING:
+    from harness.claims.file import Claims
+    from harness.store.store import Store
+
+run_flag = click.option("--run", "make", is_flag=True, help="Make the runs that are missing, by the code as it is now.")
+
+
+@click.command()
+@claims_argument
+@run_flag
+@jobs_option
+@only_option
+@click.option("--baseline", type=FILE, metavar="FILE", help="The baseline [the one that CLAIMS names].")
+@click.option(
+    "--benchmarks", type=FILE, metavar="FILE", help="What pytest-benchmark saved [the file that CLAIMS names]."
+)
+@click.option("--strict", is_flag=True, help="Also fail if a claim cannot be decided.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Also write a JUnit report.")
+@json_flag
+@data_folder
+@in_store
+def check(
+    claims: str,
+    make: bool,
+    jobs: int,
+    only: str | None,
+    baseline: Path | None,
+    benchmarks: Path | None,
+    strict: bool,
+    junit: Path | None,
+    as_json: bool,
+    data_dir: str | None,
+    store: "Store",
+) -> None:
+    """Check claims about runs.
+
+    Claims are about bounds, orders of algorithms, a stored baseline, the curves of the paper, invariants and cost. CLAIMS is
+    the name of a built-in file or a .toml file. Exit code 0 if all claims hold, 1 if one fails, 2 for bad input, 3 if a run
+    failed or diverged. On GitHub Actions, claims that fail become annotations.
+    """
+    from harness.claims import check, wording
+    from harness.claims.evidence import Evidence
+    from harness.claims.file import Claims
+    from harness.claims.junit import publish
+
+    chosen = Claims(claims)
+    groups, lost = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
+    evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, trains=make)
+    try:
+        verdicts = check.check(evidence)
+    except BadInput as error:
+        if not lost:
+            raise
+        say(str(error))  # which the lost runs explain
+        verdicts = []
+    if as_json:
+        print_json([wording.verdict_row(verdict) for verdict in verdicts])
+    elif verdicts:
+        wording.print_verdicts(verdicts)
+    publish(chosen, verdicts, lost, junit)
+    if lost:
+        raise SystemExit(3)
+    if check.failed(verdicts, strict=strict):
+        raise SystemExit(1)
+
+
+def _make_runs(
+    claims: "Claims", store: "Store", jobs: int, only: str | None, data_dir: str | None
+) -> tuple[dict[str, str], list[str]]:
+    """Make the runs that claims are about; return their groups, and in words those that ended without a result."""
+    from harness.claims import check
+
+    groups, ended = check.make(claims, scheduler(store, jobs, data_dir), only)
+    made, lost = sum(outcome.status == "done" for outcome in ended), check.lost(ended)
+    print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *lost, sep="\n", file=sys.stderr)
+    return groups, lost
+
+
+@click.command("save")
+@claims_argument
+@run_flag
+@jobs_option
+@click.option("--out", type=FILE, metavar="FILE", help="Where to write it [the file that CLAIMS names].")
+@data_folder
+@in_store
+def save_baseline(claims: str, make: bool, jobs: int, out: Path | None, data_dir: str | None, store: "Store") -> None:
+    """Write the baseline of a claims file.
+
+    It is a text file, to be committed.
+    """
+    from harness.claims import baseline, check, evidence
+    from harness.claims.file import Claims
+
+    chosen = Claims(claims)
+    path = out or chosen.baseline
+    if path is None:
+        raise BadInput(f'{chosen.path} names no baseline: give baseline = "FILE" in it, or --out FILE')
+    groups, lost = _make_runs(chosen, store, jobs, None, data_dir) if make else ({}, [])
+    if lost:
+        raise SystemExit(3)
+    content = check.baseline_content(evidence.Evidence(chosen, store, groups))
+    baseline.save(path, content)
+    print(f"{path}: {len(content['runs'])} runs, {baseline.origin(content)}")
+
+
+@click.command("show")
+@click.argument("what", metavar="CLAIMS | FILE", shell_complete=complete_claims)
+@json_flag
+def show_baseline(what: str, as_json: bool) -> None:
+    """Show a baseline: where it comes from, and what the runs reached."""
+    from harness.claims import baseline
+    from harness.claims.file import Claims
+    from harness.report import text
+
+    path: Path | None = Path(what)
+    if what.endswith(".toml") or not Path(what).is_file():
+        path = Claims(what).baseline
+    if path is None:
+        raise BadInput(f"{what} names no baseline: give the file itself")
+    content = baseline.read(path)
+    if as_json:
+        print_json(content)
+    else:
+        print(f"{path}: {baseline.origin(content)}\n")
+        text.print_table(("run", "samples", "estimator", "split", "points", "nats"), baseline.summary(content))

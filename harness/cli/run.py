@@ -1,0 +1,111 @@
+"""`harness run`, `resume` and `extend`: bring one run to its budget."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.options import budget_options, data_folder, in_store, run_argument, run_options
+from harness.cli.output import say
+from harness.cli.settings import TakesSettings, settings_argument
+from harness.specs.options import OPTIONS, Options, arguments
+
+if TYPE_CHECKING:
+    from harness.runs.runner import Watch
+    from harness.specs.budget import Budget
+    from harness.store.record import Record
+    from harness.store.run import Run
+    from harness.store.store import Store
+    from harness.training.loop import Row, Tick, Training
+
+DEFAULT_BUDGET: Options = {"samples": 10**6}
+
+EPILOG = """\b
+Every setting of the algorithm, the model and the dataset is an option, too:
+  harness run --algo aevb --nz 20 --hidden 500 --lr 0.02 --binarize stochastic
+With plugins named, help lists their settings:
+  harness run --algo aevb --help"""
+
+
+@click.command(cls=TakesSettings, epilog=EPILOG)
+@run_options(*OPTIONS)
+@budget_options
+@data_folder
+@in_store
+@settings_argument
+def run(
+    options: Options, budget: Options, data_dir: str | None, store: "Store", settings: dict[str, str | bool]
+) -> None:
+    """Train a model and store the run.
+
+    A run that is in the store already is resumed, extended or shown. The budget is 1e6 samples unless another is given; of
+    several limits, the first that is reached ends the run.
+    """
+    from harness.runs.runner import ensure
+    from harness.specs.budget import budget_of
+    from harness.specs.experiment import TUNED
+    from harness.specs.run import make_spec
+
+    if TUNED in settings.values():
+        from harness.runs import tune
+
+        problem = {name: options.get(name) for name in ("algo", "dataset", "model", "n-train")}
+        settings, study = tune.filled(store, problem, settings)
+        print(f"tuned: {study}", file=sys.stderr)
+    limits = budget_of(budget or DEFAULT_BUDGET)
+    spec = make_spec(**arguments(options), settings=settings)
+    _train(
+        store.run(spec.run_id),
+        limits,
+        lambda watch: ensure(store, spec, limits, data_dir=data_dir, watch=watch, say=say),
+    )
+
+
+@click.command()
+@run_argument
+@data_folder
+@in_store
+def resume(run: str, data_dir: str | None, store: "Store") -> None:
+    """Continue a run that was interrupted, up to its budget."""
+    from harness.runs import runner
+    from harness.specs.budget import Budget
+
+    stored = store.find(run)
+    budget = Budget(**stored.read().budget)  # type: ignore[arg-type]
+    _train(stored, budget, lambda watch: runner.resume(stored, data_dir=data_dir, watch=watch, say=say))
+
+
+@click.command()
+@run_argument
+@budget_options
+@data_folder
+@in_store
+def extend(run: str, budget: Options, data_dir: str | None, store: "Store") -> None:
+    """Continue a run to a larger budget.
+
+    The budget includes what the run has spent.
+    """
+    from harness.runs import runner
+    from harness.specs.budget import budget_of
+
+    stored, limits = store.find(run), budget_of(budget)
+    _train(stored, limits, lambda watch: runner.extend(stored, limits, data_dir=data_dir, watch=watch, say=say))
+
+
+def _train(run: "Run", budget: "Budget", work: "Callable[[Watch], Record]") -> None:
+    """Do the work under a progress bar, and print how it ended."""
+    from harness.report.progress import ProgressBar
+    from harness.report.runs import print_summary
+
+    trained = False
+
+    with ProgressBar(budget, run.id) as bar:
+
+        def watch(training: "Training", event: "Row | Tick") -> None:
+            nonlocal trained
+            trained = True
+            bar(training, event)
+
+        record = work(watch)
+    print_summary(run, record, already=not trained)

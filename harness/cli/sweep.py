@@ -1,0 +1,135 @@
+"""`harness sweep` and `tune`: many runs, one process each."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.options import (
+    data_folder,
+    experiment_argument,
+    in_store,
+    jobs_option,
+    json_flag,
+    only_option,
+    plugin_option,
+    run_options,
+    value_option,
+)
+from harness.cli.output import print_json
+from harness.cli.settings import TakesSettings, settings_argument
+from harness.specs.options import Options, PositiveNumber, WholeNumber, WholeNumbers
+
+if TYPE_CHECKING:
+    from harness.runs.sweep import Scheduler
+    from harness.store.store import Store
+
+
+@click.command()
+@experiment_argument
+@jobs_option
+@value_option("--budget-scale", PositiveNumber(), "Multiply every budget by X.", default="1")
+@only_option
+@click.option("--dry-run", is_flag=True, help="List the runs: what is done, and what the rest will cost.")
+@json_flag
+@data_folder
+@in_store
+def sweep(
+    experiment: str,
+    jobs: int,
+    budget_scale: float,
+    only: str | None,
+    dry_run: bool,
+    as_json: bool,
+    data_dir: str | None,
+    store: "Store",
+) -> None:
+    """Make all runs of an experiment, one process for each run.
+
+    EXPERIMENT is the name of a built-in one or a .toml file. Runs that are in the store already are resumed, extended or left
+    as they are. Exit code 3 if a run failed or diverged.
+    """
+    from harness.report import sweeps
+    from harness.runs.sweep import Sweep
+    from harness.specs.experiment import Experiment
+
+    chosen = Experiment(experiment)
+    work = Sweep(scheduler(store, jobs, data_dir), chosen, only, budget_scale)
+    if dry_run:
+        planned = work.plan()
+        if as_json:
+            print_json([sweeps.planned_row(p) for p in planned])
+        else:
+            sweeps.print_plan(chosen.name, planned, jobs)
+        return
+    ended = work.run()
+    for study in work.chosen():
+        print(f"tuned: {study}", file=sys.stderr)
+    if as_json:
+        print_json([sweeps.outcome_row(outcome) for outcome in ended])
+    else:
+        sweeps.print_outcomes(chosen.name, ended)
+    if any(outcome.status in ("failed", "diverged") for outcome in ended):
+        raise SystemExit(3)
+
+
+@click.command(cls=TakesSettings)
+@run_options("algo", "model", "dataset", "n-train")
+@value_option("--samples", WholeNumber(), "Budget of a trial with each seed.", default="20000")
+@value_option("--seeds", WholeNumbers(WholeNumber(0)), "Try every setting with each of these seeds.", default="0")
+@value_option(
+    "--trials", WholeNumber(), "How many settings are tried; if these are not all, TPE chooses them [all, else 20]."
+)
+@plugin_option("--estimator", "estimators", "Whose training-set estimate decides [lower-bound, else hmc-density].")
+@jobs_option
+@json_flag
+@data_folder
+@in_store
+@settings_argument
+def tune(
+    options: Options,
+    samples: int,
+    seeds: list[int],
+    trials: int | None,
+    estimator: str | None,
+    jobs: int,
+    as_json: bool,
+    data_dir: str | None,
+    store: "Store",
+    settings: dict[str, str | bool],
+) -> None:
+    """Choose settings of an algorithm by equal trials.
+
+    The best training-set estimate after a short budget decides. All settings of the algorithm that have a search space are
+    tuned, or only those that are given the value tuned, such as --lr tuned; the others are given as to `harness run`. The
+    choice is stored, and `harness run --lr tuned` uses it.
+    """
+    from harness.report import sweeps
+    from harness.runs.tune import Study, to_tune, tune
+    from harness.specs import registry
+    from harness.specs.recipes import TuneRule
+
+    if estimator is not None:
+        registry.get("estimators", estimator)
+    rule = TuneRule(samples=samples, seeds=tuple(seeds), trials=trials, estimator=estimator)
+    study = Study(to_tune({**options, **settings}), rule)
+    store.require_writable()
+    tuned = tune(store, study, scheduler(store, jobs, data_dir).run)
+    if as_json:
+        print_json({**tuned._asdict(), "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials]})
+    else:
+        sweeps.print_tuned(study.estimator, tuned)
+
+
+def scheduler(store: "Store", workers: int, data_dir: str | None) -> "Scheduler":
+    """Return a scheduler whose progress is shown."""
+    from harness.report.progress import SweepProgress
+    from harness.runs.local import LocalExecutor
+    from harness.runs.sweep import Scheduler
+
+    def say(words: str) -> None:
+        if sys.stderr.isatty():
+            print(words, file=sys.stderr)
+
+    executor = LocalExecutor(store, workers, data_dir)
+    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), say)
