@@ -3,15 +3,13 @@
 import json
 import math
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from support import Result, environment, put, rewrite, seeds, stored
+from support import Result, put, rewrite, seeds, stored
 
 from harness.analysis.stored_run import StoredRun
 from harness.claims import baseline, check
@@ -495,20 +493,18 @@ def test_made_runs_are_of_this_code(harness: Harness, store: Store, tmp_path: Pa
     assert "failed: gone" in gone.err
 
 
-def test_the_reference_results_hold(tmp_path: Path) -> None:
-    """In a process of its own, start-up included; of a checkout in which runs are being made, those that are done."""
+def test_the_reference_results_hold(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a checkout in which runs are being made, those that are done."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "")
     results = ROOT / "results"
     for run in Store(results).runs("figure[23]"):
         if run.read().status == "done":
             shutil.copytree(
                 run.path, tmp_path / run.path.relative_to(results), ignore=shutil.ignore_patterns("*.pt", "*.lock")
             )
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "check", "reference", "--results", str(tmp_path)],
-        env=environment(GITHUB_ACTIONS=""), cwd=tmp_path, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "fail" not in done.stdout.rsplit("\n\n", 1)[-1]
+    done = harness("check", "reference", "--results", tmp_path)
+    assert done.code == 0, done.out + done.err
+    assert "fail" not in done.out.rsplit("\n\n", 1)[-1]
 
 
 def test_runs_without_a_value_are_no_silent_pass(judged: Callable[..., list[Verdict]]) -> None:

@@ -163,6 +163,7 @@ def powerless() -> list[str]:
     return words
 
 
+@pytest.mark.slow
 def test_a_read_only_store_and_an_unreadable_run(
     with_room: Run, tiny_run: list[str], tmp_path: Path, survived: Survived
 ) -> None:

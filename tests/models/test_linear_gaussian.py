@@ -112,6 +112,7 @@ def test_the_toy_data_come_from_the_parameters_that_they_name() -> None:
         ("mcem", {"warmup": 0}, 2_000_000, 0.1),
     ],
 )
+@pytest.mark.slow
 def test_every_algorithm_comes_near_the_truth(
     algorithm: str, settings: dict[str, Any], samples: int, near: float
 ) -> None:
