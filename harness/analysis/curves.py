@@ -3,15 +3,15 @@
 import bisect
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.analysis.selection import COMPARE
 from harness.analysis.stored_run import Row, StoredRun
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd  # which takes a second to import: `harness table` does without
 
 
 def estimator_of(experiment: Experiment, runs: Sequence[StoredRun]) -> str | None:
@@ -60,7 +60,19 @@ def value(row: Row, estimator: str, split: str, points: Mapping[tuple[str, str],
     return None
 
 
-def points(runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE) -> pd.DataFrame:
+def points(runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE) -> "pd.DataFrame":
+    """Return the lines of `estimates` as a table."""
+    import pandas as pd
+
+    names = [
+        "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", *COUNTERS,
+    ]  # fmt: skip
+    return pd.DataFrame(estimates(runs, estimator, compare), columns=names)
+
+
+def estimates(
+    runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE
+) -> list[dict[str, Any]]:
     """Return a line for every row and split that has an estimate by this estimator, or by the run's default if it is None.
 
     Columns: run, curve, seed, estimator, direction (of its bias), split; nats, error (standard error over points and noise),
@@ -77,12 +89,9 @@ def points(runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[s
             for e in _on_the_curve(row["estimates"], name):
                 error = math.hypot(e["se_points"], e["se_estimator"])
                 found = {"split": e["split"], "nats": e["mean"], "error": error, "points": e["points"]}
-                out.append(own | place | found | {"direction": e.get("direction", "")} | spent)
-    names = [
-        "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", *COUNTERS,
-    ]  # fmt: skip
-    data = pd.DataFrame(out, columns=names)
-    return data[np.isfinite(data["nats"].astype(float))]
+                if math.isfinite(e["mean"]):
+                    out.append(own | place | found | {"direction": e.get("direction", "")} | spent)
+    return out
 
 
 def _on_the_curve(estimates: Sequence[dict[str, Any]], estimator: str) -> list[dict[str, Any]]:
@@ -94,14 +103,16 @@ def _on_the_curve(estimates: Sequence[dict[str, Any]], estimator: str) -> list[d
     return list(fewest.values())
 
 
-def over_seeds(curve: pd.DataFrame, counter: str) -> pd.DataFrame:
+def over_seeds(curve: "pd.DataFrame", counter: str) -> "pd.DataFrame":
     """Return the mean over seeds of one curve's points on one split, with their range: x, nats, low, high, seeds.
 
     Only marks that all seeds have reached are means over all; from the last of them the seeds that went farthest go on, with
     their number.
     """
+    import pandas as pd
+
     table = curve.pivot_table(index="mark", columns="seed", values=["nats", counter])
-    nats, x = cast(pd.DataFrame, table["nats"]), cast(pd.DataFrame, table[counter])
+    nats, x = cast("pd.DataFrame", table["nats"]), cast("pd.DataFrame", table[counter])
     reached = nats.notna()
     whole = reached.all(axis="columns")
     last = float(nats.index[whole.to_numpy()].max()) if whole.any() else -math.inf

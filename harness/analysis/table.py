@@ -4,8 +4,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from harness.analysis import curves, published, selection
 from harness.analysis.statistics import mean
 from harness.analysis.stored_run import Row as StoredRow
@@ -131,11 +129,11 @@ def _panel(
             line[" ".join(key)] = _spread(list(_values(reached[name], key[0], points, key[1]).values()))
         line |= _difference(judged[name], judged[best]) if best is not None and judged[name] and several else {}
         line |= _published(recipe, panel, own[0].algorithm, samples, judged[name])
-        data = curves.points(own, estimators[name])
+        data = curves.estimates(own, estimators[name])
         line["targets"] = [_reaching(data, target) for target in targets]
         line["estimator"] = estimators[name]
         if estimator is None:
-            line["bias"] = next(iter(data["direction"]), "")
+            line["bias"] = data[0]["direction"] if data else ""
         out.append(line)
     return out
 
@@ -176,15 +174,15 @@ def _published(
     return {"paper": value or None, "distance": distance}
 
 
-def _reaching(data: pd.DataFrame, target: float) -> Row:
+def _reaching(estimates: Sequence[Row], target: float) -> Row:
     """Return what it cost to reach a target on the test set: at the first mark that does, mean over the seeds that do."""
-    costs = []
-    for _, curve in data[data["split"] == "test"].groupby("run"):
-        over = curve[curve["nats"] >= target]
-        if not over.empty:
-            costs.append((over["samples"].iloc[0], over["cpu_seconds"].iloc[0]))
+    reached: dict[str, Row] = {}  # the first by each run
+    for one in estimates:
+        if one["split"] == "test" and one["nats"] >= target:
+            reached.setdefault(one["run"], one)
+    costs = [(one["samples"], one["cpu_seconds"]) for _, one in sorted(reached.items())]
     samples, seconds = [statistics.fmean(cost) for cost in zip(*costs, strict=True)] if costs else (None, None)
-    with_estimates = data["run"].nunique()
+    with_estimates = len({one["run"] for one in estimates})
     return {"target": target, "samples": samples, "cpu_seconds": seconds, "reached": len(costs), "of": with_estimates}
 
 

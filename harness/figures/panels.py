@@ -128,10 +128,11 @@ def _panel(
     if recipe.reference and row.reference and counter == "samples":
         panel = published.published(recipe.reference, row.reference.format(**where))
         for k, name in enumerate(colours):
-            for (split,), curve in _groups(panel[panel["algorithm"] == name], "split"):
+            for split in sorted({point.split for point in panel if point.algorithm == name}):
+                line = [point for point in panel if (point.algorithm, point.split) == (name, split)]
                 axes.plot(
-                    curve["samples"],
-                    curve["value"],
+                    [point.samples for point in line],
+                    [point.value for point in line],
                     color=GREYS[min(k, 2)],
                     dashes=DASHES[split] or (None, None),
                     lw=0.8,
