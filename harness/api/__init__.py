@@ -38,6 +38,7 @@ from harness.data.dataset import Batch, Dataset
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gradients, hmc, posterior
 from harness.inference.adagrad import Adagrad
+from harness.inference.encoder import GaussianEncoder
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.parameters import Parameters
 from harness.inference.protocols import (
@@ -72,6 +73,7 @@ __all__ = [
     "Config",
     "DataFacts",
     "Dataset",
+    "GaussianEncoder",
     "GenerativeModel",
     "HandDerived",
     "HandDerivedPosterior",

@@ -157,7 +157,7 @@ class Invariant(Claim):
         points: for `importance`: the number of test points.
     """
 
-    holds: Literal["bias-order", "importance", "ledger", "resume", "fresh-dreams", "stationary"]
+    holds: Literal["bias-order", "importance", "ledger", "resume", "fresh-fantasies", "stationary"]
     tolerance: float | None = pydantic.Field(None, ge=0)
     per_datapoint: dict[str, float] = pydantic.Field({})
     points: int = pydantic.Field(500, gt=1)

@@ -3,7 +3,7 @@
 `importance`     the bound by sampling alone is the lower bound, and with more samples K the importance-weighted one does not
                  fall (Burda, Grosse & Salakhutdinov 2016, arXiv 1509.00519, theorem 1)
 `resume`         a run that is stopped and resumed is the uninterrupted one, bit for bit
-`fresh-dreams`   the recognition model learns from fantasies of the current generative model
+`fresh-fantasies`   the recognition model learns from fantasies of the current generative model
 `stationary`     the width of the recognition model maximises the bound: see `_stationary`
 """
 
@@ -107,25 +107,25 @@ def _resume(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
     yield "", Found(None, None, "the same bits", "holds" if alike else "fails", why)
 
 
-def _fresh_dreams(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
+def _fresh_fantasies(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
     spec = RunSpec.model_validate(runs[0].spec)
     settings = dict(spec.algorithm.settings)
     if "warmup" in settings:
         settings["warmup"] = 0  # in which no parameter moves
     spec = _short(spec.model_copy(update={"algorithm": spec.algorithm.model_copy(update={"settings": settings})}))
     training = Training(spec, evidence.data_dir)
-    dreams = _Dreams(training)
+    fantasies = _Fantasies(training)
     for _ in range(STEPS):
         training._step()
-    if not dreams.used:
-        why = "no fantasy was handed to the recognition model" if dreams.drawn else "no fantasy was drawn"
+    if not fantasies.used:
+        why = "no fantasy was handed to the recognition model" if fantasies.drawn else "no fantasy was drawn"
         yield "", Found(None, None, "0 stale", "fails", f"{why} in {STEPS} steps")
         return
-    why = f"of {dreams.used} batches of fantasies in {STEPS} steps"
-    yield "", Found(float(dreams.stale), None, "0 stale", "fails" if dreams.stale else "holds", why)
+    why = f"of {fantasies.used} batches of fantasies in {STEPS} steps"
+    yield "", Found(float(fantasies.stale), None, "0 stale", "fails" if fantasies.stale else "holds", why)
 
 
-class _Dreams:
+class _Fantasies:
     """Watches fantasies on their way from the generative model to the recognition model.
 
     Attributes:
@@ -200,7 +200,7 @@ def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
 
 
 HOLDS: dict[str, Callable[[Invariant, Evidence, Runs], Verdicts]] = {
-    "importance": _importance, "resume": _resume, "fresh-dreams": _fresh_dreams, "stationary": _stationary,
+    "importance": _importance, "resume": _resume, "fresh-fantasies": _fresh_fantasies, "stationary": _stationary,
 }  # fmt: skip
 
 

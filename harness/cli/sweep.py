@@ -105,7 +105,8 @@ def tune(
     choice is stored, and `harness run --lr tuned` uses it.
     """
     from harness.report import sweeps
-    from harness.runs.tune import Study, to_tune, tune
+    from harness.runs.study import Study
+    from harness.runs.tune import to_tune, tune
     from harness.specs import registry
     from harness.specs.recipes import TuneRule
 

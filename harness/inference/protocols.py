@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from harness.inference.metered import metered
 from harness.inference.parameters import Parameters
 
 Kind = Literal["binary", "unit", "real"]
@@ -90,6 +91,8 @@ class GenerativeModel(Protocol):
 class LatentVariableModel(GenerativeModel, Protocol):
     """p(x, z) = p(z) p(x|z), with latents that can be drawn.
 
+    A class that inherits from this one gets `log_p_xz` and `sample` from what it has besides.
+
     Attributes:
         latents: kind and size of each layer.
     """
@@ -104,9 +107,10 @@ class LatentVariableModel(GenerativeModel, Protocol):
         """Return log p(x|z) of x (B, D) and z (S, B, Z), shape (S, B)."""
         ...
 
+    @metered(samples=True, rows="decoder", count="z")
     def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x, z), shape (S, B)."""
-        ...
+        return self.log_p_x_given_z(x, z) + self.log_p_z(z)
 
     def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z (n, Z) from p(z)."""
@@ -115,6 +119,11 @@ class LatentVariableModel(GenerativeModel, Protocol):
     def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
         ...
+
+    @metered(fantasies=True, rows="decoder", count="n")
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw x (n, D) from p(x)."""
+        return self.sample_xz(n, rng)[0]
 
 
 @runtime_checkable

@@ -40,7 +40,7 @@ def build(
     return model, recognition
 
 
-class LinearGaussian:
+class LinearGaussian(api.LatentVariableModel):
     """p(x, z), with p(x) and p(z|x) in closed form. Parameters: Wᵀ (Z, D), μ (D,) and log Ψ, (D,) or (1,)."""
 
     normalised = True
@@ -68,11 +68,6 @@ class LinearGaussian:
         error = x - z @ W - mean  # (S, B, D)
         return -0.5 * (error.square() * (-log_noise).exp() + log_noise + LOG_2PI).sum(-1)
 
-    @api.metered(samples=True, rows="decoder", count="z")
-    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
-        """Return log p(x|z) + log p(z), (S, B)."""
-        return self.log_p_x_given_z(x, z) + self.log_p_z(z)
-
     @api.metered(rows="decoder", count="z")
     @torch.no_grad()
     def mean_x(self, z: Tensor) -> Tensor:
@@ -84,11 +79,6 @@ class LinearGaussian:
     def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z (n, Z) from N(0, I)."""
         return torch.randn(n, self.latents.total, generator=rng, dtype=self.params.flat.dtype)
-
-    @api.metered(fantasies=True, rows="decoder", count="n")
-    def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        """Draw x (n, D)."""
-        return self.sample_xz(n, rng)[0]
 
     @api.metered(fantasies=True, rows="decoder", count="n")
     @torch.no_grad()

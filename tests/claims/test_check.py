@@ -261,7 +261,7 @@ def test_ledger(judged: Callable[..., list[Verdict]]) -> None:
 
 
 def test_what_needs_training_says_so(judged: Callable[..., list[Verdict]]) -> None:
-    for holds in ("resume", "stationary", "fresh-dreams", "importance"):
+    for holds in ("resume", "stationary", "fresh-fantasies", "importance"):
         (verdict,) = judged(f'kind = "invariant"\nholds = "{holds}"\n', [stored()])
         assert verdict.says == "cannot tell"
         assert "give --run" in verdict.why
@@ -456,7 +456,7 @@ def test_made_runs_are_of_this_code(harness: Harness, store: Store, tmp_path: Pa
     )
     path = tmp_path / "claims.toml"
     text = 'experiment = "small.toml"\n[[claim]]\nkind = "invariant"\nholds = "resume"\n'
-    text += '[[claim]]\nkind = "invariant"\nholds = "fresh-dreams"\nwhere = { algo = "wake-sleep" }\n'
+    text += '[[claim]]\nkind = "invariant"\nholds = "fresh-fantasies"\nwhere = { algo = "wake-sleep" }\n'
     text += '[[claim]]\nkind = "invariant"\nholds = "importance"\nwhere = { algo = "aevb" }\npoints = 30\n'
     text += '[[claim]]\nkind = "invariant"\nholds = "bias-order"\nwhere = { algo = "aevb" }\ntolerance = 0.5\n'
     path.write_text(text)

@@ -30,24 +30,24 @@ class Mutation(NamedTuple):
 
 
 STALE = "    state.wake.ascend([by_theta / len(z) if len(z) > 1 else by_theta])\n"
-DREAM = "    x, z = p.sample_xz(M, state.rng)  # (M, D), (M, Z)\n"
+FANTASY = "    x, z = p.sample_xz(M, state.rng)  # (M, D), (M, Z)\n"
 RESET = (
     "        if self.n_calls % 10 == 9:  # an epoch of 1000 points\n            [s.fill_(EPSILON) for s in self.sums]\n"
 )
 LR = "        lr = self.lr if self.n_calls >= self.warmup else 0.0\n"
 MUTATIONS = [
-    Mutation("sampling noise times 1.2", "models/mlp.py", "    return torch.randn(n, *mean.shape",
+    Mutation("sampling noise times 1.2", "inference/encoder.py", "    return torch.randn(n, *mean.shape",
              "    return 1.2 * torch.randn(n, *mean.shape", "algo=aevb,seed=0,seed=1", {"importance"}),
     Mutation("sign of hmc-density", "estimators/hmc_density.py", "PerPoint(value,", "PerPoint(-value,",
              "algo=mcem,seed=0,seed=1", {"bound"}),
     Mutation("the ledger counts half", "specs/budget.py", "self.__dict__[counter] += n", "self.__dict__[counter] += n // 2",
              "algo=mcem,seed=0,seed=1", {"ledger"}),
-    Mutation("KL weight 1.1", "algorithms/aevb.py", "pull_back(by_z, -1.0)", "pull_back(by_z, -1.1)",
+    Mutation("KL weight 1.1", "inference/gradients.py", "by_z), -1.0)", "by_z), -1.1)",
              "algo=aevb,seed=0,seed=1,seed=2", {"stationary"}),
     Mutation("Adagrad forgets every epoch", "inference/adagrad.py", LR, LR + RESET,
              "algo=aevb,seed=0,seed=1,seed=2", {"baseline"}),
-    Mutation("sleep from stale theta", "algorithms/wake_sleep.py", STALE + "\n" + DREAM, DREAM + STALE,
-             "algo=wake-sleep,seed=0,seed=1", {"fresh-dreams"}),
+    Mutation("sleep from stale theta", "algorithms/wake_sleep.py", STALE + "\n" + FANTASY, FANTASY + STALE,
+             "algo=wake-sleep,seed=0,seed=1", {"fresh-fantasies"}),
     Mutation("HMC accepts everything", "inference/hmc.py",
              "accepted = torch.rand(probability.shape, generator=rng, dtype=probability.dtype) < probability",
              "accepted = torch.ones_like(probability, dtype=torch.bool)", "algo=mcem,seed=0,seed=1,seed=2", {"baseline"}),

@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness import api
+from harness.inference import encoder as encoder_module
 from harness.models import mlp
 
 D, H, Z, B = 9, 6, 3, 5
 
 
-def pair(dtype: torch.dtype = torch.float64, sd: float = 0.7) -> tuple[mlp.BernoulliDecoder, mlp.GaussianEncoder]:
+def pair(dtype: torch.dtype = torch.float64, sd: float = 0.7) -> tuple[mlp.BernoulliDecoder, api.GaussianEncoder]:
     config = mlp.Config(nz=Z, hidden=H, init_sd=sd)
     return mlp.build(config, api.DataFacts("unit", D, 100), api.Streams(3), dtype)
 
@@ -155,8 +156,8 @@ def test_the_encoder_runs_once_for_fixed_weights(rng: torch.Generator, monkeypat
     """As where annealing begins at the encoder: gradients of log q by z alone."""
     _, encoder = pair()
     posterior = encoder.posterior(torch.rand(B, D, generator=rng, dtype=torch.float64))
-    passes, encode = [], mlp._encode
-    monkeypatch.setattr(mlp, "_encode", lambda *given: passes.append(1) or encode(*given))
+    passes, encode = [], encoder_module._encode
+    monkeypatch.setattr(encoder_module, "_encode", lambda *given: passes.append(1) or encode(*given))
     target = api.hmc.target(posterior.log_prob, encoder.params)
     for _ in range(5):
         target.gradient(torch.zeros(2, B, Z, dtype=torch.float64))

@@ -26,7 +26,7 @@ def build(config, data, streams, dtype=torch.float32):
     return model, recognition
 
 
-class Deep:
+class Deep(api.LatentVariableModel):
     """p(x, ξ), ξ ~ N(0, I)."""
 
     normalised = True
@@ -53,11 +53,6 @@ class Deep:
         a = self._logits(z, self.params.split())
         return (x * a - F.softplus(a)).sum(-1)
 
-    @api.metered(samples=True, rows="decoder", count="z")
-    def log_p_xz(self, x, z):
-        """Return log p(x, ξ), (S, B)."""
-        return self.log_p_x_given_z(x, z) + self.log_p_z(z)
-
     @api.metered()
     def sample_z(self, n, rng):
         """Draw ξ (n, Z)."""
@@ -69,11 +64,6 @@ class Deep:
         """Draw n pairs."""
         z = self.sample_z(n, rng)
         return torch.bernoulli(self._logits(z, self.params.views).sigmoid(), generator=rng), z
-
-    @api.metered(fantasies=True, rows="decoder", count="n")
-    def sample(self, n, rng):
-        """Draw x (n, D)."""
-        return self.sample_xz(n, rng)[0]
 
 
 class Recognition:

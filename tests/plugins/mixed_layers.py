@@ -36,7 +36,7 @@ def log_normal(z, mean):
     return -0.5 * ((z - mean).square() + LOG_2PI).sum(-1)
 
 
-class Mixed:
+class Mixed(api.LatentVariableModel):
     """p(b) p(z|b) p(x|z)."""
 
     normalised = True
@@ -61,11 +61,6 @@ class Mixed:
         V, _, b, _, _ = self.params.split()
         return log_bernoulli(self.latents.split(z)[0] @ V + b, x)
 
-    @api.metered(samples=True, rows="decoder", count="z")
-    def log_p_xz(self, x, z):
-        """Return log p(x, z, b), (S, B)."""
-        return self.log_p_x_given_z(x, z) + self.log_p_z(z)
-
     @api.metered()
     @torch.no_grad()
     def sample_z(self, n, rng):
@@ -82,11 +77,6 @@ class Mixed:
         V, _, b, _, _ = self.params.views
         z = self.sample_z(n, rng)
         return torch.bernoulli((self.latents.split(z)[0] @ V + b).sigmoid(), generator=rng), z
-
-    @api.metered(fantasies=True, rows="decoder", count="n")
-    def sample(self, n, rng):
-        """Draw x (n, D)."""
-        return self.sample_xz(n, rng)[0]
 
 
 class Both:

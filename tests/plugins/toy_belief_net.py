@@ -28,7 +28,7 @@ def log_bernoulli(logits, bits):
     return (bits * logits - F.softplus(logits)).sum(-1)
 
 
-class BeliefNet:
+class BeliefNet(api.LatentVariableModel):
     """p(z) p(x|z), every unit Bernoulli."""
 
     normalised = True
@@ -50,22 +50,11 @@ class BeliefNet:
         W, b, _ = self.params.split()
         return log_bernoulli(z @ W + b, x)
 
-    @api.metered(samples=True, rows="decoder", count="z")
-    def log_p_xz(self, x, z):
-        """Return log p(x, z), (S, B)."""
-        return self.log_p_x_given_z(x, z) + self.log_p_z(z)
-
     @api.metered()
     @torch.no_grad()
     def sample_z(self, n, rng):
         """Draw z (n, Z)."""
         return torch.bernoulli(self.params.views[2].sigmoid().expand(n, -1), generator=rng)
-
-    @api.metered(fantasies=True, rows="decoder", count="n")
-    @torch.no_grad()
-    def sample(self, n, rng):
-        """Draw x (n, D)."""
-        return self.sample_xz(n, rng)[0]
 
     @api.metered(fantasies=True, rows="decoder", count="n")
     @torch.no_grad()

@@ -29,7 +29,7 @@ def log_bernoulli(logits, bits):
     return (bits * logits - F.softplus(logits)).sum(-1)
 
 
-class Net:
+class Net(api.LayeredModel):
     """A layered model."""
 
     normalised = True
@@ -79,11 +79,6 @@ class Net:
         W0, _, b0, _, _ = self.params.views
         z = self.sample_z(n, rng)
         return torch.bernoulli((self.latents.split(z)[0] @ W0 + b0).sigmoid(), generator=rng), z
-
-    @api.metered(fantasies=True, rows="decoder", count="n")
-    def sample(self, n, rng):
-        """Draw x (n, D)."""
-        return self.sample_xz(n, rng)[0]
 
 
 class Bits:

@@ -12,7 +12,8 @@ from support import PLUGINS, Result, rewrite
 from harness.errors import BadInput, RunFailed
 from harness.runs.jobs import Job, Outcome
 from harness.runs.runner import ensure
-from harness.runs.tune import GROUP, Study, chosen, tune
+from harness.runs.study import GROUP, Study
+from harness.runs.tune import chosen, tune
 from harness.specs.recipes import TuneRule
 from harness.store.store import Store
 from harness.testing import toy

@@ -8,7 +8,7 @@ import torch
 
 from harness.claims import baseline
 from harness.runs import tune
-from harness.specs.experiment import Experiment
+from harness.specs.experiment import TUNED, Experiment
 from harness.specs.run import RunSpec, make_spec
 from harness.store import names
 from harness.store.run import Run
@@ -56,7 +56,7 @@ def test_studies_are_called_what_they_were_called() -> None:
         experiment = Experiment(name)
         for study in tune.studies(experiment.tasks(), experiment.tune).values():
             assert tune.chosen(store, study) is not None, study.id
-    options = {"algo": "mcem", "dataset": "mnist", "nz": 3, "hidden": 100, "n-train": 1000, "lr": tune.TUNED}
+    options = {"algo": "mcem", "dataset": "mnist", "nz": 3, "hidden": 100, "n-train": 1000, "lr": TUNED}
     found = tune.look_up(store, options)
     assert found["study"] == "mcem-mnist-nz3-n1000-1461841d"
     assert found["problem"]["algorithm"]["settings"]["target_accept"] == 0.9

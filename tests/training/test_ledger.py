@@ -145,7 +145,7 @@ def test_an_algorithm_is_handed_nothing_unmetered(metered) -> None:
     assert public == densities | gradients | {"sample", "sample_z", "sample_xz", "mean_x"}
     assert {name for name in vars(q) if not name.startswith("_")} - set(FACTS) == {"posterior"}
     for twin in (p, q):
-        assert not any(isinstance(value, mlp.BernoulliDecoder | mlp.GaussianEncoder) for value in vars(twin).values())
+        assert not any(isinstance(value, mlp.BernoulliDecoder | api.GaussianEncoder) for value in vars(twin).values())
 
 
 def test_evaluation_spends_nothing() -> None:

@@ -1,0 +1,172 @@
+"""A Gaussian encoder with one tanh layer, differentiated by hand.
+
+Kingma & Welling (2014), arXiv 1312.6114, appendix C.2:  q(z|x) = N(μ, σ² I),  (μ, log σ²) = W₄ tanh(W₃ x + b₃) + b₄.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.inference.metered import MeteredFunction, metered
+from harness.inference.parameters import Parameters
+from harness.inference.posterior import LOG_2PI, DiagonalGaussian
+
+HALF, ONE = (
+    torch.tensor(number, device="cpu") for number in (0.5, 1.0)
+)  # a third of the time that PyTorch takes with a number
+tanh_backward = torch.ops.aten.tanh_backward  # grad · (1 - h²), the chain rule through h = tanh(u)
+
+
+class EncodedGaussian(DiagonalGaussian):
+    """q(z|x) = N(μ, σ² I) for the points x (B, D) of one batch, beside the prior N(0, I).
+
+    (μ, log σ²) = W₄ h + b₄, h = tanh(W₃ x + b₃), are computed when first asked for. With σ = exp(½ log σ²) and ε ~ N(0, I)
+
+        z = μ + σ ε                                                ∂z/∂μ = 1                 ∂z/∂ log σ² = ½ σ ε
+        KL = ½ Σ_j μ_j² + σ_j² - log σ_j² - 1                      ∂KL/∂μ = μ                ∂KL/∂ log σ² = ½ (σ² - 1)
+        log q = -½ Σ_j e_j² + log σ_j² + log 2π,  e = (z - μ)/σ    ∂ log q/∂μ = e/σ          ∂ log q/∂ log σ² = ½ (e² - 1)
+    """
+
+    def __init__(self, params: Parameters, x: Tensor):
+        self._params, self._x = params, x
+        self._statistics: Tensor | None = None
+        self._encoded: tuple[Tensor, Tensor] | None = None  # the same without autograd, behind the hidden units
+
+    @property
+    def statistics(self) -> Tensor:
+        """(μ, log σ²), (B, 2Z)."""
+        if torch._C._are_functorch_transforms_active():
+            W3, W4, b3, b4 = self._params.split()
+            return (self._x @ W3 + b3).tanh() @ W4 + b4
+        wanted = torch.is_grad_enabled() and self._params.flat.requires_grad
+        if self._statistics is None or (wanted and not self._statistics.requires_grad):
+            self._statistics = (
+                _Encode.apply(self._params.flat, self._x, self._params)  # type: ignore[no-untyped-call]
+                if wanted
+                else _encode(self._params, self._x)[1]
+            )
+        return self._statistics
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return μ and log σ², (B, Z) each."""
+        mean, log_var = self.statistics.chunk(2, dim=-1)
+        return mean, log_var
+
+    def rsample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z = μ + σ ε (eq. 4), (n, B, Z), differentiable in μ and σ."""
+        if torch.is_grad_enabled():
+            self._statistics = None  # a graph of its own, which results asked for afterwards share
+        mean, log_var = self.moments()
+        return torch.addcmul(mean, (0.5 * log_var).exp(), gaussian_noise(n, mean, rng))
+
+    # The same without autograd, for algorithms that ask for gradients themselves. Every gradient of φ is overwritten by the next.
+
+    def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
+        mean, log_var = self._up()
+        sd = log_var.mul(HALF).exp_()
+        self._moved = sd * gaussian_noise(n, mean, rng)  # σ ε
+        self._mean, self._slope = mean, sd.square_().sub_(ONE)  # σ² - 1
+        kl = torch.addcmul(self._slope, mean, mean).sub_(log_var).sum(-1).mul_(HALF)
+        return mean + self._moved, kl
+
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
+        """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
+        if len(g_z) == 1:
+            g_mean, g_log_var = g_z.squeeze(0), (g_z * self._moved).squeeze(0)
+        else:
+            g_mean, g_log_var = g_z.sum(0), (g_z * self._moved).sum(0)
+        g_log_var.add_(self._slope, alpha=g_kl).mul_(HALF)
+        return self._gradient(torch.cat([g_mean.add(self._mean, alpha=g_kl), g_log_var], dim=-1))
+
+    def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
+        z = z.detach()
+        mean, log_var = self._up()
+        precision = log_var.neg().exp_()
+        error = z - mean
+        pull = error * precision
+        squares = error.mul_(pull)  # e²
+        log_q = (squares + log_var).sum(-1).add_(mean.shape[-1] * LOG_2PI).mul_(-0.5)
+        g_s = torch.cat([pull, squares.sub_(ONE).mul_(HALF)], dim=-1)
+        return log_q, self._gradient(g_s.squeeze(0) if len(g_s) == 1 else g_s.sum(0))
+
+    def _up(self) -> tuple[Tensor, Tensor]:
+        """Return μ and log σ², (B, Z) each."""
+        if self._encoded is None:
+            self._encoded = _encode(self._params, self._x)
+        mean, log_var = self._encoded[1].chunk(2, dim=-1)
+        return mean, log_var
+
+    def _gradient(self, g_s: Tensor) -> Tensor:
+        assert self._encoded is not None
+        flat, views = self._params.gradient
+        _encode_back(self._params, self._x, self._encoded[0], g_s, views)
+        return flat
+
+
+class GaussianEncoder:
+    """The recognition model q(z|x), for z of the prior N(0, I).
+
+    Args:
+        dim: D, observed dimensions.
+        nz: Z, latents.
+        hidden: tanh units.
+        prior_sd: of the prior on weight matrices.
+        dtype: of the parameters.
+    """
+
+    posterior_type = EncodedGaussian
+
+    def __init__(self, dim: int, nz: int, hidden: int, prior_sd: float, dtype: torch.dtype):
+        Z, H = nz, hidden
+        self.params = Parameters(
+            {"W3": (dim, H), "W4": (H, 2 * Z)}, {"b3": (H,), "b4": (2 * Z,)}, prior_sd=prior_sd, dtype=dtype
+        )
+
+    @metered(rows="encoder", count="x")
+    def posterior(self, x: Tensor) -> EncodedGaussian:
+        """Return q(z|x) for x (B, D)."""
+        return EncodedGaussian(self.params, x)
+
+
+def gaussian_noise(n: int, mean: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw ε for n samples of each point (n, B, Z)."""
+    return torch.randn(n, *mean.shape, generator=rng, dtype=mean.dtype, device=mean.device)
+
+
+def _encode(params: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return h = tanh(W₃ x + b₃) (B, H) and (μ, log σ²) = W₄ h + b₄ (B, 2Z)."""
+    W3, W4, b3, b4 = params.views
+    h = torch.addmm(b3, x, W3).tanh_()
+    return h, torch.addmm(b4, h, W4)
+
+
+def _encode_back(params: Parameters, x: Tensor, h: Tensor, g_s: Tensor, gradient: list[Tensor]) -> None:
+    """Take ∂/∂(μ, log σ²) (B, 2Z) down through W₄, tanh and W₃, and write ∂/∂φ into views of a gradient."""
+    g_W3, g_W4, g_b3, g_b4 = gradient
+    torch.mm(h.t(), g_s, out=g_W4)
+    torch.sum(g_s, 0, out=g_b4)
+    g_u = tanh_backward(torch.mm(g_s, params.views[1].t()), h)  # (B, H)
+    torch.mm(x.t(), g_u, out=g_W3)
+    torch.sum(g_u, 0, out=g_b3)
+
+
+class _Encode(MeteredFunction):
+    """(μ, log σ²), for autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, x: Tensor, params: Parameters) -> Tensor:
+        h, statistics = _encode(params, x)
+        ctx.save_for_backward(flat, x, h)
+        ctx.params = params
+        return statistics
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        MeteredFunction.enter(ctx)
+        flat, x, h = ctx.saved_tensors
+        g_flat = torch.empty_like(flat)
+        _encode_back(ctx.params, x, h, grad, ctx.params.split(g_flat))
+        return g_flat, None, None
