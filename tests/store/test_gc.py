@@ -31,7 +31,7 @@ def make(store: Store, run_id: str, group: str = "runs", status: str = "done") -
     """Store a run with a row and a checkpoint."""
     run = store.run(run_id, group)
     run.claim()
-    record = Record(run.id, stored()[0].spec, {"samples": 200}, status=status)
+    record = Record(run.id, stored().spec, {"samples": 200}, status=status)
     run.append(record, ROW)
     run.save(record, {"theta": [1.0] * 100})
     run.release()

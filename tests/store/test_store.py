@@ -19,7 +19,7 @@ from harness.store.store import Store
 
 SPENT = {"samples": 100, "cpu_seconds": 1.0, "wall_seconds": 1.0}
 ROW = {"marks": {"samples": 100}, "end": False, "ledger": SPENT, "info": {}, "estimates": []}
-SPEC = stored()[0].spec
+SPEC = stored().spec
 
 
 @pytest.fixture
