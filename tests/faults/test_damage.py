@@ -20,16 +20,26 @@ Harness = Callable[..., Result]
 FILES = ("run.json", "trace.jsonl", "checkpoint.safetensors", "evaluations.json")
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the store that `two_runs` makes for its first test and copies for every one."""
+    return tmp_path_factory.mktemp("two-runs")
+
+
 @pytest.fixture
-def two_runs(harness: Harness, tiny_run: list[str], tmp_path: Path) -> tuple[Store, Run, Run]:
+def two_runs(harness: Harness, tiny_run: list[str], made_once: Path, tmp_path: Path) -> tuple[Store, Run, Run]:
     """A store of two runs that are done, the first with estimates made after training."""
-    for seed in (0, 1):
-        assert harness(*tiny_run, "--seed", seed).code == 0
+    made = Store(made_once / "results")
+    if not made.root.exists():
+        for seed in (0, 1):
+            assert harness(*tiny_run, "--seed", seed, "--results", made.root).code == 0
+        evaluate = ["evaluate", next(made.runs()).id, "--estimator", "lower-bound", "--results", made.root]
+        for points in (10, 20):
+            assert harness(*evaluate, "--points", points).code == 0
+        assert list(made.damage()) == []
     store = Store(tmp_path / "results")
+    shutil.copytree(made.root, store.root)
     first, second = store.runs()
-    for points in (10, 20):
-        assert harness("evaluate", first.id, "--estimator", "lower-bound", "--points", points).code == 0
-    assert list(store.damage()) == []
     return store, first, second
 
 
