@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(latents=("continuous",), recognition=True, batch="minibatch", lower_bound=True)
+TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Reparameterised), latents=("continuous",))
 
 
 class Config(api.Config):
@@ -37,7 +38,7 @@ class State:
 class Info(NamedTuple):
     """The bound L_K of a step, nats per datapoint."""
 
-    objective: float
+    objective: Tensor
 
 
 def init(problem, config, rng):
@@ -58,4 +59,4 @@ def step(state, batch):
     state.adam.zero_grad()
     (weight * log_w).sum(0).mean().backward()
     state.adam.step()
-    return Info((log_w.detach().logsumexp(0).mean() - math.log(state.config.K)).item())
+    return Info(log_w.detach().logsumexp(0).mean() - math.log(state.config.K))

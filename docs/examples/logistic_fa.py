@@ -17,82 +17,59 @@ class Config(api.Config):
 
 def build(config, data, streams, dtype=torch.float32):
     """Return a new model and its recognition model."""
-    model, recognition = LogisticFactors(config, data.dim, dtype), Encoder(config, data.dim, dtype)
+    model, recognition = LogisticFactors(config, data, dtype), Encoder(config, data, dtype)
     model.params.normal_(config.init_sd, streams("initial decoder"))
     recognition.params.normal_(config.init_sd, streams("initial encoder"))
     return model, recognition
 
 
-class LogisticFactors:
-    """p(x, z). Parameters: W (Z, D) and b (D,)."""
+class LogisticFactors(api.LatentVariableModel):
+    """p(x, z). Parameters: W (Z, D) and b (D,). log_p_xz and sample are inherited."""
 
-    def __init__(self, config, dim, dtype):
-        self.latents = api.Latents("continuous", (config.nz,))
-        self.params = api.Parameters({"W": (config.nz, dim)}, {"b": (dim,)}, dtype=dtype)
+    normalised = True
+
+    def __init__(self, config, data, dtype):
+        self.kind, self.dim = data.kind, data.dim
+        self.latents = api.Latents.of("continuous", config.nz)
+        self.params = api.Parameters({"W": (config.nz, self.dim)}, {"b": (self.dim,)}, dtype=dtype)
 
     @api.metered()
     def log_p_z(self, z):
         """Return log N(z; 0, I), (S, B)."""
         return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
 
-    @api.metered(samples=True, rows="decoder")
+    @api.metered(samples=True, rows="decoder", count="z")
     def log_p_x_given_z(self, x, z):
         """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
         W, b = self.params.split()
         logits = z @ W + b  # (S, B, D)
         return (x * logits - F.softplus(logits)).sum(-1)
 
-    @api.metered(samples=True, rows="decoder")
-    def log_p_xz(self, x, z):
-        """Return log p(x, z), (S, B)."""
-        return self.log_p_x_given_z(x, z) + self.log_p_z(z)
+    @api.metered()
+    def sample_z(self, n, rng):
+        """Draw z (n, Z) from the prior."""
+        return torch.randn(n, self.latents.total, generator=rng, dtype=self.params.flat.dtype)
 
-    @api.metered(dreams=True, rows="decoder")
+    @api.metered(fantasies=True, rows="decoder", count="n")
     @torch.no_grad()
-    def sample(self, n, rng):
+    def sample_xz(self, n, rng):
         """Draw n pairs: x (n, D) and z (n, Z)."""
         W, b = self.params.views
-        z = torch.randn(n, len(W), generator=rng, dtype=W.dtype)
+        z = self.sample_z(n, rng)
         return api.bernoulli((z @ W + b).sigmoid(), rng), z
 
 
 class Encoder:
-    """q(z|x) = N(A x + a, diag(σ²))."""
+    """q(z|x) = N(A x + a, diag(σ²)), with samples by reparameterisation and a closed form of the KL."""
 
-    reparameterised = True
-    analytic_kl = True
+    posterior_type = api.posterior.DiagonalGaussian
 
-    def __init__(self, config, dim, dtype):
+    def __init__(self, config, data, dtype):
         nz = config.nz
-        self.params = api.Parameters({"A": (dim, nz)}, {"a": (nz,), "log_var": (nz,)}, dtype=dtype)
+        self.params = api.Parameters({"A": (data.dim, nz)}, {"a": (nz,), "log_var": (nz,)}, dtype=dtype)
 
-    @api.metered(rows="encoder")
+    @api.metered(rows="encoder", count="x")
     def posterior(self, x):
         """Return q(z|x) of x (B, D)."""
         A, a, log_var = self.params.split()
-        return Gaussian(x @ A + a, log_var)
-
-
-class Gaussian:
-    """Independent Gaussians: means (B, Z) and log variances (Z,)."""
-
-    def __init__(self, mean, log_var):
-        self.mean, self.log_var = mean, log_var
-
-    def rsample(self, n, rng):
-        """Draw n samples per point, differentiable, (n, B, Z)."""
-        noise = torch.randn(n, *self.mean.shape, generator=rng, dtype=self.mean.dtype)
-        return self.mean + (0.5 * self.log_var).exp() * noise
-
-    @torch.no_grad()
-    def sample(self, n, rng):
-        """Draw n samples per point without a gradient, (n, B, Z)."""
-        return self.rsample(n, rng)
-
-    def log_prob(self, z):
-        """Return log q(z|x), (S, B)."""
-        return torch.distributions.Normal(self.mean, (0.5 * self.log_var).exp()).log_prob(z).sum(-1)
-
-    def kl(self):
-        """Return KL(q(z|x) || N(0, I)), (B,)."""
-        return 0.5 * (self.mean.square() + self.log_var.exp() - self.log_var - 1).sum(-1)
+        return api.posterior.DiagonalGaussian(x @ A + a, log_var)

@@ -5,6 +5,7 @@ import math
 from harness import api
 
 DIRECTION = "lower"  # the mean is unbiased for p(x), and its logarithm is concave (Jensen's inequality)
+NEEDS = (api.LatentVariableModel,)
 
 
 class Config(api.Config):
@@ -14,13 +15,13 @@ class Config(api.Config):
 
 
 def skip(config, model, recognition):
-    """Apply to every model: return no reason against it."""
+    """Return no reason against any model that has what NEEDS names."""
     return None
 
 
 def estimate(model, recognition, x, config, rng):
     """Return each point's estimate, its variance by the delta method, and the effective sample size."""
-    _, z = model.sample(config.K * len(x), rng)  # independent draws for every point
+    _, z = model.sample_xz(config.K * len(x), rng)  # independent draws for every point
     log_w = model.log_p_x_given_z(x, z.view(config.K, len(x), -1)).double()  # (K, B)
     log_sum = log_w.logsumexp(0)
     effective = (2 * log_sum - (2 * log_w).logsumexp(0)).exp()  # (Σ w)² / Σ w²
