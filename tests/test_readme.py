@@ -14,7 +14,7 @@ import harness
 from harness.claims.file import KINDS, Claims
 from harness.claims.invariants import HOLDS
 from harness.cli.app import cli
-from harness.runs.doctor import PACKAGES
+from harness.runs.doctor import required_packages
 from harness.specs.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def test_the_workflow_is_the_command_it_shows() -> None:
 def test_every_dependency_has_its_reason(requirement: str) -> None:
     name = re.split(r"[<>=!]", requirement)[0]
     assert re.search(rf"^\| {name} +\|", DEPENDENCIES, re.MULTILINE), f"docs/dependencies.md lacks {name}"
-    assert name in PACKAGES
+    assert name in required_packages()
 
 
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])

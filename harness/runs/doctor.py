@@ -23,7 +23,7 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     ours = code.code_version()
     commit = f", commit {ours['commit'][:12]}{' with changes' if ours['dirty'] else ''}" if ours["commit"] else ""
     note("harness", True, f"{ours['version']}, source {ours['source_sha256']}{commit}")
-    note("packages", True, ", ".join(f"{name} {version(name)}" for name in _required()))
+    note("packages", True, ", ".join(f"{name} {version(name)}" for name in required_packages()))
     note("processor", True, machine.cpu_model())
     note("threads", True, f"PyTorch would use {torch.get_num_threads()}; a run uses --threads, by default 1")
     gpu = (
@@ -54,7 +54,7 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     return found
 
 
-def _required() -> list[str]:
+def required_packages() -> list[str]:
     """Return the packages that this one requires, those of its extras aside."""
     return [re.split(r"[^\w.-]", line)[0] for line in requires("inference-harness") or () if "extra ==" not in line]
 
