@@ -68,6 +68,7 @@ def stopped_again_and_again(work: Callable[[], Record]) -> int:
 
 
 @pytest.mark.parametrize("before_the_row", [False, True], ids=["after-the-row", "while-it-is-evaluated"])
+@pytest.mark.slow
 def test_stopped_at_every_mark(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -128,6 +128,7 @@ def test_seeds_are_paired_across_settings() -> None:
         assert torch.equal(a._batch().x, b._batch().x)
 
 
+@pytest.mark.slow
 def test_it_learns(mnist: api.Dataset) -> None:
     """Real MNIST, 100,000 samples: 30 nats above the best model without latents, and the same on both splits."""
     x = mnist.test.double() / 256
