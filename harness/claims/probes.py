@@ -206,11 +206,11 @@ HOLDS: dict[str, Callable[[Invariant, Evidence, Runs], Verdicts]] = {
 
 def _short(spec: RunSpec) -> RunSpec:
     """Return a run whose evaluation takes no time to speak of."""
-    judges = tuple(
-        judge.model_copy(update={"points": min(judge.points, 10), "final_points": 10})
-        for judge in spec.evaluation.estimators[:1]
+    estimators = tuple(
+        estimator.model_copy(update={"points": min(estimator.points, 10), "final_points": 10})
+        for estimator in spec.evaluation.estimators[:1]
     )
-    return spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"estimators": judges})})
+    return spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"estimators": estimators})})
 
 
 def _without_seconds(ledger: Mapping[str, float]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from harness.files import read_file
 
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
 
-MOST = 10_000_000  # bytes of a plugin file
+MAX_PLUGIN_BYTES = 10_000_000  # bytes of a plugin file
 
 _PACKAGES: dict[Kind, str] = {
     "algorithms": "harness.algorithms",
@@ -162,7 +162,7 @@ def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
             f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}"
         )
     try:
-        source = read_file(path, MOST)
+        source = read_file(path, MAX_PLUGIN_BYTES)
     except OSError as error:
         raise BadInput(f"the plugin file {str(path)!r} cannot be read ({error.strerror}): give another") from error
     sha256 = hashlib.sha256(source).hexdigest()

@@ -13,11 +13,11 @@ import pydantic
 from harness.errors import BadInput, suggestion
 from harness.files import read_file
 
-MOST = 100_000  # bytes of a file
+MAX_BYTES = 100_000  # bytes of a file
 
-LONGEST = 2_000  # bytes of a line; tomllib's time and memory grow with the square of a dotted key
+MAX_LINE = 2_000  # bytes of a line; tomllib's time and memory grow with the square of a dotted key
 
-DEEPEST = 10  # tables and lists in one another
+MAX_DEPTH = 10  # tables and lists in one another
 
 Where = tuple[Any, ...]
 """Path of a key in a file: names, and numbers from 0 for the tables of an array."""
@@ -81,20 +81,22 @@ class TomlFile:
     def __init__(self, path: Path):
         self.path = path
         try:
-            text = read_file(path, MOST).decode()
+            text = read_file(path, MAX_BYTES).decode()
         except UnicodeDecodeError:
             raise BadInput(f"{path} is no TOML, which is text: name a .toml file") from None
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror})") from None
         for number, line in enumerate(text.split("\n"), 1):
-            if len(line) > LONGEST:
+            if len(line) > MAX_LINE:
                 raise BadInput(
-                    f"{path}:{number}: this line has more than {LONGEST:,} characters: break it into several"
+                    f"{path}:{number}: this line has more than {MAX_LINE:,} characters: break it into several"
                 )
         try:
             self.content = tomllib.loads(text)
         except RecursionError:
-            raise BadInput(f"{path}: lists lie in one another, more than {DEEPEST} deep: give values without") from None
+            raise BadInput(
+                f"{path}: lists lie in one another, more than {MAX_DEPTH} deep: give values without"
+            ) from None
         except ValueError as error:  # of TOML itself; of Python, where a number has thousands of digits
             raise BadInput(f"{path} is no TOML: {error}") from None
         self._lines = _lines(text)
@@ -102,9 +104,9 @@ class TomlFile:
 
     def _require_plain(self, value: Any, where: Where) -> None:
         """Raise BadInput where a value is of a size that is no setting's."""
-        if len(where) > DEEPEST:
+        if len(where) > MAX_DEPTH:
             raise BadInput(
-                f"{self.place(where)}: tables or lists lie in one another, more than {DEEPEST} deep: give fewer"
+                f"{self.place(where)}: tables or lists lie in one another, more than {MAX_DEPTH} deep: give fewer"
             )
         if isinstance(value, int) and abs(value) >= 2**63:
             raise BadInput(f"{self.place(where)}: {where[-1]} is a number of more than 64 bits: give a smaller one")
