@@ -104,7 +104,8 @@ def stored(
         "algorithm": {"name": algorithm, "settings": {"lr": lr}, "file": None, "sha256": None},
         "model": {"name": "mlp", "settings": {"nz": nz}, "file": None, "sha256": None},
         "dataset": {"name": "mnist", "settings": {}, "file": None, "sha256": None},
-        "n_train": None, "seed": seed, "threads": 1, "device": "cpu", "evaluation": {"first_mark": 10_000, "estimators": []},
+        "n_train": None, "seed": seed, "threads": 1, "device": "cpu",
+        "evaluation": {"first_mark": 10_000, "estimators": [], "splits": ["train", "test"]},
     }  # fmt: skip
     provenance = {
         "code": {"version": "0", "commit": "c0ffee", "source_sha256": "s"}, "dataset": {"sha256": sha256},

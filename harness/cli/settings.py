@@ -74,7 +74,9 @@ def given_settings(context: click.Context, parameter: click.Parameter, words: tu
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
             where = context.command_path
-            raise BadInput(f"{word!r} is no option: settings are given as --name value; see `{where} --help`")
+            takes_run = any(one.name == "run" for one in context.command.params)
+            first = ", and put the id before all settings" if takes_run else ""
+            raise BadInput(f"{word!r} is no option: settings are given as --name value{first}; see `{where} --help`")
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else True
         if name in given:

@@ -94,7 +94,7 @@ class Training:
             (e, Estimator(e.name, e.plugin("estimators").module, e.config("estimators")))
             for e in spec.evaluation.estimators
         ]
-        self.estimators = [(asked, estimator) for asked, estimator in every if self._applies(estimator)]
+        self.estimators = [pair for number, pair in enumerate(every) if self._applies(pair[1], default=number == 0)]
         self.splits = spec.evaluation.splits
         for split in self.splits:
             if getattr(self.dataset, split) is None:
@@ -277,12 +277,13 @@ class Training:
             "estimates": [estimate.row() for estimate in self._estimates(last)],
         }
 
-    def _applies(self, estimator: Estimator) -> bool:
-        """Say whether an estimator can judge this run; only a lower bound may be left out, the rest was asked for."""
-        if estimator.name == "lower-bound" and not self.algorithm.TRAITS.lower_bound:
+    def _applies(self, estimator: Estimator, *, default: bool) -> bool:
+        """Say whether an estimator can judge this run; only a lower bound by default may be left out, the rest was asked for."""
+        optional = default and estimator.name == "lower-bound"
+        if optional and not self.algorithm.TRAITS.lower_bound:
             return False
         reason = estimator.skip(self.subject)
-        if reason and estimator.name != "lower-bound":
+        if reason and not optional:
             raise BadInput(f"estimator {estimator.name} cannot judge this run: {reason}")
         return reason is None
 

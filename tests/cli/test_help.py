@@ -11,7 +11,7 @@ import pytest
 from support import PLUGINS, Result, environment
 
 from harness.cli import app
-from harness.specs.options import BUDGETS, OPTIONS, PluginName
+from harness.specs.options import BUDGETS, OPTIONS, PluginName, Words
 from harness.specs.run import Evaluation, RunSpec, make_spec
 
 Harness = Callable[..., Result]
@@ -69,11 +69,12 @@ def test_the_table_and_the_specification_agree() -> None:
     spec = make_spec("aevb")
     fields = {**RunSpec.model_fields, **{f"evaluation.{name}": f for name, f in Evaluation.model_fields.items()}}
     for option in OPTIONS.values():
-        if option.field in fields and not isinstance(option.value, PluginName):
+        if option.field in fields and not isinstance(option.value, PluginName | Words):
             assert fields[option.field].default == option.default
     assert (spec.dataset.name, spec.model.name) == (OPTIONS["dataset"].default, OPTIONS["model"].default)
     assert spec.evaluation.estimators[0].points == OPTIONS["eval-points"].default
     assert spec.evaluation.estimators[0].final_points == OPTIONS["final-points"].default
+    assert ",".join(spec.evaluation.splits) in OPTIONS["splits"].help
     assert make_spec("aevb", device="cuda").device in OPTIONS["device"].value.words
 
 

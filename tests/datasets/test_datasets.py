@@ -180,7 +180,7 @@ def test_what_was_fetched_is_found_in_the_cache(frames: Any, nowhere: Path, monk
         calls.append(list(urls))
         return accept(buffer.getvalue())
 
-    monkeypatch.setattr(api, "from_url", from_url)
+    monkeypatch.setattr(api.files, "from_url", from_url)
     first, second = frey.load(frey.Config()), frey.load(frey.Config())
     assert torch.equal(first.train, second.train)
     assert len(calls) == 1

@@ -241,7 +241,7 @@ def test_reverse_ais_is_unbiased_for_one_over_p_whatever_its_pilot() -> None:
             modes = [torch.distributions.Normal(m, s).log_prob(z).sum(-1) for m, s in ((-1.0, 0.1), (1.0, 0.9))]
             return torch.logaddexp(*modes) - math.log(2.0)
 
-        def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
             return torch.zeros(n, 1), 2.0 * torch.randn(n, 1, generator=rng)
 
     narrow = torch.rand(n, 1, generator=rng) < 0.5
@@ -264,7 +264,7 @@ class TwoModes:
     def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
         return self.log_p_z(z) - 200.0 * (z[..., 0].square() - x[:, 0]).square()
 
-    def sample(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         z = torch.randn(n, 2, generator=rng)
         return z[:, :1].square(), z
 

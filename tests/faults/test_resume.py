@@ -22,6 +22,7 @@ from harness.store.record import Record
 from harness.store.store import Store
 from harness.testing import toy
 from harness.training import loop
+from harness.training.evaluation import Estimator
 
 LEARNED = ("theta", "phi", "algorithm", "rng", "ledger", "info")
 NETWORK: dict[str, Any] = {"nz": 2, "hidden": 5, "batch_size": 10}
@@ -78,7 +79,7 @@ def test_stopped_at_every_mark(
     mnist: api.Dataset,
 ) -> None:
     monkeypatch.setattr(mnist_plugin, "_contents", functools.cache(mnist_plugin._contents))
-    evaluate, stops = loop.evaluate, 0
+    estimate, stops = Estimator.estimate, 0
     for number, case in enumerate(CASES if full else CASES[:3]):
         spec, budget = spec_of(case), Budget(samples=case[-1])
         whole, torn = Store(tmp_path / f"whole-{number}"), Store(tmp_path / f"torn-{number}")
@@ -100,14 +101,14 @@ def test_stopped_at_every_mark(
             def interrupted(*args: Any, current: list[Any] = current, **kwargs: Any) -> Any:
                 if current:
                     stop_once(current[0])
-                return evaluate(*args, **kwargs)
+                return estimate(*args, **kwargs)
 
-            monkeypatch.setattr(loop, "evaluate", interrupted)
+            monkeypatch.setattr(Estimator, "estimate", interrupted)
             monkeypatch.setattr(loop, "TICK_SECONDS", 0.0)
         else:
             watch = stop_once
         stopped = stopped_again_and_again(lambda: runner.ensure(torn, spec, budget, watch=watch))  # noqa: B023
-        monkeypatch.setattr(loop, "evaluate", evaluate)
+        monkeypatch.setattr(Estimator, "estimate", estimate)
         assert learned(torn) == learned(whole), case
         assert stopped >= rows - 1  # an end at a mark has no more to stop
         stops += stopped

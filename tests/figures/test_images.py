@@ -20,20 +20,30 @@ from harness.testing import toy
 Harness = Callable[..., Result]
 
 
-class Plane:
+class Bare(api.LatentVariableModel):
+    """A model without a mean, all of whose draws are white."""
+
+    params = api.Parameters({}, {"none": (1,)})
+
+    def __init__(self, latents: api.Latents):
+        self.latents = latents
+
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones(n, 4), torch.full((n, 2), -9.0)
+
+
+TWO = api.Latents.of("continuous", 2)
+
+
+class Plane(Bare):
     """A model whose image shows one of its latents as its grey value, between 0 and 1 by the prior's distribution."""
 
-    latents = api.Latents.of("continuous", 2)
-    params = SimpleNamespace(flat=torch.zeros(1))
-
     def __init__(self, shown: int):
+        super().__init__(TWO)
         self.shown = shown
 
     def mean_x(self, z: torch.Tensor) -> torch.Tensor:
         return torch.special.ndtr(z[..., self.shown : self.shown + 1]).expand(*z.shape[:-1], 4)
-
-    def sample(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.ones(n, 4), torch.full((n, 2), -9.0)
 
 
 def trained(model: Any, shape: tuple[int, int] | None = (2, 2)) -> Any:
@@ -62,24 +72,22 @@ def test_the_first_latent_runs_to_the_right_and_the_second_upwards(shown: int, m
 def test_samples_are_means_where_the_model_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(computed, "Trained", lambda *_: trained(Plane(0)))
     assert np.allclose(pixels(images.samples(None)), 0, atol=1e-6)  # type: ignore[arg-type]
-    bare = SimpleNamespace(latents=Plane.latents, sample=Plane(0).sample)
-    monkeypatch.setattr(computed, "Trained", lambda *_: trained(bare))
+    monkeypatch.setattr(computed, "Trained", lambda *_: trained(Bare(TWO)))
     figure = images.samples(None)  # type: ignore[arg-type]
     assert np.all(pixels(figure) == 1)
     assert "x drawn from p(x)" in figure.axes[0].get_title("left")
 
 
 def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = SimpleNamespace(latents=Plane.latents, params=Plane.params, sample=Plane(0).sample)
     for model, shape, said in (
-        (bare, (2, 2), r"model 'plane' has no mean_x\(z\)"),
+        (Bare(TWO), (2, 2), r"model 'plane' has no mean_x\(z\)"),
         (Plane(0), None, "the points of dataset 'plane' are no images"),
         (
-            SimpleNamespace(latents=api.Latents.of("continuous", 3)),
+            Bare(api.Latents.of("continuous", 3)),
             (2, 2),
             "has 3 continuous latents, and a plane takes 2",
         ),
-        (SimpleNamespace(latents=api.Latents.of("binary", 2)), (2, 2), "has 2 binary latents"),
+        (Bare(api.Latents.of("binary", 2)), (2, 2), "has 2 binary latents"),
     ):
         monkeypatch.setattr(computed, "Trained", lambda *_, model=model, shape=shape: trained(model, shape))
         with pytest.raises(BadInput, match=said):
