@@ -253,12 +253,6 @@ def arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def stored_value(spec: Mapping[str, Any], name: str) -> Any:
-    """Return what a stored run's specification has for one of `STORED`; None where it has nothing."""
-    found = spec.get(OPTIONS[name].field)
-    return found["name"] if isinstance(OPTIONS[name].value, PluginName) and found is not None else found
-
-
 def number(given: object) -> int | float:
     """Return the number that was given, itself or in words, a whole one exactly; infinity or NaN where it cannot be used."""
     for kind in (int, float):
