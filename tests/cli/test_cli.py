@@ -47,7 +47,7 @@ def test_run_show_list_plot(harness: Harness, tiny_run: list[str], store: Store,
     shown = harness("show", run_id[1])
     assert shown.code == 0
     for words in (
-        "batch_size=10",
+        "batch_size=40",
         "nz=2 hidden=5",
         "encoder_rows_grad",
         "lower-bound",
@@ -60,7 +60,7 @@ def test_run_show_list_plot(harness: Harness, tiny_run: list[str], store: Store,
     assert data["status"] == "done"
     assert data["ledger"]["samples"] == 20_000
     assert data["overshoot"] == {"samples": 0}
-    assert [row["ledger"]["samples"] for row in data["rows"]] == [10_000, 12_590, 15_850, 19_960, 20_000]
+    assert [row["ledger"]["samples"] for row in data["rows"]] == [10_000, 12_600, 15_880, 19_960, 20_000]
     assert set(data["rows"][0]["ledger"]) >= {
         "samples", "datapoints", "fantasies", "decoder_rows", "decoder_rows_grad", "encoder_rows", "encoder_rows_grad", "steps",
         "cpu_seconds", "wall_seconds", "evaluation_cpu_seconds", "setup_wall_seconds", "output_wall_seconds",
@@ -468,14 +468,16 @@ def on_a_terminal(words: list[str], folder: Path) -> str:
 
 def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path: Path, tiny_run: list[str]) -> None:
     """The bar shows bound, rate and time left, and is cleared by the summary."""
-    text = on_a_terminal([*tiny_run[:-1], "4e4"], tmp_path)
-    for part in ("samples/s", "left", "bound -", "/40,000 samples", ": done"):
+    text = on_a_terminal([*tiny_run[:-1], "1.2e5"], tmp_path)
+    for part in ("samples/s", "left", "bound -", "/120,000 samples", ": done"):
         assert part in text
 
 
 def test_a_sweep_shows_all_runs_and_those_under_way(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(f'[[grid]]\nalgo = "aevb"\ndataset = "{toy.__file__}"\nnz = 2\nseed = [0, 1]\nsamples = 2e5\n')
+    path.write_text(
+        f'[[grid]]\nalgo = "aevb"\ndataset = "{toy.__file__}"\nnz = 2\nseed = [0, 1]\nbatch-size = 40\nsamples = 1e5\n'
+    )
     text = on_a_terminal(["sweep", str(path), "--jobs", "2"], tmp_path)
     for part in (
         "timing 1 kinds of run",

@@ -87,7 +87,7 @@ def undisturbed(started: Started, path: Path, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_sigkill_at_random_moments(started: Started, tmp_path: Path, full: bool, survived: Survived) -> None:
-    path = experiment(tmp_path, seeds=8 if full else 1)
+    path = experiment(tmp_path, seeds=8 if full else 1, samples=40_000 if full else 10_000)
     expected = undisturbed(started, path, tmp_path)
     rng, moments, kept, rounds = random.Random(7), 200 if full else 1, 0, 0
     while kept < moments:

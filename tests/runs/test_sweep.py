@@ -22,7 +22,7 @@ BASE = f"""
 dataset = "{toy.__file__}"
 nz = 2
 hidden = 5
-batch-size = 10
+batch-size = 40
 warmup = 5
 samples = 20000
 """

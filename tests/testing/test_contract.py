@@ -87,7 +87,7 @@ def test_learning_pays(harness: Harness) -> None:
     p = data.train.mean(0)
     independent = (data.test @ p.log() + (1 - data.test) @ (1 - p).log()).mean().item()
     for model in ("rbm", "nade"):
-        done = harness("run", *words(model), "--samples", 400_000)
+        done = harness("run", *words(model), "--samples", 150_000)
         found = re.search(r"on 200 test points: (\S+)", done.out)
         assert found
         assert float(found[1]) > independent, model
