@@ -1,4 +1,4 @@
-"""Gauss-Hermite quadrature over up to three latents, centred on each point's posterior modes and scaled by their curvature.
+"""Gauss-Hermite quadrature over up to three continuous latents, at the posterior's modes, and a sum over a few bits.
 
 John Naylor and Adrian Smith, "Applications of a method for the efficient computation of posterior distributions" (Applied
 Statistics 31, 1982), for one mode m with C Cᵀ the inverse of the curvature there, z = m + √2 C u, and nodes u_i with weights
@@ -9,11 +9,12 @@ w_i for exp(-u²):
 A posterior of several modes is shared out among them: p(x) = Σ_k ∫ r_k(z) p(x, z) dz, r_k = N_k / Σ_j N_j with N_k the normal
 density of mean m_k and covariance C_k C_kᵀ, each integral about its own mode. The number of nodes is doubled until that moves
 the result by less than `tolerance`; the last movement is reported, and its square stands for the variance. A mode to which no
-beginning leads is missed.
+beginning leads is missed. Where some latents are binary, p(x) is the sum of such integrals of p(x, z, b) over all states b.
 """
 
 import itertools
 import math
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ DIRECTION = "exact"
 NEEDS = (api.LatentVariableModel,)
 
 MOST_LATENTS = 3
+
+MOST_BITS = 8
 
 NEGLIGIBLE = 15.0  # nats by which a mode must weigh less than the heaviest to be left out
 
@@ -40,17 +43,79 @@ class Config(api.Config):
 
 
 def skip(config: Config, model: Any, recognition: Any) -> str | None:
-    """Refuse latents that are not continuous or too many."""
-    n, kinds = model.latents.total, model.latents.kinds
-    if kinds != "continuous":
-        return f"it integrates continuous latents, and the model's are {kinds}"
+    """Refuse models with no continuous latents, with too many of them, or with too many bits beside them."""
+    n, bits = (int((_continuous(model) == wanted).sum()) for wanted in (True, False))
+    if n == 0:
+        return f"it integrates continuous latents, and the model's are {model.latents.kinds}: use exact or importance"
+    if bits > MOST_BITS:
+        return (
+            f"2^{bits} states of the binary latents are too many to sum over, {MOST_BITS} are the most: use importance"
+        )
     if n > MOST_LATENTS:
         return f"it can integrate {MOST_LATENTS} latents at the most, and the model has {n}: use importance or ais"
     return None
 
 
 def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
-    """Return each point's log p(x); how far the last doubling moved it, squared; and the same, with modes and nodes used."""
+    """Return each point's log p(x); how far the last doubling moved it, squared; and the same, with modes and nodes used.
+
+    With bits, how far doublings moved it is the mean over their states, weighted by p(b|x); modes and nodes are the most of any.
+    """
+    continuous = _continuous(model)
+    if bool(continuous.all()):
+        value, moved, modes, nodes = _refined(model, recognition, x, config, rng)
+    else:
+        bits = itertools.product((0.0, 1.0), repeat=int((~continuous).sum()))
+        given = (_Given(model, continuous, torch.tensor(b, dtype=x.dtype)) for b in bits)
+        proposals = None if recognition is None else _Continuous(recognition, continuous)
+        parts = [_refined(one, proposals, x, config, rng) for one in given]
+        values, moves, found, used = (torch.stack(column) for column in zip(*parts, strict=True))  # (2^bits, B) each
+        value, modes, nodes = values.logsumexp(0), found.amax(0), used.amax(0)
+        moved = (moves * values.softmax(0)).sum(0)
+    accepted = (moved < config.tolerance).double()
+    return api.PerPoint(value, moved.square(), {"moved": moved, "modes": modes, "nodes": nodes, "accepted": accepted})
+
+
+def _continuous(model: Any) -> Tensor:
+    """Say of each latent whether it is continuous, (Z,)."""
+    return torch.tensor([layer.kind == "continuous" for layer in model.latents.layers for _ in range(layer.size)])
+
+
+class _Given:
+    """log p(x, z, b) at one state b of the binary latents, a function of the continuous ones."""
+
+    def __init__(self, model: Any, continuous: Tensor, bits: Tensor):
+        self.params, self._model, self._continuous, self._bits = model.params, model, continuous, bits
+        self._order = torch.cat([continuous.nonzero(), (~continuous).nonzero()]).squeeze(-1).argsort()
+
+    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x, z, b) of z (S, B, Z), (S, B)."""
+        both = torch.cat([z, self._bits.expand(*z.shape[:-1], -1)], dim=-1)
+        log_p: Tensor = self._model.log_p_xz(x, both[..., self._order])
+        return log_p
+
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n pairs from p(x, z), whatever the bits."""
+        x, z = self._model.sample_xz(n, rng)
+        return x, z[..., self._continuous]
+
+
+class _Continuous(NamedTuple):
+    """A recognition model whose posteriors draw the continuous latents alone."""
+
+    recognition: Any
+    continuous: Tensor
+
+    def posterior(self, x: Tensor) -> SimpleNamespace:
+        """Return what draws them for the points x (B, D)."""
+        q = self.recognition.posterior(x)
+        return SimpleNamespace(sample=lambda n, rng: q.sample(n, rng)[..., self.continuous])
+
+
+def _refined(
+    model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the integral with enough nodes, how far the last doubling moved it, and modes and nodes used, (B,) each."""
     modes = find_modes(model, recognition, x, rng, config.modes)
     value = _integral(model, x, modes, config.nodes)
     moved, used = torch.full_like(value, math.inf), torch.full_like(value, config.nodes)
@@ -61,9 +126,7 @@ def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch
         nodes = config.nodes * 2**doubling
         new = _integral(model, x[open_], modes.at(open_), nodes)
         moved[open_], value[open_], used[open_] = (new - value[open_]).abs(), new, float(nodes)
-    accepted = (moved < config.tolerance).double()
-    found = modes.present.sum(0).double()
-    return api.PerPoint(value, moved.square(), {"moved": moved, "modes": found, "nodes": used, "accepted": accepted})
+    return value, moved, modes.present.sum(0).double(), used
 
 
 class Modes(NamedTuple):

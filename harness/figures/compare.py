@@ -11,7 +11,7 @@ from harness.analysis import curves
 from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
 from harness.figures.labels import DASHES, counter_label, estimate_label
-from harness.figures.output import style
+from harness.figures.output import legend_below, style
 from harness.figures.trace import limits
 
 COLUMN = 3.2  # inches
@@ -71,7 +71,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             lines.append(
                 Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds")
             )
-        figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False)
+        legend_below(figure, lines, 2)
         if len(comparisons) > len(shown):
             figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")
         sns.despine(figure)

@@ -33,5 +33,5 @@ def estimate_label(estimators: Collection[str], directions: Collection[str] = ()
     else:
         bounds = sorted({"lower", "upper"} & set(directions))
         kind = f"a {bounds[0]} bound" if len(bounds) == 1 else "a bound"
-        what = f"log p(x) or {kind} on it" if bounds else "log p(x)"
+        what = f"log p(x) or\n{kind} on it" if bounds else "log p(x)"  # two lines, to be no longer than a panel is high
     return f"{what}, nats per datapoint"

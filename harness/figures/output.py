@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from harness import __version__
@@ -30,6 +31,15 @@ def style(**more: Any) -> Iterator[None]:
     }
     with sns.axes_style("ticks"), mpl.rc_context(settings):
         yield
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """Put the legend below all panels, in so many columns or as many as the figure is wide enough for."""
+    for n in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=n, frameon=False)
+        if n == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def described(records: Sequence[Record]) -> str:

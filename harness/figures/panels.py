@@ -14,7 +14,7 @@ from harness.analysis import curves, published, selection
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import DASHES, counter_label, estimate_label
-from harness.figures.output import style
+from harness.figures.output import legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
@@ -83,10 +83,7 @@ def draw(
                     axes.set_ylabel(label)
                 axes.set_xlabel(counter_label(counter))
         figure.suptitle(experiment.title, fontsize=10, x=0.01, ha="left")
-        handles = _legend(recipe, data, colours, shown)
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(len(handles), max(4, columns + 2)), frameon=False
-        )
+        legend_below(figure, _legend(recipe, data, colours, shown), max(4, columns + 2))
         sns.despine(figure)
     return figure
 

@@ -178,7 +178,7 @@ def print_certificate(certificate: "Certificate") -> None:
         gap = f"{certificate.gap:.3f} ± {certificate.gap_error:.3f} nats between lower and upper bound"
         print(f"\nsandwich on simulated points: {gap}")
     else:
-        print(f"\nlog p(x) is computed exactly, by {certificate.reference}")
+        print(f"\nthe reference is log p(x) by {certificate.reference}")
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
         print(f"on test points {where} minus {certificate.reference} is {difference:+.3f} ± {error:.3f} nats")

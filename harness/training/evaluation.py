@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.api import LogZ, PerPoint
 from harness.data.dataset import Dataset
 from harness.errors import OutOfMemory, RunFailed, out_of_memory
-from harness.inference.protocols import GenerativeModel, Recognition, missing
+from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, missing
 from harness.inference.rng import Streams
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
@@ -228,7 +228,7 @@ def _chosen(dataset: Dataset, split: Any, points: int) -> Iterator[tuple[Tensor,
 
 def _simulated(model: Any, points: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     rng = Streams(0)("simulated points")
-    if hasattr(model, "sample_xz"):
+    if isinstance(model, LatentVariableModel):
         x, z = model.sample_xz(points, rng)
         yield from zip(x.split(CHUNK), z.split(CHUNK), strict=True)
     else:

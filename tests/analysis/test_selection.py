@@ -64,7 +64,7 @@ def test_models_stand_in_one_panel_and_one_table(tmp_path: Path, models: list[St
     assert lines[1][:4] == ["mnist", "nade", "exact", "exact"]
     figure = panels.draw(experiment, models)
     (axes,) = figure.axes
-    assert axes.get_ylabel() == "log p(x) or a lower bound on it, nats per datapoint"
+    assert axes.get_ylabel() == "log p(x) or\na lower bound on it, nats per datapoint"
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts[:3] == ["sbn: lower-bound (lower)", "nade: exact (exact)", "rbm: ais (lower)"]
     assert [text.get_text() for text in axes.texts] == [""]  # nothing is missing

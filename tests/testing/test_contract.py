@@ -7,17 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import seaborn as sns
 import torch
 from support import PLUGINS, Judged, Result
 
 from harness import api, testing
+from harness.analysis.stored_run import StoredRun
 from harness.errors import RunFailed
-from harness.estimators import exact_log_z
+from harness.estimators import exact_log_z, quadrature
+from harness.figures import panels
 from harness.inference.protocols import OF_MODELS, OF_POSTERIORS
 from harness.models import linear_gaussian, mlp
 from harness.specs import registry
 from harness.specs.budget import Budget, Ledger
+from harness.specs.experiment import Experiment
 from harness.specs.run import make_spec
+from harness.store.store import Store
 from harness.testing import conformance
 from harness.training.evaluation import Estimator
 from harness.training.loop import Training
@@ -71,14 +76,32 @@ def test_run_evaluate_certify(harness: Harness, model: str) -> None:
     assert again.code == 0, again.err
     assert json.loads(again.out)["mean"] < 0
     certified = harness("certify", run[0], "--points", 20, "--distributions", 300, "--json")
-    if model == "mixed_layers":  # nothing moves latents of both kinds yet
-        assert certified.code == 2
-        assert "the model's are continuous and binary" in certified.err
-        return
     found = json.loads(certified.out)
     assert certified.code == 0, certified
-    assert found["reference"] == {"rbm": "exact-log-z", "deep_gaussian": "ais"}.get(model, "exact")
+    assert found["reference"] == {"rbm": "exact-log-z", "deep_gaussian": "ais", "mixed_layers": "quadrature"}.get(
+        model, "exact"
+    )
     assert found["gap"] < 0.5
+
+
+def test_one_panel_and_one_table_of_all(harness: Harness, tmp_path: Path) -> None:
+    grids = "".join(f'[[grid]]\nmodel = "{plugin(m)}"\nalgo = "{plugin(a)}"\n' for m, (a, _) in FAMILIES.items())
+    path, store = tmp_path / "all.toml", Store(tmp_path / "results")
+    base = f'[base]\ndataset = "{BITS}"\nsamples = 2000\nfirst-mark = 500\nbatch-size = 20\nseed = 0\n'
+    path.write_text(f'{base}{grids}[figure]\ncompare = ["model", "algo"]\n')
+    assert harness("sweep", path).code == 0
+    figure = panels.draw(Experiment(str(path)), [StoredRun(*run.content()) for run in store.runs("all")])
+    (axes,) = figure.axes
+    assert {tuple(line.get_color()) for line in axes.lines} == {*sns.color_palette("colorblind", len(FAMILIES))}
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    drawn, whole = legend.get_window_extent(), figure.bbox
+    assert (drawn.x0 >= whole.x0, drawn.x1 <= whole.x1, drawn.y0 >= whole.y0) == (True, True, True)
+    for model, (algorithm, estimator) in FAMILIES.items():
+        words = f"{model} {algorithm}".replace("_", "-") + f": {estimator} "
+        assert any(text.get_text().startswith(words) for text in legend.get_texts()), words
+    rows = json.loads(harness("table", path, "--json").out)
+    assert sorted(row["model"] for row in rows) == sorted(m.replace("_", "-") for m in FAMILIES)
 
 
 def test_learning_pays(harness: Harness) -> None:
@@ -103,6 +126,23 @@ def test_log_z_of_the_rbm_is_a_sum_over_hidden_states_too() -> None:
     by_h = (h @ c + torch.nn.functional.softplus(h @ W.T + b).sum(-1)).logsumexp(0)
     found = exact_log_z.estimate_log_z(model, exact_log_z.Config(), torch.Generator())
     assert found.value == pytest.approx(by_h.item(), abs=1e-10)
+
+
+def test_quadrature_sums_over_bits_and_integrates_the_rest() -> None:
+    """Against a fine grid over z, for both bits, in float64."""
+    module = registry.get("models", plugin("mixed_layers")).module
+    data = registry.get("datasets", BITS).module.load(registry.get("datasets", BITS).module.Config())
+    streams = api.Streams(3)
+    model, recognition = module.build(module.Config(init_sd=1.0), api.DataFacts.of(data), streams, torch.float64)
+    x = data.test[:20].double()
+    axis = torch.linspace(-10.0, 10.0, 201, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis, torch.tensor([0.0, 1.0], dtype=torch.float64)).unsqueeze(1)  # (S, 1, Z)
+    cell = math.log(axis[1] - axis[0])
+    expected = model.log_p_xz(x, grid.expand(-1, len(x), -1)).logsumexp(0) + 2 * cell
+    for proposal in (recognition, None):
+        found = quadrature.estimate(model, proposal, x, quadrature.Config(), streams("noise"))
+        assert (found.value - expected).abs().max() < 1e-3
+        assert found.diagnostics["accepted"].min() == 1.0
 
 
 def test_the_errors_of_log_z_are_not_divided_by_the_number_of_points() -> None:
