@@ -63,7 +63,7 @@ def _importance(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
     tolerance = 0.05 if claim.tolerance is None else claim.tolerance
     trained = Trained(runs[0].on_disk, evidence.data_dir)
     model, q = trained.subject.model, trained.subject.recognition
-    if q is None:
+    if q is None or not isinstance(model, api.LatentVariableModel):
         yield "", Found(None, None, "", "fails", "its runs have no recognition model to propose with")
         return
     bound = trained.estimate("lower-bound", "test", claim.points, {"n_samples": BOUND_DRAWS}, keep=False)[1]
@@ -179,13 +179,16 @@ def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
             raise evidence.refusal(claim, f"{run.id} has no recognition model to be stationary")
         training = Training(RunSpec.model_validate(run.spec), evidence.data_dir)
         training.load(trained.checkpoint)
+        model, recognition = training.model, training.recognition
+        assert isinstance(model, api.LatentVariableModel)
+        assert recognition is not None
         rng, pulls = torch.Generator().manual_seed(0), []
         for _ in range(PATH):
             x = training._batch().x
             with torch.no_grad():
-                posterior = training.recognition.posterior(x)
+                posterior = recognition.posterior(x)
                 z, other = posterior.sample(DRAWS, rng), posterior.sample(DRAWS, rng)
-            slope = api.hmc.joint(training.model, x).gradient(z)
+            slope = api.hmc.joint(model, x).gradient(z)
             pulls.append(-((z - other) * slope).sum(-1).mean().item() / z.shape[-1])
             training._step()
         found.append(statistics.fmean(pulls))

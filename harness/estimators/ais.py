@@ -5,7 +5,7 @@ Yuhuai Wu, Yuri Burda, Ruslan Salakhutdinov and Roger Grosse, "On the quantitati
 """
 
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Config(api.Config):
     start: Literal["prior", "encoder"] = api.setting("prior", "where chains begin")
 
 
-def skip(config: Config, model: Any, recognition: Any) -> str | None:
+def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recognition | None) -> str | None:
     """Refuse what HMC cannot sample, and an encoder that is not there."""
     if not model.latents.only("continuous"):
         return f"HMC moves continuous latents, and the model's are {model.latents.kinds}"
@@ -35,7 +35,9 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
     return None
 
 
-def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+def estimate(
+    model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
+) -> api.PerPoint:
     """Return each point's bound; its variance by the delta method; effective sample size and acceptance rate."""
     found = [
         _estimate(model, recognition, part, config, rng)
@@ -44,10 +46,13 @@ def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch
     return api.PerPoint.joined(found)
 
 
-def _estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+def _estimate(
+    model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
+) -> api.PerPoint:
     path = api.ais.from_prior(model, x)
     draw = functools.partial(api.ais.prior_draws, model, points=len(x), rng=rng)
     if config.start == "encoder":
+        assert recognition is not None  # or `skip` has refused
         q = recognition.posterior(x)
         path = path._replace(begin=api.hmc.target(q.log_prob, recognition.params))
         draw = functools.partial(q.sample, rng=rng)

@@ -5,8 +5,6 @@ arXiv 1511.02543. For a point drawn from the model, the latents that it was draw
 chains from there to the prior have weights whose mean is unbiased for 1 / p(x), so minus its logarithm lies above log p(x).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -27,7 +25,7 @@ class Config(api.Config):
     target_accept: float = api.setting(0.8, "acceptance rate that a pilot tunes the step sizes to", gt=0, lt=1)
 
 
-def skip(config: Config, model: Any, recognition: Any) -> str | None:
+def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recognition | None) -> str | None:
     """Refuse what HMC cannot sample."""
     if not model.latents.only("continuous"):
         return f"HMC moves continuous latents, and the model's are {model.latents.kinds}"
@@ -35,7 +33,13 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
 
 
 def estimate(
-    model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator, *, z: Tensor
+    model: api.LatentVariableModel,
+    recognition: api.Recognition | None,
+    x: Tensor,
+    config: Config,
+    rng: torch.Generator,
+    *,
+    z: Tensor,
 ) -> api.PerPoint:
     """Return each point's bound; its variance by the delta method; effective sample size and acceptance rate.
 
@@ -47,7 +51,9 @@ def estimate(
     return api.PerPoint.joined(found)
 
 
-def _estimate(model: Any, x: Tensor, z: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+def _estimate(
+    model: api.LatentVariableModel, x: Tensor, z: Tensor, config: Config, rng: torch.Generator
+) -> api.PerPoint:
     path = api.ais.from_prior(model, x)
     betas = api.ais.sigmoid_schedule(config.distributions)
     # The pilot goes forward, from draws of its own: step sizes that depended on z would undo the chains' exactness.

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ class Config(api.Config):
     """There is nothing to set."""
 
 
-def skip(config: Config, model: Any, recognition: Any) -> str | None:
+def skip(config: Config, model: api.GenerativeModel, recognition: api.Recognition | None) -> str | None:
     """Refuse models whose latents cannot be summed or integrated out."""
     if isinstance(model, api.TractableModel):
         return None
@@ -32,11 +31,14 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
     return None
 
 
-def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+def estimate(
+    model: api.GenerativeModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
+) -> api.PerPoint:
     """Return each point's log p(x), and no variance."""
     if isinstance(model, api.TractableModel):
         value = model.log_p_x(x)
     else:
+        assert isinstance(model, api.LatentVariableModel)  # or `skip` has refused
         states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=model.latents.total)), dtype=x.dtype)
         value = torch.full((len(x),), -math.inf, dtype=torch.float64)
         for part in states.split(api.posterior.pieces(len(states), len(x))):

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from typing import Any
 
 import torch
 
@@ -18,7 +17,7 @@ class Config(api.Config):
     """There is nothing to set."""
 
 
-def skip(config: Config, model: Any, recognition: Any) -> str | None:
+def skip(config: Config, model: api.UnnormalisedModel, recognition: api.Recognition | None) -> str | None:
     """Refuse observations that cannot be summed over."""
     if model.kind != "binary":
         return f"it sums over all bits of x, and the model describes {model.kind} data"
@@ -27,7 +26,7 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
     return None
 
 
-def estimate_log_z(model: Any, config: Config, rng: torch.Generator) -> api.LogZ:
+def estimate_log_z(model: api.UnnormalisedModel, config: Config, rng: torch.Generator) -> api.LogZ:
     """Return log Z, and no variance."""
     states = itertools.product((0.0, 1.0), repeat=model.dim)
     total = torch.tensor(-math.inf, dtype=torch.float64)

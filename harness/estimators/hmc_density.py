@@ -13,7 +13,7 @@ L = 100.
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Config(api.Config):
     force: bool = api.setting(False, "insist, for more latents than the estimate is good for")
 
 
-def skip(config: Config, model: Any, recognition: Any) -> str | None:
+def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recognition | None) -> str | None:
     """Refuse what HMC cannot sample, and dimensions in which the estimate is far off."""
     n, kinds = model.latents.total, model.latents.kinds
     if kinds != "continuous":
@@ -53,7 +53,9 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
     return None
 
 
-def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+def estimate(
+    model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
+) -> api.PerPoint:
     """Return each point's estimate; its variance by the delta method and batch means; and the acceptance rate of its chain."""
     chains = api.posterior.Chains(model, recognition, x, rng, leapfrog=config.leapfrog, burn_in=config.burn_in)
     fitted, _ = chains.sample(config.n_samples)  # (L, B, Z)

@@ -5,7 +5,7 @@ of weights is unbiased for p(x), so its logarithm lies below log p(x) in expecta
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,11 +30,11 @@ class Config(api.Config):
     leapfrog: int = api.setting(4, "leapfrog steps of an HMC move", gt=0)
 
 
-def _proposal(config: Config, recognition: Any) -> str:
+def _proposal(config: Config, recognition: api.Recognition | None) -> str:
     return config.proposal if config.proposal != "auto" else "gaussian" if recognition is None else "encoder"
 
 
-def skip(config: Config, model: Any, recognition: Any) -> str | None:
+def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recognition | None) -> str | None:
     """Refuse a proposal that this model has not."""
     proposal = _proposal(config, recognition)
     if proposal == "encoder" and recognition is None:
@@ -48,14 +48,19 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
     return None
 
 
-def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+def estimate(
+    model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
+) -> api.PerPoint:
     """Return each point's bound; its variance by the delta method; and the effective sample size (Σ w)² / Σ w²."""
     proposal = _proposal(config, recognition)
     if proposal == "gaussian":
         chains = api.posterior.Chains(model, recognition, x, rng, leapfrog=config.leapfrog, burn_in=config.burn_in)
-        q = api.posterior.Gaussian(chains.sample(config.fit)[0])
+        q: api.Posterior = api.posterior.Gaussian(chains.sample(config.fit)[0])
+    elif isinstance(model, api.ClosedFormPosterior) and proposal == "posterior":
+        q = model.exact_posterior(x)
     else:
-        q = recognition.posterior(x) if proposal == "encoder" else model.exact_posterior(x)
+        assert recognition is not None  # or `skip` has refused
+        q = recognition.posterior(x)
     log_sum = torch.full((len(x),), -math.inf, dtype=torch.float64)  # of the weights
     log_squares = log_sum.clone()
     for n in api.posterior.pieces(config.K, len(x)):

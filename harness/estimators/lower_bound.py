@@ -3,8 +3,6 @@
 Kingma & Welling (2014), arXiv 1312.6114, eqs. (2) and (3): L(x) = E_q[log p(x, z) - log q(z|x)] <= log p(x).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -26,12 +24,12 @@ def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recogn
 
 
 def estimate(
-    model: api.LatentVariableModel, recognition: Any, x: Tensor, config: Config, rng: torch.Generator
+    model: api.LatentVariableModel, recognition: api.Recognition, x: Tensor, config: Config, rng: torch.Generator
 ) -> api.PerPoint:
     """Return each point's bound, and the variance of that value over the samples drawn."""
     posterior = recognition.posterior(x)
     z = posterior.sample(config.n_samples, rng)  # (S, B, Z)
-    if api.offers(recognition, api.AnalyticKL):
+    if isinstance(posterior, api.AnalyticKL):
         draws = model.log_p_x_given_z(x, z) - posterior.kl()  # (S, B)
     else:
         draws = model.log_p_xz(x, z) - posterior.log_prob(z)

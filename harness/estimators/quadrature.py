@@ -42,7 +42,7 @@ class Config(api.Config):
     tolerance: float = api.setting(0.01, "accepted when doubling moves the result by less, nats", gt=0)
 
 
-def skip(config: Config, model: Any, recognition: Any) -> str | None:
+def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recognition | None) -> str | None:
     """Refuse models with no continuous latents, with too many of them, or with too many bits beside them."""
     n, bits = (int((_continuous(model) == wanted).sum()) for wanted in (True, False))
     if n == 0:
@@ -56,7 +56,9 @@ def skip(config: Config, model: Any, recognition: Any) -> str | None:
     return None
 
 
-def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator) -> api.PerPoint:
+def estimate(
+    model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
+) -> api.PerPoint:
     """Return each point's log p(x); how far the last doubling moved it, squared; and the same, with modes and nodes used.
 
     With bits, how far doublings moved it is the mean over their states, weighted by p(b|x); modes and nodes are the most of any.
@@ -67,7 +69,7 @@ def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch
     else:
         bits = itertools.product((0.0, 1.0), repeat=int((~continuous).sum()))
         given = (_Given(model, continuous, torch.tensor(b, dtype=x.dtype)) for b in bits)
-        proposals = None if recognition is None else _Continuous(recognition, continuous)
+        proposals: Any = None if recognition is None else _Continuous(recognition, continuous)
         parts = [_refined(one, proposals, x, config, rng) for one in given]
         values, moves, found, used = (torch.stack(column) for column in zip(*parts, strict=True))  # (2^bits, B) each
         value, modes, nodes = values.logsumexp(0), found.amax(0), used.amax(0)
@@ -76,23 +78,37 @@ def estimate(model: Any, recognition: Any, x: Tensor, config: Config, rng: torch
     return api.PerPoint(value, moved.square(), {"moved": moved, "modes": modes, "nodes": nodes, "accepted": accepted})
 
 
-def _continuous(model: Any) -> Tensor:
+def _continuous(model: api.LatentVariableModel) -> Tensor:
     """Say of each latent whether it is continuous, (Z,)."""
     return torch.tensor([layer.kind == "continuous" for layer in model.latents.layers for _ in range(layer.size)])
 
 
-class _Given:
-    """log p(x, z, b) at one state b of the binary latents, a function of the continuous ones."""
+class _Given(api.LatentVariableModel):
+    """p(x, z, b) at one state b of the binary latents, a function of the continuous ones: its prior is p(z, b)."""
 
-    def __init__(self, model: Any, continuous: Tensor, bits: Tensor):
-        self.params, self._model, self._continuous, self._bits = model.params, model, continuous, bits
+    normalised = False
+
+    def __init__(self, model: api.LatentVariableModel, continuous: Tensor, bits: Tensor):
+        self.params, self.kind, self.dim = model.params, model.kind, model.dim
+        self.latents = api.Latents.of("continuous", int(continuous.sum()))
+        self._model, self._continuous, self._bits = model, continuous, bits
         self._order = torch.cat([continuous.nonzero(), (~continuous).nonzero()]).squeeze(-1).argsort()
 
-    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
-        """Return log p(x, z, b) of z (S, B, Z), (S, B)."""
+    def _whole(self, z: Tensor) -> Tensor:
         both = torch.cat([z, self._bits.expand(*z.shape[:-1], -1)], dim=-1)
-        log_p: Tensor = self._model.log_p_xz(x, both[..., self._order])
-        return log_p
+        return both[..., self._order]
+
+    def log_p_z(self, z: Tensor) -> Tensor:
+        """Return log p(z, b) of z (S, B, Z), (S, B)."""
+        return self._model.log_p_z(self._whole(z))
+
+    def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z, b), (S, B)."""
+        return self._model.log_p_x_given_z(x, self._whole(z))
+
+    def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z (n, Z) from p(z), whatever the bits."""
+        return self._model.sample_z(n, rng)[..., self._continuous]
 
     def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n pairs from p(x, z), whatever the bits."""
@@ -103,7 +119,7 @@ class _Given:
 class _Continuous(NamedTuple):
     """A recognition model whose posteriors draw the continuous latents alone."""
 
-    recognition: Any
+    recognition: api.Recognition
     continuous: Tensor
 
     def posterior(self, x: Tensor) -> SimpleNamespace:
@@ -113,7 +129,7 @@ class _Continuous(NamedTuple):
 
 
 def _refined(
-    model: Any, recognition: Any, x: Tensor, config: Config, rng: torch.Generator
+    model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the integral with enough nodes, how far the last doubling moved it, and modes and nodes used, (B,) each."""
     modes = find_modes(model, recognition, x, rng, config.modes)
@@ -158,7 +174,9 @@ def _log_det(scale: Tensor) -> Tensor:
     return scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
-def find_modes(model: Any, recognition: Any, x: Tensor, rng: torch.Generator, n: int) -> Modes:
+def find_modes(
+    model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, rng: torch.Generator, n: int
+) -> Modes:
     """Return the modes of each point's posterior to which damped Newton steps lead from n beginnings."""
     posterior = api.hmc.joint(model, x)
     z = api.posterior.likely(model, recognition, x, rng, n)  # (K, B, Z)
@@ -201,7 +219,7 @@ def _curvature(posterior: api.hmc.Target, z: Tensor, delta: float = 1e-2) -> Ten
     return curvature
 
 
-def _integral(model: Any, x: Tensor, modes: Modes, nodes: int) -> Tensor:
+def _integral(model: api.LatentVariableModel, x: Tensor, modes: Modes, nodes: int) -> Tensor:
     """Return the log of the sum over modes and nodes, (B,) in float64."""
     u, w = np.polynomial.hermite.hermgauss(nodes)
     Z = modes.z.shape[-1]

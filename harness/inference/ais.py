@@ -7,12 +7,13 @@ Monte Carlo" (2015), arXiv 1511.02543.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.inference import hmc
+from harness.inference.protocols import LatentVariableModel
 
 PILOT_CHAINS = 4
 
@@ -28,12 +29,12 @@ class Path(NamedTuple):
     end: hmc.Target
 
 
-def from_prior(model: Any, x: Tensor) -> Path:
+def from_prior(model: LatentVariableModel, x: Tensor) -> Path:
     """Return the path from p(z) to p(x, z) for points x (B, D)."""
     return Path(hmc.prior(model), hmc.joint(model, x))
 
 
-def prior_draws(model: Any, n: int, points: int, rng: torch.Generator) -> Tensor:
+def prior_draws(model: LatentVariableModel, n: int, points: int, rng: torch.Generator) -> Tensor:
     """Return n draws of z from the prior for each of so many points, (n, B, Z)."""
     z: Tensor = model.sample_xz(n * points, rng)[1].view(n, points, -1)  # the draws that stored estimates began with
     return z

@@ -23,7 +23,7 @@ _derived: dict[tuple[type, type], bool] = {}
 """What was found of classes of models, as asking a protocol takes as long as a small matrix product."""
 
 
-def by_hand(model: Any) -> TypeGuard[HandDerived]:
+def by_hand(model: object) -> TypeGuard[HandDerived]:
     """Say whether a generative model computes gradients itself."""
     return _cached(model, HandDerived, isinstance)
 

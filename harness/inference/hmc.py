@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.inference.gradients import by_hand
 from harness.inference.parameters import Parameters
+from harness.inference.protocols import LatentVariableModel
 
 
 class Point(NamedTuple):
@@ -58,14 +59,14 @@ def target(log_density: Callable[[Tensor], Tensor], params: Parameters) -> Targe
     return Target(at, lambda z: at(z).grad)
 
 
-def joint(model: Any, x: Tensor) -> Target:
+def joint(model: LatentVariableModel, x: Tensor) -> Target:
     """Return the target log p(x, z) of a model, z (..., B, Z) for its points x (B, D): the posterior, not normalised."""
     if by_hand(model):
         return _scored(lambda z, value: model.score(x, z, value))
     return target(lambda z: model.log_p_xz(x, z), model.params)
 
 
-def prior(model: Any) -> Target:
+def prior(model: LatentVariableModel) -> Target:
     """Return the target log p(z) of a model."""
     if by_hand(model):
         return _scored(model.prior_score)

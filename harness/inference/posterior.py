@@ -1,12 +1,12 @@
 """Densities of posteriors, and posterior samples of given models by Hamiltonian Monte Carlo: where estimators get theirs."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.inference import hmc
+from harness.inference.protocols import LatentVariableModel, Recognition
 
 LOG_2PI = math.log(2.0 * math.pi)
 PRIOR_DRAWS = 500
@@ -28,7 +28,9 @@ def pieces(n: int, batch: int) -> list[int]:
     return [size] * (n // size) + ([n % size] if n % size else [])
 
 
-def likely(model: Any, recognition: Any, x: Tensor, rng: torch.Generator, n: int) -> Tensor:
+def likely(
+    model: LatentVariableModel, recognition: Recognition | None, x: Tensor, rng: torch.Generator, n: int
+) -> Tensor:
     """Return n likely and different z for each point of x (B, D), (n, B, Z), the likeliest first.
 
     The first is the likeliest of many draws from prior and recognition model; each further one the likeliest of those that lie
@@ -61,7 +63,16 @@ class Chains:
         burn_in: moves of the burn-in.
     """
 
-    def __init__(self, model: Any, recognition: Any, x: Tensor, rng: torch.Generator, *, leapfrog: int, burn_in: int):
+    def __init__(
+        self,
+        model: LatentVariableModel,
+        recognition: Recognition | None,
+        x: Tensor,
+        rng: torch.Generator,
+        *,
+        leapfrog: int,
+        burn_in: int,
+    ):
         self._target = hmc.joint(model, x)
         self._leapfrog, self._rng = leapfrog, rng
         # A race: of a few chains from different beginnings, the one whose mode weighs most is kept; the step size that suits a

@@ -294,7 +294,7 @@ def offers(recognition: Recognition, protocol: type[Any]) -> bool:
     return issubclass(recognition.posterior_type, protocol)
 
 
-def missing(needs: tuple[type[Any], ...], model: Any, recognition: Any) -> str | None:
+def missing(needs: tuple[type[Any], ...], model: object, recognition: Recognition | None) -> str | None:
     """Return in words the first of these protocols that is not satisfied; None if all are."""
     for need in needs:
         if need is Recognition or need in OF_POSTERIORS:

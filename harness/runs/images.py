@@ -65,7 +65,7 @@ def samples(run: Run, data_dir: str | None = None) -> Mosaic:
     trained = Trained(run, data_dir)
     model = trained.subject.model
     rng = Streams(trained.spec.seed)("figure of samples")
-    if isinstance(model, MeanImage) and isinstance(model, LatentVariableModel):
+    if isinstance(model, LatentVariableModel) and isinstance(model, MeanImage):
         _, z = model.sample_xz(DRAWS * DRAWS, rng)
         return Mosaic(_images(trained, z.unsqueeze(0)), DRAWS, f"{_name(trained)}: E[x|z], z drawn from p(z)")
     return Mosaic(_shaped(trained, model.sample(DRAWS * DRAWS, rng)), DRAWS, f"{_name(trained)}: x drawn from p(x)")

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.api import LogZ, PerPoint
 from harness.data.dataset import Dataset
 from harness.errors import OutOfMemory, RunFailed, out_of_memory
-from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, missing
+from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, UnnormalisedModel, missing
 from harness.inference.rng import Streams
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
@@ -172,7 +172,7 @@ class Estimator:
         found, log_z = [], None
         for x, z in _simulated(model, points) if split == "simulated" else _chosen(dataset, split, points):
             try:
-                if self.of_log_z:
+                if self.of_log_z and isinstance(model, UnnormalisedModel):
                     log_z = log_z or self.module.estimate_log_z(model, self.config, noise)
                     found.append(_normalised(model, x, log_z))
                     continue
@@ -199,7 +199,7 @@ class Estimator:
         )
 
 
-def _normalised(model: Any, x: Tensor, log_z: LogZ) -> PerPoint:
+def _normalised(model: UnnormalisedModel, x: Tensor, log_z: LogZ) -> PerPoint:
     """Return log p(x) = log f(x) - log Z of each point, with the variance of log Z."""
     value = model.log_f_x(x).double() - log_z.value
     diagnostics = {
@@ -226,7 +226,7 @@ def _chosen(dataset: Dataset, split: Any, points: int) -> Iterator[tuple[Tensor,
         yield dataset.rows(split, index, binarisation), None
 
 
-def _simulated(model: Any, points: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _simulated(model: GenerativeModel, points: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     rng = Streams(0)("simulated points")
     if isinstance(model, LatentVariableModel):
         x, z = model.sample_xz(points, rng)

@@ -53,7 +53,7 @@ def _twin_type(kind: type) -> type:
     return _twin_types[kind]
 
 
-def _note_fused_updates(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+def _note_fused_updates(optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
     """Tell autograd of what fused kernels wrote, which they do not do themselves; `UpdateCounter` lives on it."""
     for group in optimizer.param_groups:
         if group.get("fused"):
@@ -116,7 +116,7 @@ def _counting(
     return counted
 
 
-def _add(ledger: Ledger, counter: str, n: int, *_: Any) -> None:
+def _add(ledger: Ledger, counter: str, n: int, *_: object) -> None:
     ledger.add(counter, n)
 
 
@@ -224,7 +224,7 @@ class _Once:
     def __init__(self, act: Callable[..., None]):
         self._act, self._done = act, False
 
-    def __call__(self, *gradients: Any) -> None:
+    def __call__(self, *gradients: object) -> None:
         if not self._done:
             self._done = True
             self._act()

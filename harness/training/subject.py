@@ -8,7 +8,7 @@ import torch
 from harness.api import DataFacts, Traits
 from harness.data.dataset import Dataset
 from harness.errors import BadInput
-from harness.inference.protocols import LatentVariableModel, LayeredModel, missing
+from harness.inference.protocols import GenerativeModel, LatentVariableModel, LayeredModel, Recognition, missing
 from harness.inference.rng import Streams
 from harness.specs.run import RunSpec
 
@@ -26,8 +26,8 @@ class Subject:
 
     dataset: Dataset
     facts: DataFacts
-    model: Any
-    recognition: Any
+    model: GenerativeModel
+    recognition: Recognition | None
 
     @classmethod
     def build(cls, spec: RunSpec, data_dir: str | None = None) -> "Subject":
@@ -60,7 +60,7 @@ class Subject:
         return replace(self, dataset=self.dataset.to(torch.device(device)))
 
     @property
-    def parts(self) -> list[Any]:
+    def parts(self) -> list[GenerativeModel | Recognition]:
         """The generative model and, if there is one, the recognition model."""
         return [self.model] if self.recognition is None else [self.model, self.recognition]
 
@@ -71,9 +71,10 @@ class Subject:
                 part.params.flat.copy_(flat)
 
 
-def unsuited(traits: Traits, model: Any, recognition: Any) -> str | None:
+def unsuited(traits: Traits, model: object, recognition: Recognition | None) -> str | None:
     """Return why an algorithm of these traits cannot work on these models; None if it can."""
-    infers = isinstance(model, LatentVariableModel) and not {LatentVariableModel, LayeredModel}.isdisjoint(traits.needs)
-    if infers and any(layer.kind not in traits.latents for layer in model.latents.layers):
-        return f"the model's latents are {model.latents.kinds}, and it infers {' or '.join(traits.latents)} ones"
+    infers = not {LatentVariableModel, LayeredModel}.isdisjoint(traits.needs)
+    latents = model.latents if infers and isinstance(model, LatentVariableModel) else None
+    if latents and any(layer.kind not in traits.latents for layer in latents.layers):
+        return f"the model's latents are {latents.kinds}, and it infers {' or '.join(traits.latents)} ones"
     return missing(traits.needs, model, recognition)
