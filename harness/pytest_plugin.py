@@ -68,8 +68,8 @@ class Bounds:
 
             scheduler = Scheduler(LocalExecutor(store, jobs or os.cpu_count() or 1, data_dir))
             groups, ended = check.make(chosen, scheduler, only)
-            if lost := check.lost(ended):
-                raise RunFailed("; ".join(lost))
+            if failures := check.failures(ended):
+                raise RunFailed("; ".join(failures))
         verdicts = check.check(evidence.Evidence(chosen, store, groups, only, data_dir=data_dir, trains=run))
         if check.failed(verdicts, strict=strict):
             bad = [sentence(one) for one in verdicts if one.says not in ("holds", "better")]

@@ -277,7 +277,7 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         ids = [[run.id for run in runs] for runs in one.sides]
         cost = one.target_cost._asdict() if one.target_cost else None
         differ = [found._asdict() for found in what_differs(one)]
-        facts = {"about": one.panel, "first": ids[0], "second": ids[1], "lost": one.left_out, "differ_in": differ}
+        facts = {"about": one.panel, "first": ids[0], "second": ids[1], "left_out": one.left_out, "differ_in": differ}
         out.append(facts | {"marks": marks, "target": cost})
     return out
 

@@ -189,9 +189,9 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
             about = _leaves({name: value for name, value in row.items() if name != "estimates"})
             to_rows({**key, "row": number} | about | {"json": to_json(row)})
             for estimate in row.get("estimates", []):
-                to_estimates({**key, "row": number} | _judged(row, estimate))
+                to_estimates({**key, "row": number} | _estimated(row, estimate))
         for evaluation in evaluations:
-            to_estimates({**key, "row": None} | _judged(evaluation, evaluation["estimate"]))
+            to_estimates({**key, "row": None} | _estimated(evaluation, evaluation["estimate"]))
     return {name: table.columns() for name, table in zip(TABLES, tables, strict=True)}
 
 
@@ -203,7 +203,7 @@ def _about(record: Record) -> Line:
     return {"status": record.status, "reason": record.reason} | spec | spent | _leaves(last)
 
 
-def _judged(row: Line, estimate: Line) -> Line:
+def _estimated(row: Line, estimate: Line) -> Line:
     """Return the columns of an estimate, with the training that the model had; of its settings JSON, as each has its own."""
     spent = {name: row.get("ledger", {}).get(name) for name in ("samples", "cpu_seconds", "wall_seconds")}
     return spent | _leaves(estimate | {"settings": to_json(estimate.get("settings", {}))})

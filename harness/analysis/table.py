@@ -35,7 +35,7 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
     seeds that both have, with `interval`, the half-width of its 95 % confidence interval by Student's t (None for one seed);
     `paper`, the published value there, and `distance`, ours minus the paper's; and for every target the samples and CPU seconds
     at the first mark where the test estimate reaches it, means over the `reached` seeds.
-    Where runs have no estimator in common, each is judged by its own, and rows also have the `bias` of theirs.
+    Where runs have no estimator in common, each is evaluated by its own, and rows also have the `bias` of theirs.
     All estimates of a row's panel are over the same points: as many as all its runs were evaluated on.
 
     Args:
@@ -113,9 +113,9 @@ def _panel(
         return []
     points = curves.common_points([row for by_seed in reached.values() for row in by_seed.values()])
     estimators = {name: curves.estimator_for(own[0], estimator) for name, own in members.items()}
-    judged = {name: _values(by_seed, estimators[name], points) for name, by_seed in reached.items()}
-    best = max((n for n in judged if judged[n]), key=lambda n: statistics.fmean(judged[n].values()), default=None)
-    several = sum(map(bool, judged.values())) > 1
+    values = {name: _values(by_seed, estimators[name], points) for name, by_seed in reached.items()}
+    best = max((n for n in values if values[n]), key=lambda n: statistics.fmean(values[n].values()), default=None)
+    several = sum(map(bool, values.values())) > 1
     out = []
     for name, own in members.items():
         compared = {COLUMNS.get(option, option): value for option, value in own[0].options(recipe.compare).items()}
@@ -127,8 +127,8 @@ def _panel(
         line: Row = {**panel, **compared, "samples": samples, "seeds": sorted(reached[name]), "diverged": diverged}
         for key in points:
             line[" ".join(key)] = _spread(list(_values(reached[name], key[0], points, key[1]).values()))
-        line |= _difference(judged[name], judged[best]) if best is not None and judged[name] and several else {}
-        line |= _published(recipe, panel, own[0].algorithm, samples, judged[name])
+        line |= _difference(values[name], values[best]) if best is not None and values[name] and several else {}
+        line |= _published(recipe, panel, own[0].algorithm, samples, values[name])
         data = curves.estimates(own, estimators[name])
         line["targets"] = [_reaching(data, target) for target in targets]
         line["estimator"] = estimators[name]

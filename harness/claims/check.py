@@ -41,7 +41,7 @@ def make(claims: Claims, scheduler: "Scheduler", only: str | None = None) -> tup
     return groups, ended
 
 
-def lost(ended: Sequence["Outcome"]) -> list[str]:
+def failures(ended: Sequence["Outcome"]) -> list[str]:
     """Return in words which runs have no result, and why."""
     bad = ("failed", "diverged", "skipped")
     return [f"{one.job.spec.run_id} {one.status}: {one.reason}" for one in ended if one.status in bad]

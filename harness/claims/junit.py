@@ -14,9 +14,9 @@ from harness.files import write_output
 from harness.report.tables import markdown
 
 
-def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> str:
-    """Return a JUnit report: a test case for each verdict, skipped where runs cannot tell; an error for each lost run."""
-    counts = {"tests": len(verdicts) + len(lost), "errors": len(lost)}
+def junit(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] = ()) -> str:
+    """Return a JUnit report: a test case for each verdict, skipped where runs cannot tell; an error a run without a result."""
+    counts = {"tests": len(verdicts) + len(failures), "errors": len(failures)}
     counts["failures"] = sum(verdict.says == "fails" for verdict in verdicts)
     counts["skipped"] = sum(verdict.says == "cannot tell" for verdict in verdicts)
     suite = ElementTree.Element("testsuite", name=f"harness check {claims.called}")
@@ -33,17 +33,17 @@ def junit(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ())
             ElementTree.SubElement(case, "skipped", message=sentence(verdict))
         else:
             ElementTree.SubElement(case, "system-out").text = sentence(verdict)
-    for words in lost:
+    for words in failures:
         case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=words.partition(" ")[0])
         ElementTree.SubElement(case, "error", message=words)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def annotations(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str] = ()) -> list[str]:
+def annotations(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] = ()) -> list[str]:
     """Return workflow commands of GitHub Actions for verdicts that do not simply hold, and for runs that have no result."""
     level = {"fails": "error", "cannot tell": "warning", "better": "notice"}
-    lines = [f"::error title={_property('a run has no result')}::{_escaped(words)}" for words in lost]
+    lines = [f"::error title={_property('a run has no result')}::{_escaped(words)}" for words in failures]
     for verdict in verdicts:
         if verdict.says in level:
             where = f"file={_property(_from_here(claims.path))},line={claims.line(verdict.claim)}"
@@ -58,7 +58,7 @@ def _from_here(path: Path) -> str:
     return str(path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path)
 
 
-def publish(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str], report: Path | None) -> None:
+def publish(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str], report: Path | None) -> None:
     """Write the JUnit report, and on GitHub Actions annotate verdicts and add their table to the job's summary.
 
     Raises:
@@ -67,14 +67,14 @@ def publish(claims: Claims, verdicts: Sequence[Verdict], lost: Sequence[str], re
     if report is not None:
         try:
             report.parent.mkdir(parents=True, exist_ok=True)
-            write_output(report, junit(claims, verdicts, lost).encode())
+            write_output(report, junit(claims, verdicts, failures).encode())
         except OSError as error:
             raise BadInput(
                 f"--junit is {str(report)!r}, which cannot be written ({error.strerror}): name another"
             ) from None
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    for line in annotations(claims, verdicts, lost):
+    for line in annotations(claims, verdicts, failures):
         print(line, file=sys.stderr)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:

@@ -66,21 +66,21 @@ def check(
     from harness.claims.junit import publish
 
     chosen = Claims(claims)
-    groups, lost = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
+    groups, failures = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
     evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, trains=make)
     try:
         verdicts = check.check(evidence)
     except BadInput as error:
-        if not lost:
+        if not failures:
             raise
-        say(str(error))  # which the lost runs explain
+        say(str(error))  # which these failures explain
         verdicts = []
     if as_json:
         print_json([wording.verdict_row(verdict) for verdict in verdicts])
     elif verdicts:
         wording.print_verdicts(verdicts)
-    publish(chosen, verdicts, lost, junit)
-    if lost:
+    publish(chosen, verdicts, failures, junit)
+    if failures:
         raise SystemExit(3)
     if check.failed(verdicts, strict=strict):
         raise SystemExit(1)
@@ -93,9 +93,9 @@ def _make_runs(
     from harness.claims import check
 
     groups, ended = check.make(claims, scheduler(store, jobs, data_dir), only)
-    made, lost = sum(outcome.status == "done" for outcome in ended), check.lost(ended)
-    print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *lost, sep="\n", file=sys.stderr)
-    return groups, lost
+    made, failures = sum(outcome.status == "done" for outcome in ended), check.failures(ended)
+    print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *failures, sep="\n", file=sys.stderr)
+    return groups, failures
 
 
 @click.command("save")
@@ -117,8 +117,8 @@ def save_baseline(claims: str, make: bool, jobs: int, out: Path | None, data_dir
     path = out or chosen.baseline
     if path is None:
         raise BadInput(f'{chosen.path} names no baseline: give baseline = "FILE" in it, or --out FILE')
-    groups, lost = _make_runs(chosen, store, jobs, None, data_dir) if make else ({}, [])
-    if lost:
+    groups, failures = _make_runs(chosen, store, jobs, None, data_dir) if make else ({}, [])
+    if failures:
         raise SystemExit(3)
     content = check.baseline_content(evidence.Evidence(chosen, store, groups))
     baseline.save(path, content)

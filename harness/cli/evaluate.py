@@ -75,7 +75,7 @@ def certify(
     """Say whether the likelihood of a run can be trusted.
 
     It is estimated by annealed importance sampling from both sides. Every setting of the estimator `ais` is an option, too;
-    `harness estimators` lists them. Exit code 1 if the likelihood cannot be trusted to the tolerance.
+    `harness evaluate --estimator ais --help` lists them. Exit code 1 if the likelihood cannot be trusted to the tolerance.
     """
     from harness.report import runs
     from harness.specs.run import estimator_settings

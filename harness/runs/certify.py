@@ -56,7 +56,7 @@ def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[s
 
     On points simulated from the model, forward AIS lies below log p(x) and reverse AIS above it, so the gap between them
     bounds the error of both; up to 3 latents quadrature stands between them. On test points, which cannot be sandwiched,
-    forward AIS with the same settings is compared with every estimator by which the run was judged, at its marks or afterwards.
+    forward AIS with the same settings is compared with every estimator that the run was evaluated by, at marks or afterwards.
 
     Args:
         trained: the run.
@@ -89,7 +89,7 @@ def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[s
     lower = upper = add(reference, "simulated", chosen)
     if exact is None:
         upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
-        if _judges("quadrature", trained):
+        if _evaluates("quadrature", trained):
             add("quadrature", "simulated", {})
     gap, gap_error = difference(upper, lower)
     expected = add(reference, "test", chosen)
@@ -106,17 +106,17 @@ def _exact(trained: Trained) -> str | None:
     model = trained.subject.model
     if isinstance(model, LatentVariableModel) and model.latents.only("continuous"):
         return None
-    return next((name for name in ("exact", "exact-log-z", "quadrature") if _judges(name, trained)), None)
+    return next((name for name in ("exact", "exact-log-z", "quadrature") if _evaluates(name, trained)), None)
 
 
-def _judges(name: str, trained: Trained) -> bool:
-    """Say whether an estimator with its default settings can judge a model."""
+def _evaluates(name: str, trained: Trained) -> bool:
+    """Say whether an estimator with its default settings can evaluate a model."""
     module = registry.get("estimators", name).module
     return Estimator(name, module, module.Config()).skip(trained.subject) is None
 
 
 def _reported(trained: Trained, reference: str, settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the estimators of log p(x) by which the run was judged at its marks or afterwards, each with all its settings.
+    """Return the estimators of log p(x) by which the run was evaluated at its marks or afterwards, each with all its settings.
 
     Lower bounds are not among them, as they need not be near log p(x), nor is the reference itself.
     """

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.errors import BadInput
 from harness.runs.code import code_version
+from harness.runs.inputs import require_same_data
 from harness.runs.stored_spec import stored_spec
 from harness.specs import registry
 from harness.specs.run import validated
@@ -39,11 +40,7 @@ class Trained:
         self.checkpoint = checkpoint
         prepare_process(self.spec.threads)
         self.subject = Subject.build(self.spec, data_dir)
-        if record.provenance and record.provenance[-1]["dataset"]["sha256"] != self.subject.dataset.sha256:
-            raise BadInput(
-                f"run {run.id} was trained on other data than those in {self.subject.dataset.source}: "
-                "name its own with --data-dir"
-            )
+        require_same_data(run, record, self.subject.dataset)
         self.subject.load(checkpoint)
         if not all(map(finite, self.subject.parts)):
             raise BadInput(
@@ -64,7 +61,7 @@ class Trained:
         The estimate is appended to the run's evaluations, unless it is not to be kept.
 
         Raises:
-            BadInput: an unknown estimator, setting or split, or an estimator that cannot judge this model, with its reason.
+            BadInput: an unknown estimator, setting or split, or an estimator that cannot evaluate this model, with its reason.
         """
         plugin = registry.get("estimators", name)
         config = plugin.module.Config(**validated(plugin.module.Config, settings or {}, f"of estimator {name!r}"))
@@ -77,7 +74,7 @@ class Trained:
         if points < 1:
             raise BadInput(f"--points is {points}: give a whole number from 1")
         if reason := estimator.skip(self.subject):
-            raise BadInput(f"{name} cannot judge run {self.run.id}: {reason}")
+            raise BadInput(f"{name} cannot evaluate run {self.run.id}: {reason}")
         each = estimator.each(self.subject, split, points, self.spec.seed)
         found = estimator.summary(self.subject, split, each)
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}

@@ -76,6 +76,10 @@ class Executor(Protocol):
     def store(self) -> Store:
         """Where the runs are kept."""
 
+    @property
+    def data_dir(self) -> str | None:
+        """The user's folder of data files."""
+
     def calibrate(self, specs: Sequence[RunSpec]) -> list[Calibration]:
         """Train each of these for a moment, without storing anything, and return what they cost or why they cannot run.
 

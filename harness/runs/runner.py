@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import BadInput, Busy, Diverged, Interrupted, RunFailed, StoreTrouble
+from harness.runs.inputs import Inputs, require_same_data
 from harness.runs.provenance import provenance
 from harness.runs.signals import Stopped, stopping_signals
 from harness.runs.stored_spec import stored_spec
@@ -55,7 +56,7 @@ def ensure(
         The run's record.
 
     Raises:
-        BadInput: it cannot be run like this; nothing was written.
+        BadInput: it cannot be run like this, or was, but on other data than are here now; nothing was written.
         Busy: another process is at it.
         RunFailed: it failed or diverged, now or earlier; its rows are kept.
         Interrupted: a signal stopped it; a checkpoint was written.
@@ -67,6 +68,7 @@ def ensure(
             kind = Diverged if record.status == "diverged" else RunFailed
             raise kind(f"run {run.id} {record.status} before: {record.reason}; {again(run, record)}")
         if finished(record, budget):
+            Inputs(data_dir).require_same(run, record, spec)
             return record
     else:
         store.require_writable()
@@ -128,10 +130,8 @@ def _train(
         )
     training = Training(spec, data_dir)
     here = provenance(training.dataset.sha256)
-    if not fresh and record.provenance and record.provenance[-1]["dataset"]["sha256"] != here["dataset"]["sha256"]:
-        raise BadInput(
-            f"run {run.id} began on other data than those in {training.dataset.source}: name the first with --data-dir"
-        )
+    if not fresh:
+        require_same_data(run, record, training.dataset)
     run.claim(say)
     try:
         if run.exists() == fresh or (not fresh and run.read() != record):

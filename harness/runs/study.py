@@ -80,8 +80,8 @@ class Study:
         """Whose training-set estimate decides."""
         model = registry.get("models", str(self.options.get("model", "mlp"))).module
         default = default_estimator(self.algorithm, model)
-        judged = default != "lower-bound" or self.algorithm.TRAITS.lower_bound
-        return self.rule.estimator or (default if judged else "hmc-density")
+        bounded = default != "lower-bound" or self.algorithm.TRAITS.lower_bound
+        return self.rule.estimator or (default if bounded else "hmc-density")
 
     def space(self) -> dict[str, dict[str, Any]]:
         """Return the search space of each setting, as its Config declares it: {"Choice": …} or {"LogUniform": …}."""

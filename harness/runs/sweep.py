@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from harness.errors import BadInput
 from harness.runs import tune
+from harness.runs.inputs import Inputs
 from harness.runs.jobs import Calibration, CostEstimate, Executor, Job, Outcome, Report
 from harness.runs.runner import Say, again, finished, unheard
 from harness.specs.experiment import Experiment, key, spec_of
@@ -15,13 +16,16 @@ from harness.specs.run import RunSpec
 
 WAITS = "waits for tuning"
 
+OTHER_DATA = "other data"
+
 
 class Planned(NamedTuple):
     """A job before it is begun.
 
     Attributes:
         job: the job.
-        state: what the store has of it: "new", "to extend", a run's status, or "skipped"; or `WAITS`, and the job is a stand-in.
+        state: what the store has of it: "new", "to extend", a run's status, "skipped", or `OTHER_DATA`
+            where it was trained on other data than are here; or `WAITS`, and the job is a stand-in.
         spent: samples that its run has spent.
         seconds: CPU seconds that it still costs, by calibration; None if it is not going to run.
         reason: why it is not going to run, if it is not done.
@@ -38,7 +42,8 @@ class Planned(NamedTuple):
         """How it has ended already; None if it is to be run."""
         if self.seconds is not None:
             return None
-        status: Any = "already" if self.state == "done" else self.state
+        named: dict[str, Any] = {"done": "already", OTHER_DATA: "failed"}
+        status = named.get(self.state, self.state)
         return Outcome(self.job, status, self.reason)
 
 
@@ -81,6 +86,7 @@ class Scheduler:
         """
         planned: list[Planned] = []
         open_: list[tuple[Job, str, float]] = []
+        inputs = Inputs(self._executor.data_dir)
         for job in jobs:
             stored = job.stored(self.store)
             if not stored.exists():
@@ -93,7 +99,11 @@ class Scheduler:
                 continue
             spent = record.ledger.get("samples", 0)
             if finished(record, job.budget):
-                planned.append(Planned(job, "done", spent, None))
+                try:
+                    inputs.require_same(stored, record, job.spec)
+                    planned.append(Planned(job, "done", spent, None))
+                except BadInput as error:
+                    planned.append(Planned(job, OTHER_DATA, spent, None, str(error)))
             elif record.status in ("diverged", "failed"):
                 reason = f"{record.reason}; {again(stored, record)}"
                 planned.append(Planned(job, record.status, spent, None, reason))

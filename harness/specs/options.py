@@ -245,12 +245,7 @@ STORED = tuple(option.name for option in OPTIONS.values() if option.stored)
 
 def arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `make_spec` is to be called with for these options; what is neither here nor in `OPTIONS` is left out."""
-    found: dict[str, Any] = {}
-    for name, option in OPTIONS.items():
-        if name in options:
-            part, _, field = option.field.rpartition(".")
-            (found.setdefault(part, {}) if part else found)[field] = options[name]
-    return found
+    return {option.field.rpartition(".")[2]: options[name] for name, option in OPTIONS.items() if name in options}
 
 
 def number(given: object) -> int | float:

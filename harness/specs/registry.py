@@ -4,7 +4,6 @@ Built-in ones are the modules of a package, installed ones are entry points of a
 own is a file named by its path. Two plugins of one name are refused; one that does not import is listed with its reason.
 """
 
-import hashlib
 import importlib
 import pkgutil
 import sys
@@ -12,15 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from harness.errors import BadInput, suggestion
-from harness.files import read_file
+from harness.specs import plugin_file
 
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
-
-MAX_PLUGIN_BYTES = 10_000_000  # bytes of a plugin file
 
 _PACKAGES: dict[Kind, str] = {
     "algorithms": "harness.algorithms",
@@ -48,7 +44,7 @@ class Plugin:
         module: the plugin itself; None where it is broken.
         broken: why it could not be imported or is no plugin; None where it is sound.
         file: path of a user's file, else None.
-        sha256: of that file's content, which is part of a run's identity.
+        sha256: of the content of that file and of the modules beside it that it imports, which is part of a run's identity.
     """
 
     kind: Kind
@@ -156,29 +152,28 @@ def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:
 
 
 def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
-    """Import a plugin file: what was read of it, not what may be there a moment later."""
+    """Import a plugin file, or find it imported as it is."""
     if not path.is_file():
         raise BadInput(
             f"the plugin file {str(path)!r} does not exist: give the path of a .py file, or one of {names(kind)}"
         )
     try:
-        source = read_file(path, MAX_PLUGIN_BYTES)
+        source = plugin_file.read(path)
     except OSError as error:
-        raise BadInput(f"the plugin file {str(path)!r} cannot be read ({error.strerror}): give another") from error
-    sha256 = hashlib.sha256(source).hexdigest()
+        raise BadInput(
+            f"the plugin file {error.filename or str(path)!r} cannot be read ({error.strerror}): give another"
+        ) from error
+    sha256 = source.sha256
     if known not in (None, sha256):
-        raise BadInput(f"{path} has changed since this run began: restore it, or start a new run with `harness run`")
+        files = " or ".join([str(path), *sorted(source.helpers)])
+        raise BadInput(f"{files} has changed since this run began: restore it, or start a new run with `harness run`")
     name = called(str(path))
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
     module_name = f"harness_plugin_{path.stem}_{sha256[:12]}"
     if module_name not in sys.modules:
-        module = ModuleType(module_name)
-        module.__file__ = str(path)
-        sys.modules[module_name] = module  # dataclasses look their module up here
         try:
-            exec(compile(source, str(path), "exec"), module.__dict__)
+            plugin_file.execute(source, module_name)
         except Exception as error:  # a plugin may fail in any way
-            del sys.modules[module_name]
             return _break(plugin, f"{type(error).__name__}: {error}")
     return _checked(Plugin(kind, name, str(path), sys.modules[module_name], file=plugin.file, sha256=sha256))
 

@@ -121,7 +121,9 @@ def make_spec(
     marginal: str | None = None,
     final_marginal: str | None = None,
     marginal_points: Any = OPTIONS["marginal-points"].default,
-    evaluation: Mapping[str, Any] | None = None,
+    first_mark: Any = None,
+    marks_per_decade: Any = None,
+    splits: Any = None,
     **rest: Any,
 ) -> RunSpec:
     """Return the specification of a run, with every default filled in.
@@ -137,7 +139,9 @@ def make_spec(
         marginal: an estimator of log p(x) that is also applied at the marks.
         final_marginal: one that is applied at the end alone.
         marginal_points: points of each split for both.
-        evaluation: first_mark, marks_per_decade and splits.
+        first_mark: samples at which the first mark lies; None for the default, as for the next two.
+        marks_per_decade: marks in a factor of ten of samples.
+        splits: those of the dataset that are evaluated.
         rest: n_train, seed, threads, device.
 
     Raises:
@@ -164,11 +168,12 @@ def make_spec(
     estimators = [{**_plugin_spec(default, {}), "points": points, "final_points": final_points}]
     for part, (_, at_every) in marginals.items():
         estimators.append({**specs[part], "points": at_every, "final_points": marginal_points})
+    when = {"first_mark": first_mark, "marks_per_decade": marks_per_decade, "splits": splits}
     frame = {
         "algorithm": specs["algo"],
         "model": specs["model"],
         "dataset": specs["dataset"],
-        "evaluation": {**{n: v for n, v in (evaluation or {}).items() if v is not None}, "estimators": estimators},
+        "evaluation": {**{name: value for name, value in when.items() if value is not None}, "estimators": estimators},
         **{name: value for name, value in rest.items() if value is not None},
     }
     try:

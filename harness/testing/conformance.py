@@ -141,7 +141,7 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
     plugin = registry.get("estimators", name)
     check_module(plugin)
     assert plugin.module.DIRECTION in ("lower", "upper", "exact"), f"DIRECTION is {plugin.module.DIRECTION!r}"
-    config, judged = plugin.module.Config(**settings), 0
+    config, evaluated = plugin.module.Config(**settings), 0
     estimator = Estimator(plugin.name, plugin.module, config)
     for model_plugin in [*registry.listing("models"), *(registry.get("models", one) for one in models)]:
         if model_plugin.module is None:
@@ -155,7 +155,7 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
         subject = _Subject(data, model, recognition)
         if estimator.skip(subject):
             continue
-        judged += 1
+        evaluated += 1
         if estimator.of_log_z:
             _check_log_z(estimator, model)
             continue
@@ -174,7 +174,7 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
         if plugin.module.DIRECTION != "exact":
             ratio = (variances.mean() / values.var(0).mean()).item()
             assert 0.7 < ratio < 1.4, f"the variance that it states is {ratio:.2f} of what repeats show"
-    assert judged, "it judges no model"
+    assert evaluated, "it evaluates no model"
 
 
 class _Subject(NamedTuple):

@@ -103,7 +103,7 @@ class Estimator:
         return OPPOSITE[direction] if self.of_log_z else direction
 
     def skip(self, subject: Evaluated) -> str | None:
-        """Return why it cannot judge these models; None if it can."""
+        """Return why it cannot evaluate these models; None if it can."""
         model, recognition = subject.model, subject.recognition
         reason = missing(self.module.NEEDS, model, recognition)
         if reason is None and not model.normalised and not self.of_log_z:

@@ -278,13 +278,13 @@ class Training:
         }
 
     def _applies(self, estimator: Estimator, *, default: bool) -> bool:
-        """Say whether an estimator can judge this run; only a lower bound by default may be left out, the rest was asked for."""
+        """Say whether an estimator can evaluate this run. A lower bound by default may be left out; others were asked for."""
         optional = default and estimator.name == "lower-bound"
         if optional and not self.algorithm.TRAITS.lower_bound:
             return False
         reason = estimator.skip(self.subject)
         if reason and not optional:
-            raise BadInput(f"estimator {estimator.name} cannot judge this run: {reason}")
+            raise BadInput(f"estimator {estimator.name} cannot evaluate this run: {reason}")
         return reason is None
 
     def _estimates(self, last: bool) -> Iterator[Estimate]:

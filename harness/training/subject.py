@@ -37,8 +37,7 @@ class Subject:
             BadInput: missing data, or data, model and algorithm that do not go together, with the reason.
         """
         model_plugin = spec.model.plugin("models").module
-        dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
-        dataset = dataset.first(spec.n_train)
+        dataset = load_dataset(spec, data_dir).first(spec.n_train)
         facts = DataFacts.of(dataset)
         if facts.kind not in model_plugin.OBSERVES:
             raise BadInput(
@@ -69,6 +68,12 @@ class Subject:
         with torch.no_grad():
             for part, flat in zip(self.parts, (checkpoint["theta"], checkpoint["phi"]), strict=False):
                 part.params.flat.copy_(flat)
+
+
+def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:
+    """Load the data of a run, all of them; BadInput where they cannot be had."""
+    found: Dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
+    return found
 
 
 def unsuited(traits: Traits, model: object, recognition: Recognition | None) -> str | None:

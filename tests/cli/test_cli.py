@@ -364,7 +364,7 @@ def test_other_data_or_a_missing_checkpoint_stop_a_run_from_going_on(
     rewrite(run, record)
     done = harness("extend", run_id, "--samples", "1e5")
     assert done.code == 2
-    assert "began on other data" in done.err
+    assert "was trained on other data" in done.err
     (run.path / "checkpoint.safetensors").unlink()
     done = harness("extend", run_id, "--samples", "1e5")
     assert done.code == 2

@@ -200,7 +200,7 @@ def test_a_gaussian_decoder_learns_more_of_frey_face_than_each_pixels_mean_and_v
     faces: api.Dataset, record_property: Callable[[str, object], None]
 ) -> None:
     """Figure 2's set-up with N_z = 10 after a quarter of a million samples, beside an independent Gaussian a pixel."""
-    spec = make_spec("aevb", "frey", settings={"nz": 10, "hidden": 200}, evaluation={"first_mark": 250_000})
+    spec = make_spec("aevb", "frey", settings={"nz": 10, "hidden": 200}, first_mark=250_000)
     *_, row = (row for row in Training(spec).rows(Budget(samples=250_000)) if not isinstance(row, str))
     bound = {e["split"]: e["mean"] for e in row["estimates"]}
     train, test = ((getattr(faces, split).double() / 256) for split in ("train", "test"))

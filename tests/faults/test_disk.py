@@ -75,7 +75,7 @@ def test_a_write_that_fails_at_every_call(
 ) -> None:
     """At every third call without `--full`."""
     spec = make_spec(
-        "aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 250}, points=20
+        "aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, first_mark=250, points=20
     )  # fmt: skip
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
     budget = Budget(samples=1000)

@@ -117,9 +117,7 @@ class Killed(BaseException):
 
 def test_without_the_cut_of_the_trace_kills_would_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: where rows behind the checkpoint are left where they are, what a killed run ends with differs."""
-    spec = make_spec(
-        "aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, evaluation={"first_mark": 500}
-    )
+    spec = make_spec("aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, first_mark=500)
     whole, killed, as_it_is = (Store(tmp_path / name) for name in ("whole", "killed", "as-it-is"))
     runner.ensure(whole, spec, Budget(samples=4000))
     runner.extend(next(whole.runs()), Budget(samples=10_000))

@@ -43,7 +43,7 @@ CASES: list[tuple[str, str, dict[str, Any], str | None, int]] = [
 def spec_of(case: tuple[str, str, dict[str, Any], str | None, int]) -> RunSpec:
     algorithm, dataset, settings, marginal, _ = case
     return make_spec(
-        algorithm, dataset, settings=settings, evaluation={"first_mark": 200}, points=20, final_points=30, marginal=marginal,
+        algorithm, dataset, settings=settings, first_mark=200, points=20, final_points=30, marginal=marginal,
         marginal_points=5,
     )  # fmt: skip
 

@@ -144,7 +144,7 @@ def test_hmc_density_above_five_latents_is_refused_and_can_be_forced(harness: Ha
     other = ["run", "--algo", "aevb", "--dataset", toy.__file__, "--nz", 7, "--marginal"]
     at_marks = harness(*other)
     assert at_marks.code == 2
-    assert "estimator hmc-density cannot judge this run" in at_marks.err
+    assert "estimator hmc-density cannot evaluate this run" in at_marks.err
     assert len(list(Store(tmp_path / "results").runs())) == 1
 
 

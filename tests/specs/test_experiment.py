@@ -62,9 +62,7 @@ def test_a_run_is_that_of_the_command_line(tmp_path: Path) -> None:
         '[[grid]]\nalgo = "aevb"\nnz = 3\nn-train = 1000\nmarginal = "importance"\nfirst-mark = 5e4\nsamples = 1\n',
     )
     (task,) = found.tasks()
-    same = make_spec(
-        "aevb", settings={"nz": "3"}, n_train="1000", marginal="importance", evaluation={"first_mark": "50000"}
-    )
+    same = make_spec("aevb", settings={"nz": "3"}, n_train="1000", marginal="importance", first_mark="50000")
     assert task.spec is not None
     assert task.spec.digest == same.digest
 

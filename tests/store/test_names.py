@@ -108,7 +108,7 @@ def test_a_setting_added_later_is_left_out_of_the_id_where_it_has_its_default(mo
     monkeypatch.setattr(names, "ADDED_SETTINGS", added)
     assert names.modern_spec(stored) == spec.model_dump(mode="json")
     assert names.former(spec.model_dump(mode="json")) == stored
-    other = make_spec("aevb", settings={"warmup": 50}, device="cuda", evaluation={"splits": ["test"]})
+    other = make_spec("aevb", settings={"warmup": 50}, device="cuda", splits=["test"])
     assert names.former(other.model_dump(mode="json")) == other.model_dump(mode="json")
 
 

@@ -166,7 +166,7 @@ def test_the_errors_of_log_z_are_not_divided_by_the_number_of_points() -> None:
 def test_an_unnormalised_density_is_no_likelihood(harness: Harness, estimator: str) -> None:
     refused = harness("run", *words("rbm"), "--marginal", estimator)
     assert refused.code == 2
-    assert "cannot judge this run" in refused.err or "it needs a model with latent variables" in refused.err
+    assert "cannot evaluate this run" in refused.err or "it needs a model with latent variables" in refused.err
 
 
 def test_a_log_probability_of_bits_above_zero_is_an_error(harness: Harness, tmp_path: Path) -> None:

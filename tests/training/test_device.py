@@ -105,7 +105,7 @@ def test_a_run_learns_on_a_gpu_as_on_a_processor(algorithm: str, as_before: None
         marginal = None if algorithm != "mcem" else "importance"
         spec = make_spec(
             algorithm, toy.__file__, settings={**settings, "warmup": 10}, device=device, marginal=marginal,
-            evaluation={"first_mark": 1000},
+            first_mark=1000,
         )  # fmt: skip
         run = Training(spec)
         assert run.model.params.flat.device.type == device

@@ -35,7 +35,7 @@ def rows(run: Training, samples: int) -> list[dict[str, Any]]:
 def small(seed: int = 0, **settings: Any) -> Training:
     spec = make_spec(
         "aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10, "warmup": 3, "init_sd": 0.1, **settings},
-        evaluation={"first_mark": 100}, points=20, seed=seed,
+        first_mark=100, points=20, seed=seed,
     )  # fmt: skip
     return Training(spec)
 
@@ -90,7 +90,7 @@ def test_resumed_at_any_step_is_uninterrupted_bit_for_bit(
     monkeypatch.setattr(mnist_plugin, "_contents", functools.cache(mnist_plugin._contents))
     spec = make_spec(
         "aevb", settings={"nz": 3, "hidden": 20, "warmup": 5, "binarize": binarize},
-        evaluation={"first_mark": 300}, points=100, final_points=150,
+        first_mark=300, points=100, final_points=150,
     )  # fmt: skip
     whole = Training(spec)
     checkpoints, trace = [], []
@@ -134,7 +134,7 @@ def test_it_learns(mnist: api.Dataset) -> None:
     x = mnist.test.double() / 256
     mean = (mnist.train.double().mean(0) / 256).clamp(1e-4, 1 - 1e-4)
     no_latents = (x * mean.log() + (1 - x) * (-mean).log1p()).sum(1).mean().item()
-    run = Training(make_spec("aevb", settings={"nz": 20}, evaluation={"first_mark": 100_000}))
+    run = Training(make_spec("aevb", settings={"nz": 20}, first_mark=100_000))
     (row,) = rows(run, 100_000)
     bounds = {(e["split"], e["points"]): e["mean"] for e in row["estimates"]}
     assert bounds["test", 10_000] > no_latents + 30

@@ -1,0 +1,157 @@
+"""A user's plugin file, and the modules beside it that it imports: what they contain, and how they are imported.
+
+A file is imported as a script would be: modules in its folder are found first. They are told by reading the import statements, so
+that what a run was computed from is known before anything is executed. Modules that a name only leads to at run time, by
+`importlib` for one, are not among them.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from harness.files import read_file
+
+MAX_BYTES = 10_000_000  # of a plugin file, and of each module beside it
+
+_helpers: set[str] = set()  # modules that were imported for a plugin file
+
+
+class PluginFile(NamedTuple):
+    """A plugin file as it was read.
+
+    Attributes:
+        path: where it is.
+        content: what is in it.
+        helpers: the modules of its folder that it imports, directly or through each other: content by path within the folder.
+        late: a module of them that is imported within a function, and not at the top; None if there is none.
+    """
+
+    path: Path
+    content: bytes
+    helpers: dict[str, bytes]
+    late: str | None
+
+    @property
+    def sha256(self) -> str:
+        """Of the file; if there are modules that it imports, of these, too."""
+        whole = hashlib.sha256(self.content)
+        for name, content in sorted(self.helpers.items()):
+            whole.update(f"\0{name}\0{hashlib.sha256(content).hexdigest()}".encode())
+        return whole.hexdigest()
+
+
+def read(path: Path) -> PluginFile:
+    """Read a plugin file and the modules that it imports from its folder; OSError if that cannot be done."""
+    content, root = read_file(path, MAX_BYTES), path.parent.resolve()
+    helpers: dict[str, bytes] = {}
+    late = None
+    waiting = [(path.resolve(), content)]
+    while waiting:
+        importer, its_content = waiting.pop()
+        for module, in_function in _imports(importer, its_content, root):
+            name = module.relative_to(root).as_posix()
+            if name not in helpers and module != path.resolve():
+                helpers[name] = read_file(module, MAX_BYTES)
+                waiting.append((module, helpers[name]))
+            late = name if in_function else late
+    return PluginFile(path, content, helpers, late)
+
+
+def execute(file: PluginFile, name: str) -> ModuleType:
+    """Import a plugin file as a module of this name, with the modules beside it as they are now.
+
+    Raises:
+        ImportError: a module beside it is imported within a function, or has the name of another that is imported already.
+        Exception: whatever its code raises.
+    """
+    root = file.path.parent.resolve()
+    if file.late:
+        raise ImportError(
+            f"{file.late} is imported within a function: import it at the top, so that it is the one of this file"
+        )
+    for own in _modules(file.helpers):
+        imported = sys.modules.get(own)
+        if imported is None:
+            continue
+        if own not in _helpers and root not in Path(getattr(imported, "__file__", None) or "/").resolve().parents:
+            raise ImportError(f"{own!r} beside it has the name of a module that is imported already: rename it")
+        del sys.modules[own]
+    module = ModuleType(name)
+    module.__file__ = str(file.path)
+    sys.modules[name] = module  # dataclasses look their module up here
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+    try:
+        exec(compile(file.content, str(file.path), "exec"), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(root))
+    _helpers.update(_modules(file.helpers))
+    return module
+
+
+def _modules(helpers: dict[str, bytes]) -> Iterator[str]:
+    """Yield what the modules in these files are called."""
+    for name in helpers:
+        parts = Path(name).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(importer: Path, content: bytes, root: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the files under a folder that a module imports, and whether it does so within a function."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # which executing it will tell
+        return
+    within = {
+        id(node) for function in ast.walk(tree) if isinstance(function, _FUNCTIONS) for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        start = root
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                start = importer.parents[node.level - 1]
+            stem = f"{node.module}." if node.module else ""
+            names = [stem + alias.name for alias in node.names]
+        for name in names:
+            if start == root and _installed(name.partition(".")[0]):
+                continue
+            for file in _files(start, name.split(".")):
+                if root in file.parents:
+                    yield file, id(node) in within
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def _files(folder: Path, parts: list[str]) -> Iterator[Path]:
+    """Yield the files that importing a dotted name from a folder executes."""
+    for part in parts:
+        if (folder / part / "__init__.py").is_file():
+            yield (folder / part / "__init__.py").resolve()
+        elif (folder / f"{part}.py").is_file():
+            yield (folder / f"{part}.py").resolve()
+            return
+        folder = folder / part
+
+
+def _installed(name: str) -> bool:
+    """Say whether a name belongs to Python, to the harness or to an installed package."""
+    if name in sys.stdlib_module_names or name == "harness":
+        return True
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return name in sys.modules and name not in _helpers
+    origin = Path((spec and spec.origin) or "/")
+    return not {"site-packages", "dist-packages"}.isdisjoint(origin.parts)
