@@ -14,6 +14,7 @@ import torch
 from harness import api
 
 N_TRAIN = 1500
+IMAGE = (28, 20)
 SHAPE = (1965, 560)
 # SHA-256 of the frames as an array of bytes, whatever file they came in.
 SHA256 = "2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78"
@@ -47,7 +48,7 @@ def load(config: Config, data_dir: str | None = None) -> api.Dataset:
         sha256=SHA256,
         source=source,
         scale=1 / 256,
-        shape=(28, 20),
+        shape=IMAGE,
     )
 
 

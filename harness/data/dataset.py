@@ -1,12 +1,14 @@
 """Data in memory, as models see it."""
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from harness.data import validation
 from harness.errors import BadInput
 from harness.inference.protocols import Kind
 from harness.inference.rng import bernoulli
@@ -19,10 +21,11 @@ class Dataset:
     """A training and a test set.
 
     Attributes:
-        train: training points (N, D) as stored, of any integer type, bool or float32.
+        train: training points (N, D) as stored, of float32, bool or integers of up to 64 bits; a tensor, or a NumPy array, which
+            becomes one. Images (N, rows, columns) are flattened, and their shape is kept.
         test: test points (N', D).
         kind: what a model sees: "binary" {0, 1}, "unit" [0, 1] or "real".
-        sha256: identifies the data; recorded with every run.
+        sha256: identifies the data; recorded with every run. Left out, it is computed from them.
         source: where it was found; not recorded, as it may name a private path.
         scale: a stored value times this is what a model sees.
         stochastic: a value in [0, 1] is the probability of a 1, drawn anew at each presentation.
@@ -33,17 +36,40 @@ class Dataset:
     train: Tensor
     test: Tensor
     kind: Kind
-    sha256: str
-    source: str
+    sha256: str = ""
+    source: str = "memory"
     scale: float = 1.0
     stochastic: bool = False
     shape: tuple[int, int] | None = None
     valid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for split in (self.train, self.test, self.valid):
-            if split is not None and split.dtype in (torch.float64, torch.float16, torch.bfloat16):
-                raise BadInput(f"a dataset's points are {split.dtype}: give float32, or integers and a scale")
+        """Check the data, once; derived datasets are made of what was checked.
+
+        Raises:
+            BadInput: they are not what they are said to be, with the first value that is not.
+        """
+        given = {name: getattr(self, name) for name in get_args(Split)}
+        splits = {name: validation.as_points(name, points) for name, points in given.items() if points is not None}
+        shape = self.shape
+        for name, points in splits.items():
+            if points.ndim == 3:
+                shape = shape or (points.shape[1], points.shape[2])
+                splits[name] = points.flatten(1)
+        validation.require_one_size(splits, shape)
+        for name, points in splits.items():
+            validation.require_range(name, points, self.kind, self.scale, self.stochastic)
+        self._set(**splits, shape=shape, sha256=validation.fingerprint(self.sha256, splits))
+
+    def _set(self, **fields: object) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def _with(self, **fields: object) -> "Dataset":
+        """Return a dataset with other fields, which need no check."""
+        other = copy.copy(self)
+        other._set(**fields)
+        return other
 
     def first(self, n: int | None) -> "Dataset":
         """Return the dataset with only its first n training points (all where n is None)."""
@@ -51,7 +77,7 @@ class Dataset:
             return self
         if not 0 < n <= len(self.train):
             raise BadInput(f"--n-train is {n}: this dataset has 1 to {len(self.train)} training points")
-        return replace(self, train=self.train[:n])
+        return self._with(train=self.train[:n])
 
     def mean(self) -> Tensor:
         """Return the mean of the training points (D,), float32; of probabilities where the binarisation is stochastic."""
@@ -63,7 +89,7 @@ class Dataset:
     def to(self, device: torch.device) -> "Dataset":
         """Return the dataset with all of its points on a device."""
         valid = None if self.valid is None else self.valid.to(device)
-        return replace(self, train=self.train.to(device), test=self.test.to(device), valid=valid)
+        return self._with(train=self.train.to(device), test=self.test.to(device), valid=valid)
 
     def rows(self, split: Split, index: Tensor, rng: torch.Generator) -> Tensor:
         """Return the points at `index` (B,) as a model sees them, (B, D) float; rng draws the binarisation, if there is one."""

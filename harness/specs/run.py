@@ -124,7 +124,10 @@ def make_spec(
     first_mark: Any = None,
     marks_per_decade: Any = None,
     splits: Any = None,
-    **rest: Any,
+    n_train: Any = None,
+    seed: Any = None,
+    threads: Any = None,
+    device: Any = None,
 ) -> RunSpec:
     """Return the specification of a run, with every default filled in.
 
@@ -139,10 +142,13 @@ def make_spec(
         marginal: an estimator of log p(x) that is also applied at the marks.
         final_marginal: one that is applied at the end alone.
         marginal_points: points of each split for both.
-        first_mark: samples at which the first mark lies; None for the default, as for the next two.
+        first_mark: samples at which the first mark lies; None for the default, as for all that follow.
         marks_per_decade: marks in a factor of ten of samples.
         splits: those of the dataset that are evaluated.
-        rest: n_train, seed, threads, device.
+        n_train: how many training points are used.
+        seed: of everything that is drawn.
+        threads: of the process.
+        device: "cpu" or "cuda".
 
     Raises:
         BadInput: an unknown plugin, an unknown or ambiguous setting, a value that is not allowed.
@@ -169,6 +175,7 @@ def make_spec(
     for part, (_, at_every) in marginals.items():
         estimators.append({**specs[part], "points": at_every, "final_points": marginal_points})
     when = {"first_mark": first_mark, "marks_per_decade": marks_per_decade, "splits": splits}
+    rest = {"n_train": n_train, "seed": seed, "threads": threads, "device": device}
     frame = {
         "algorithm": specs["algo"],
         "model": specs["model"],

@@ -119,6 +119,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "PATIENCE", 20)
     monkeypatch.setattr(frey, "SHAPE", (1965, 8))
+    monkeypatch.setattr(frey, "IMAGE", (4, 2))
     monkeypatch.setattr(frey, "SHA256", hashlib.sha256(FRAMES).hexdigest())
     monkeypatch.setattr(frey, "SIZE", len(FRAMES) + 1000)
     return download.cache_folder("frey")

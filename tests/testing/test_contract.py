@@ -270,7 +270,7 @@ def test_validation_points_can_be_evaluated_at_marks(tmp_path: Path) -> None:
     source = Path(BITS).read_text().replace('drawn at random")', 'drawn at random", valid=x[:50])')
     path = tmp_path / "with_valid.py"
     path.write_text(source)
-    given = {"settings": {"nz": 2, "hidden": 5}, "evaluation": {"splits": ["train", "valid", "test"]}}
+    given = {"settings": {"nz": 2, "hidden": 5}, "splits": ["train", "valid", "test"]}
     run = Training(make_spec("aevb", str(path), **given))
     (row,) = [row for row in run.rows(Budget(samples=1000)) if not isinstance(row, str)]
     assert [e["split"] for e in row["estimates"]] == ["train", "valid", "test"]

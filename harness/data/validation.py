@@ -1,0 +1,106 @@
+"""What data must be before anything is computed from them: a wrong range gives likelihoods that look right and are none."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.errors import BadInput
+from harness.inference.protocols import Kind
+
+DTYPES = (torch.float32, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+
+AT_A_TIME = 5000  # points
+
+ROUNDING = 1e-6  # beyond the ends of [0, 1], of stored values times a scale
+
+
+def as_points(name: str, given: object) -> Tensor:
+    """Return a split as a tensor of a type that is supported, (N, D) or (N, rows, columns).
+
+    Raises:
+        BadInput: it is no array, of another type or shape, or it has no points or no dimensions.
+    """
+    points = given
+    if isinstance(points, np.ndarray):
+        if points.dtype.hasobject or points.dtype.kind not in "biuf":
+            raise BadInput(f"{name} is an array of {points.dtype}: give numbers")
+        try:
+            points = torch.from_numpy(np.ascontiguousarray(points.astype(points.dtype.newbyteorder("="), copy=False)))
+        except TypeError:
+            raise BadInput(
+                f"{name} is an array of {points.dtype}: give float32, or integers of up to 64 bits"
+            ) from None
+    if not isinstance(points, Tensor):
+        raise BadInput(f"{name} is of type {type(given).__name__}: give a torch tensor or a NumPy array")
+    if points.dtype not in DTYPES:
+        raise BadInput(
+            f"{name} has values of {points.dtype}: give float32, bool, or integers of up to 64 bits and a scale"
+        )
+    if points.ndim not in (2, 3):
+        raise BadInput(f"{name} has shape {tuple(points.shape)}: give points (N, D), or images (N, rows, columns)")
+    if 0 in points.shape:
+        raise BadInput(f"{name} has shape {tuple(points.shape)}, which holds no value: give one point or more")
+    return points
+
+
+def require_one_size(splits: Mapping[str, Tensor], shape: tuple[int, int] | None) -> None:
+    """Raise BadInput unless all splits (N, D) have the same number of dimensions, and an image's shape as many."""
+    sizes = {name: points.shape[1] for name, points in splits.items()}
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise BadInput(f"the splits differ in dimensions ({said}): give points of one size")
+    (size,) = set(sizes.values())
+    if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != size):
+        raise BadInput(f"shape is {shape!r}, and points have {size} dimensions: give (rows, columns) of as many")
+
+
+def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochastic: bool) -> None:
+    """Raise BadInput, with the first value that is not, unless points (N, D) are finite and within the range of their kind."""
+    if kind not in get_args(Kind):
+        raise BadInput(f"kind is {kind!r}: choose one of {', '.join(get_args(Kind))}")
+    within = kind == "unit" or stochastic
+    for start in range(0, len(points), AT_A_TIME):
+        part = points[start : start + AT_A_TIME]
+        if part.is_floating_point():
+            _refuse(name, points, start, ~part.isfinite(), 1.0, "give finite numbers, or leave such points out")
+        if part.dtype == torch.bool:
+            continue
+        least, most = (end.item() * scale for end in part.aminmax())
+        if within and (least < -ROUNDING or most > 1 + ROUNDING):
+            low, high = (end.item() * scale for end in points.aminmax())
+            hint = f"scale=1/{high:g}" if low >= 0 else "values from 0 to 1"
+            raise BadInput(
+                f"{name} has values from {low:g} to {high:g}, and kind {kind!r} means [0, 1]: give {hint}, or kind 'real'"
+            )
+        if kind == "binary" and not stochastic:
+            shown = part * scale if scale != 1.0 else part
+            hint = "give stochastic=True if values are probabilities, or kind 'unit' or 'real'"
+            _refuse(name, points, start, (shown != 0) & (shown != 1), scale, f"kind 'binary' means 0 and 1: {hint}")
+
+
+def _refuse(name: str, points: Tensor, start: int, bad: Tensor, scale: float, what: str) -> None:
+    """Raise BadInput with the first of the bad values of the rows from `start` on."""
+    if bad.any():
+        row, column = bad.nonzero()[0].tolist()
+        value = points[start + row, column].item() * scale
+        raise BadInput(f"{name} has {value:g} in row {start + row}, column {column}: {what}")
+
+
+def fingerprint(given: object, splits: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 that was given, or of the splits as they are stored; BadInput if it is none."""
+    if given in (None, ""):
+        found = hashlib.sha256()
+        for name, points in splits.items():
+            found.update(f"{name} {points.dtype} {tuple(points.shape)}\n".encode())
+            found.update(points.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+    if not isinstance(given, str) or not re.fullmatch("[0-9a-f]{64}", given):
+        raise BadInput(
+            f"sha256 is {given!r}: give 64 hexadecimal digits in lower case, or leave it out and it is computed"
+        )
+    return given

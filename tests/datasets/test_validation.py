@@ -1,0 +1,79 @@
+"""Data that are not what they are said to be are refused at once, with the first value that is not."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness import api
+
+BITS = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+PIXELS = torch.tensor([[0, 255, 7], [1, 2, 3]], dtype=torch.uint8)
+
+
+def data(**given: Any) -> api.Dataset:
+    return api.Dataset(**{"train": BITS, "test": BITS, "kind": "binary", **given})
+
+
+def changed(value: float) -> torch.Tensor:
+    points = BITS.clone()
+    points[1, 2] = value
+    return points
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"kind": "unit", "train": PIXELS},
+            r"train has values from 0 to 255, and kind 'unit' means \[0, 1\]: give scale=1/255",
+        ),
+        (
+            {"kind": "unit", "test": changed(-1.0)},
+            r"test has values from -1 to 1, and kind 'unit' means \[0, 1\]: give values",
+        ),
+        ({"kind": "unit", "train": PIXELS, "scale": 1 / 100}, r"train has values from 0 to 2.55, and kind"),
+        ({"train": PIXELS, "scale": 1 / 100, "stochastic": True}, r"from 0 to 2.55, and kind 'binary' means \[0, 1\]"),
+        (
+            {"train": changed(0.25)},
+            "train has 0.25 in row 1, column 2: kind 'binary' means 0 and 1: give stochastic=True if",
+        ),
+        ({"train": PIXELS}, "train has 255 in row 0, column 1: kind 'binary'"),
+        ({"valid": changed(float("nan"))}, "valid has nan in row 1, column 2: give finite numbers"),
+        ({"kind": "real", "train": changed(float("inf"))}, "train has inf in row 1, column 2: give finite numbers"),
+        ({"kind": "bits"}, "kind is 'bits': choose one of binary, unit, real"),
+        ({"train": [[0, 1]]}, "train is of type list: give a torch tensor or a NumPy array"),
+        ({"train": np.array([["a"]])}, "train is an array of <U1: give numbers"),
+        ({"train": BITS.double()}, r"train has values of torch\.float64: give float32, bool, or integers"),
+        ({"test": np.zeros((2, 3))}, r"test has values of torch\.float64: give float32"),
+        ({"train": BITS[0]}, r"train has shape \(3,\): give points \(N, D\), or images"),
+        ({"test": BITS[:0]}, r"test has shape \(0, 3\), which holds no value"),
+        ({"test": BITS[:, :2]}, r"the splits differ in dimensions \(train 3, test 2\)"),
+        ({"shape": (2, 2)}, r"shape is \(2, 2\), and points have 3 dimensions"),
+        ({"sha256": "abc"}, "sha256 is 'abc': give 64 hexadecimal digits"),
+        ({"sha256": 7}, "sha256 is 7: give 64 hexadecimal digits"),
+    ],
+)
+def test_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(api.BadInput, match=said):
+        data(**given)
+
+
+def test_what_is_right_is_taken() -> None:
+    images = np.arange(24, dtype=">i2").reshape(4, 2, 3)
+    found = data(train=images, test=images, kind="unit", scale=1 / 23)
+    assert (found.train.shape, found.shape) == ((4, 6), (2, 3))
+    assert found.rows("train", torch.tensor([3]), torch.Generator())[0, -1] == 1.0
+    assert data(train=BITS.bool(), test=BITS.to(torch.int8)).kind == "binary"
+    assert data(train=PIXELS, test=PIXELS, scale=1 / 255, stochastic=True).stochastic
+
+
+def test_a_fingerprint_is_computed_where_none_is_given() -> None:
+    assert data().sha256 == data(sha256=None).sha256
+    assert data().sha256 != data(train=changed(0.0)).sha256
+    assert data(valid=BITS).sha256 != data().sha256
+    given = hashlib.sha256(b"a file").hexdigest()
+    assert data(sha256=given).sha256 == given
+    assert data(sha256=given).first(1).sha256 == given
