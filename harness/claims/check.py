@@ -8,6 +8,7 @@ from harness.claims import baseline, benchmark, bound, cost, invariant, order, p
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Baseline, Benchmark, Bound, Claim, Claims, Cost, Invariant, Order, Paper
 from harness.errors import BadInput
+from harness.specs.experiment import TUNED, spec_of
 
 if TYPE_CHECKING:
     from harness.runs.jobs import Outcome
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 def make(claims: Claims, scheduler: "Scheduler", only: str | None = None) -> tuple[dict[str, str], list["Outcome"]]:
     """Make the runs that claims are about, by the code as it is now.
 
-    They belong to groups `check-<experiment>-<fingerprint of code and experiment>`, so that runs of other code are never used
-    instead, and runs that are there already are not made again.
+    They belong to groups `check-<experiment>-<fingerprint of code, experiment and data>`, so that runs of other code or data are
+    never used instead, and runs that are there already are not made again.
 
     Returns:
         The groups by the names of the experiments, and how every run ended.
@@ -28,11 +29,16 @@ def make(claims: Claims, scheduler: "Scheduler", only: str | None = None) -> tup
         Interrupted, StoreTrouble: as `Sweep.run` raises them.
     """
     from harness.runs.code import fingerprint
+    from harness.runs.inputs import Inputs
     from harness.runs.sweep import Sweep
 
-    groups, ended = {}, []
+    groups, ended, inputs = {}, [], Inputs(scheduler.data_dir)
     for experiment in claims.experiments():
-        groups[experiment.name] = f"check-{experiment.name}-{fingerprint(experiment.path.read_bytes())}"
+        tasks = experiment.tasks()
+        specs = [task.spec or spec_of({n: v for n, v in task.options.items() if v != TUNED}) for task in tasks]
+        data = sorted({str(inputs.sha256(spec)) for spec in specs})
+        given = experiment.path.read_bytes() + " ".join(data).encode()
+        groups[experiment.name] = f"check-{experiment.name}-{fingerprint(given)}"
         ended += Sweep(scheduler, experiment, only, group=groups[experiment.name]).run()
     if not groups:
         raise BadInput(

@@ -23,16 +23,24 @@ class Inputs:
 
     def require_same(self, run: Run, record: Record, spec: RunSpec) -> None:
         """Raise BadInput, naming both, where a done run was trained on other data than these, or these cannot be had."""
+        found = self._found(spec)
+        if isinstance(found, BadInput):
+            raise type(found)(f"run {run.id} is done, but its data cannot be compared with those here: {found}")
+        require_same_data(run, record, found)
+
+    def sha256(self, spec: RunSpec) -> str | None:
+        """Return what identifies the data of a run; None where they cannot be had."""
+        found = self._found(spec)
+        return None if isinstance(found, BadInput) else found.sha256
+
+    def _found(self, spec: RunSpec) -> Dataset | BadInput:
         key = spec.dataset.model_dump_json()
         if key not in self._datasets:
             try:
                 self._datasets[key] = load_dataset(spec, self._data_dir)
             except BadInput as error:
                 self._datasets[key] = error
-        found = self._datasets[key]
-        if isinstance(found, BadInput):
-            raise type(found)(f"run {run.id} is done, but its data cannot be compared with those here: {found}")
-        require_same_data(run, record, found)
+        return self._datasets[key]
 
 
 def require_same_data(run: Run, record: Record, dataset: Dataset) -> None:

@@ -66,7 +66,7 @@ class Scheduler:
     """
 
     def __init__(self, executor: Executor, progress: ShowProgress = no_progress, say: Say = unheard):
-        self.store = executor.store
+        self.store, self.data_dir = executor.store, executor.data_dir
         self._executor, self._progress, self._say = executor, progress, say
         self._calibrations: dict[str, Calibration] = {}
 
@@ -86,7 +86,7 @@ class Scheduler:
         """
         planned: list[Planned] = []
         open_: list[tuple[Job, str, float]] = []
-        inputs = Inputs(self._executor.data_dir)
+        inputs = Inputs(self.data_dir)
         for job in jobs:
             stored = job.stored(self.store)
             if not stored.exists():

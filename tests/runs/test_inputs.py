@@ -108,6 +108,25 @@ def test_a_sweep_says_it_and_does_the_rest(harness: Harness, words: list[object]
     assert sorted(row["state"] for row in planned) == ["done", "other data"]
 
 
+def test_a_gate_makes_its_runs_again_on_other_data(harness: Harness, words: list[object], tmp_path: Path) -> None:
+    head = f'dataset = "{tmp_path / "table.py"}"\npath = "{tmp_path / "data.csv"}"\nnz = 2\nhidden = 5\nsamples = 300\n'
+    (tmp_path / "mine.toml").write_text(f'[base]\n{head}batch-size = 10\n[[grid]]\nalgo = "aevb"\nseed = 0\n')
+    gate = tmp_path / "gate.toml"
+    gate.write_text('experiment = "mine.toml"\n[[claim]]\nkind = "bound"\nat = 300\nleast = -100\n')
+    groups = []
+    for seed, made in ((1, 1), (1, 0), (2, 1)):
+        (tmp_path / "data.csv").write_text(rows(seed))
+        done = harness("check", gate, "--run")
+        assert done.code == 0, done.out + done.err
+        assert f"made {made} of 1 runs" in done.err
+        groups.append({run.path.parent.name for run in Store(tmp_path / "results").runs()})
+    assert [len(group) for group in groups] == [1, 1, 2]
+    (tmp_path / "data.csv").unlink()
+    gone = harness("check", gate, "--run")
+    assert gone.code == 3
+    assert "does not exist: give --path" in gone.err
+
+
 def test_a_module_beside_a_plugin_is_part_of_it(harness: Harness, tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text((PLUGINS / "iwae.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1))
