@@ -103,7 +103,7 @@ def _ais(fresh: bool = False) -> tuple[Work, Work]:
     return lambda: ais.anneal(path, z, betas, steps, LEAPFROG, rng), floors.leapfrog(CHAINS, 784, 100, 3)
 
 
-def engine_share(rounds: int = 40) -> float:
+def engine_share(rounds: int) -> float:
     """Return the time of the loop with ledger, clocks, marks and progress bar, as a ratio to the bare step on the same batches.
 
     The bare step is the algorithm's on models that are not metered.

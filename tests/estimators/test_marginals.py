@@ -116,10 +116,10 @@ def test_kernel_density_is_a_mean_of_kernels(rng: torch.Generator) -> None:
 
 @pytest.fixture(scope="module")
 def trained(mnist: Dataset) -> Training:
-    """A decoder of three latents after 300,000 samples of binarised MNIST."""
+    """A decoder of three latents after 100,000 samples of binarised MNIST."""
     spec = make_spec("aevb", settings={"nz": 3, "hidden": 100, "lr": 0.1, "binarize": "threshold"}, points=100)
     training = Training(spec)
-    for _ in training.rows(Budget(samples=300_000)):
+    for _ in training.rows(Budget(samples=100_000)):
         pass
     return training
 
