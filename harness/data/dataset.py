@@ -37,7 +37,7 @@ class Dataset:
     test: Tensor
     kind: Kind
     sha256: str = ""
-    source: str = "memory"
+    source: str = ""
     scale: float = 1.0
     stochastic: bool = False
     shape: tuple[int, int] | None = None

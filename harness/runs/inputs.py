@@ -47,7 +47,8 @@ def require_same_data(run: Run, record: Record, dataset: Dataset) -> None:
     """Raise BadInput, naming both, where a run was trained on other data than these."""
     before = record.provenance[-1]["dataset"]["sha256"] if record.provenance else None
     if before not in (None, dataset.sha256):
+        where = dataset.source or f"dataset {record.spec['dataset']['name']!r}"
         raise BadInput(
-            f"run {run.id} was trained on other data (SHA-256 {before[:12]}) than those in {dataset.source} now "
+            f"run {run.id} was trained on other data (SHA-256 {before[:12]}) than those in {where} now "
             f"({dataset.sha256[:12]}): name its own with --data-dir, or delete {str(run.path)!r} to train on these"
         )

@@ -7,6 +7,7 @@ import torch
 
 from harness.api import DataFacts, Traits
 from harness.data.dataset import Dataset
+from harness.data.download import MissingData
 from harness.errors import BadInput
 from harness.inference.protocols import GenerativeModel, LatentVariableModel, LayeredModel, Recognition, missing
 from harness.inference.rng import Streams
@@ -72,7 +73,13 @@ class Subject:
 
 def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:
     """Load the data of a run, all of them; BadInput where they cannot be had."""
-    found: Dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
+    try:
+        found: Dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
+    except OSError as error:  # of a plugin that does not look before it reads; no output of ours
+        raise MissingData(
+            f"the data of dataset {spec.dataset.name!r} cannot be read ({type(error).__name__}: {error}): give the "
+            "path of a file that can"
+        ) from error
     return found
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,21 @@ def test_data_that_are_gone_or_in_another_folder(harness: Harness, words: list[o
     (other / "data.csv").write_text(rows(3))
     assert "was trained on other data" in harness(*words, "--data-dir", other).err
     assert "was done already" in harness(*words, "--data-dir", tmp_path).out
+
+
+def test_a_plugin_that_does_not_look_before_it_reads(harness: Harness, words: list[object], tmp_path: Path) -> None:
+    text = TABLE.replace("    if not path.exists():", "    if False:").replace(", source=str(path)", "")
+    (tmp_path / "table.py").write_text(text)
+    assert harness(*words).code == 0
+    (tmp_path / "data.csv").write_text(rows(2))
+    assert "than those in dataset 'table' now" in harness(*words).err
+    (tmp_path / "data.csv").unlink()
+    for more in ((), ("--seed", 1)):  # of a run that is done, and of a new one
+        done = harness(*words, *more)
+        assert done.code != 0
+        assert re.search(r"the data of dataset 'table' cannot be read \(FileNotFoundError: .*data.csv", done.err), (
+            done.err
+        )
 
 
 def test_a_sweep_says_it_and_does_the_rest(harness: Harness, words: list[object], tmp_path: Path) -> None:
