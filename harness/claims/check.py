@@ -29,14 +29,13 @@ def make(claims: Claims, scheduler: "Scheduler", only: str | None = None) -> tup
         Interrupted, StoreTrouble: as `Sweep.run` raises them.
     """
     from harness.runs.code import fingerprint
-    from harness.runs.inputs import Inputs
     from harness.runs.sweep import Sweep
 
-    groups, ended, inputs = {}, [], Inputs(scheduler.data_dir)
+    groups, ended = {}, []
     for experiment in claims.experiments():
         tasks = experiment.tasks()
         specs = [task.spec or spec_of({n: v for n, v in task.options.items() if v != TUNED}) for task in tasks]
-        data = sorted({str(inputs.sha256(spec)) for spec in specs})
+        data = sorted({str(scheduler.inputs.sha256(spec)) for spec in specs})
         given = experiment.path.read_bytes() + " ".join(data).encode()
         groups[experiment.name] = f"check-{experiment.name}-{fingerprint(given)}"
         ended += Sweep(scheduler, experiment, only, group=groups[experiment.name]).run()

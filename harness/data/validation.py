@@ -77,7 +77,8 @@ def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochasti
             raise BadInput(
                 f"{name} has values from {low:g} to {high:g}, and kind {kind!r} means [0, 1]: give {hint}, or kind 'real'"
             )
-        if kind == "binary" and not stochastic:
+        whole = scale == 1.0 and not part.is_floating_point() and least >= 0 and most <= 1  # numbers, so 0 and 1
+        if kind == "binary" and not stochastic and not whole:
             shown = part * scale if scale != 1.0 else part
             hint = "give stochastic=True if values are probabilities, or kind 'unit' or 'real'"
             _refuse(name, points, start, (shown != 0) & (shown != 1), scale, f"kind 'binary' means 0 and 1: {hint}")

@@ -40,7 +40,7 @@ class Trained:
         self.checkpoint = checkpoint
         prepare_process(self.spec.threads)
         self.subject = Subject.build(self.spec, data_dir)
-        require_same_data(run, record, self.subject.dataset)
+        require_same_data(run, record, self.subject.dataset.sha256, self.subject.dataset.source)
         self.subject.load(checkpoint)
         if not all(map(finite, self.subject.parts)):
             raise BadInput(

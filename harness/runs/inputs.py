@@ -1,6 +1,7 @@
 """Whether what a run was computed from is what is here now: compared before a run is called done."""
 
-from harness.data.dataset import Dataset
+from typing import NamedTuple
+
 from harness.errors import BadInput
 from harness.specs.run import RunSpec
 from harness.store.record import Record
@@ -8,8 +9,15 @@ from harness.store.run import Run
 from harness.training.subject import load_dataset
 
 
+class _Data(NamedTuple):
+    """What identifies data, and where they are."""
+
+    sha256: str
+    source: str
+
+
 class Inputs:
-    """The data that are here now, each read once.
+    """What identifies the data that are here now. Each are loaded once, and not kept.
 
     Code needs no comparison here: what is in plugin files is part of a run's id.
 
@@ -19,36 +27,37 @@ class Inputs:
 
     def __init__(self, data_dir: str | None):
         self._data_dir = data_dir
-        self._datasets: dict[str, Dataset | BadInput] = {}
+        self._known: dict[str, _Data | BadInput] = {}
 
     def require_same(self, run: Run, record: Record, spec: RunSpec) -> None:
         """Raise BadInput, naming both, where a done run was trained on other data than these, or these cannot be had."""
         found = self._found(spec)
         if isinstance(found, BadInput):
             raise type(found)(f"run {run.id} is done, but its data cannot be compared with those here: {found}")
-        require_same_data(run, record, found)
+        require_same_data(run, record, found.sha256, found.source)
 
     def sha256(self, spec: RunSpec) -> str | None:
         """Return what identifies the data of a run; None where they cannot be had."""
         found = self._found(spec)
         return None if isinstance(found, BadInput) else found.sha256
 
-    def _found(self, spec: RunSpec) -> Dataset | BadInput:
+    def _found(self, spec: RunSpec) -> _Data | BadInput:
         key = spec.dataset.model_dump_json()
-        if key not in self._datasets:
+        if key not in self._known:
             try:
-                self._datasets[key] = load_dataset(spec, self._data_dir)
+                dataset = load_dataset(spec, self._data_dir)
+                self._known[key] = _Data(dataset.sha256, dataset.source)
             except BadInput as error:
-                self._datasets[key] = error
-        return self._datasets[key]
+                self._known[key] = error
+        return self._known[key]
 
 
-def require_same_data(run: Run, record: Record, dataset: Dataset) -> None:
-    """Raise BadInput, naming both, where a run was trained on other data than these."""
+def require_same_data(run: Run, record: Record, sha256: str, source: str) -> None:
+    """Raise BadInput, naming both, where a run was trained on other data than those that are here."""
     before = record.provenance[-1]["dataset"]["sha256"] if record.provenance else None
-    if before not in (None, dataset.sha256):
-        where = dataset.source or f"dataset {record.spec['dataset']['name']!r}"
+    if before not in (None, sha256):
+        where = source or f"dataset {record.spec['dataset']['name']!r}"
         raise BadInput(
             f"run {run.id} was trained on other data (SHA-256 {before[:12]}) than those in {where} now "
-            f"({dataset.sha256[:12]}): name its own with --data-dir, or delete {str(run.path)!r} to train on these"
+            f"({sha256[:12]}): name its own with --data-dir, or delete {str(run.path)!r} to train on these"
         )

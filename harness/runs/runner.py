@@ -131,7 +131,7 @@ def _train(
     training = Training(spec, data_dir)
     here = provenance(training.dataset.sha256)
     if not fresh:
-        require_same_data(run, record, training.dataset)
+        require_same_data(run, record, training.dataset.sha256, training.dataset.source)
     run.claim(say)
     try:
         if run.exists() == fresh or (not fresh and run.read() != record):

@@ -66,7 +66,7 @@ class Scheduler:
     """
 
     def __init__(self, executor: Executor, progress: ShowProgress = no_progress, say: Say = unheard):
-        self.store, self.data_dir = executor.store, executor.data_dir
+        self.store, self.inputs = executor.store, Inputs(executor.data_dir)
         self._executor, self._progress, self._say = executor, progress, say
         self._calibrations: dict[str, Calibration] = {}
 
@@ -86,7 +86,6 @@ class Scheduler:
         """
         planned: list[Planned] = []
         open_: list[tuple[Job, str, float]] = []
-        inputs = Inputs(self.data_dir)
         for job in jobs:
             stored = job.stored(self.store)
             if not stored.exists():
@@ -100,7 +99,7 @@ class Scheduler:
             spent = record.ledger.get("samples", 0)
             if finished(record, job.budget):
                 try:
-                    inputs.require_same(stored, record, job.spec)
+                    self.inputs.require_same(stored, record, job.spec)
                     planned.append(Planned(job, "done", spent, None))
                 except BadInput as error:
                     planned.append(Planned(job, OTHER_DATA, spent, None, str(error)))

@@ -18,6 +18,8 @@ from harness.files import read_file
 
 MAX_BYTES = 10_000_000  # of a plugin file, and of each module beside it
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
 _helpers: set[str] = set()  # modules that were imported for a plugin file
 
 
@@ -129,9 +131,6 @@ def _imports(importer: Path, content: bytes, root: Path) -> Iterator[tuple[Path,
             for file in _files(start, name.split(".")):
                 if root in file.parents:
                     yield file, id(node) in within
-
-
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def _files(folder: Path, parts: list[str]) -> Iterator[Path]:

@@ -108,14 +108,11 @@ def _same(a: dict[str, Any], b: dict[str, Any], when: str) -> None:
 
 
 def check_dataset(name: str, data_dir: str | None = None) -> None:
-    """Check a dataset: shapes, range for its kind, and the same points again for the same stream."""
+    """Check a dataset: it is one, which was checked when it was made, and gives the same points again for the same stream."""
     plugin = registry.get("datasets", name)
     check_module(plugin)
     data = plugin.module.load(plugin.module.Config(), data_dir)
-    assert data.kind in toy.KINDS, f"kind is {data.kind!r}: choose from {toy.KINDS}"
-    assert data.train.ndim == data.test.ndim == 2, "train and test must be (N, D)"
-    assert data.train.shape[1] == data.test.shape[1], "train and test differ in dimensions"
-    assert len(data.sha256) == 64, f"sha256 is {data.sha256!r}"
+    assert isinstance(data, api.Dataset), f"load returns {type(data).__name__}, and no api.Dataset"
     for split in ("train", "test"):
         index = torch.arange(min(50, len(getattr(data, split))))
         x = data.rows(split, index, api.Streams(0)("a"))
@@ -123,11 +120,6 @@ def check_dataset(name: str, data_dir: str | None = None) -> None:
         assert torch.equal(x, data.rows(split, index, api.Streams(0)("a"))), (
             "the same points differ for the same stream"
         )
-        assert torch.isfinite(x).all(), f"{split} has points that are not finite"
-        if data.kind == "unit":
-            assert 0 <= x.min() <= x.max() <= 1, f"{split} leaves [0, 1]"
-        if data.kind == "binary":
-            assert ((x == 0) | (x == 1)).all(), f"{split} has values besides 0 and 1"
 
 
 def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> None:

@@ -95,6 +95,16 @@ def test_data_that_are_gone_or_in_another_folder(harness: Harness, words: list[o
     assert "was done already" in harness(*words, "--data-dir", tmp_path).out
 
 
+def written(folder: Path, seeds: list[int]) -> Path:
+    """Write an experiment on the table of a folder, and return its path."""
+    path = folder / "mine.toml"
+    where = f'dataset = "{folder / "table.py"}"\npath = "{folder / "data.csv"}"\n'
+    path.write_text(
+        f'[base]\n{where}nz = 2\nhidden = 5\nbatch-size = 10\nsamples = 300\n[[grid]]\nalgo = "aevb"\nseed = {seeds}\n'
+    )
+    return path
+
+
 def test_a_plugin_that_does_not_look_before_it_reads(harness: Harness, words: list[object], tmp_path: Path) -> None:
     text = TABLE.replace("    if not path.exists():", "    if False:").replace(", source=str(path)", "")
     (tmp_path / "table.py").write_text(text)
@@ -111,9 +121,7 @@ def test_a_plugin_that_does_not_look_before_it_reads(harness: Harness, words: li
 
 
 def test_a_sweep_says_it_and_does_the_rest(harness: Harness, words: list[object], tmp_path: Path) -> None:
-    head = f'dataset = "{tmp_path / "table.py"}"\npath = "{tmp_path / "data.csv"}"\nnz = 2\nhidden = 5\nsamples = 300\n'
-    experiment = tmp_path / "mine.toml"
-    experiment.write_text(f'[base]\n{head}batch-size = 10\n[[grid]]\nalgo = "aevb"\nseed = [0, 1]\n')
+    experiment = written(tmp_path, seeds=[0, 1])
     assert harness("sweep", experiment, "--only", "seed=0").code == 0
     (tmp_path / "data.csv").write_text(rows(2))
     done = harness("sweep", experiment)
@@ -125,8 +133,7 @@ def test_a_sweep_says_it_and_does_the_rest(harness: Harness, words: list[object]
 
 
 def test_a_gate_makes_its_runs_again_on_other_data(harness: Harness, words: list[object], tmp_path: Path) -> None:
-    head = f'dataset = "{tmp_path / "table.py"}"\npath = "{tmp_path / "data.csv"}"\nnz = 2\nhidden = 5\nsamples = 300\n'
-    (tmp_path / "mine.toml").write_text(f'[base]\n{head}batch-size = 10\n[[grid]]\nalgo = "aevb"\nseed = 0\n')
+    written(tmp_path, seeds=[0])
     gate = tmp_path / "gate.toml"
     gate.write_text('experiment = "mine.toml"\n[[claim]]\nkind = "bound"\nat = 300\nleast = -100\n')
     groups = []
