@@ -15,7 +15,9 @@ from harness.store.run import Run
 from harness.store.store import Store
 
 ROOT = Path(__file__).parents[2]
-STORED = sorted({path.parent for folder in ("results", "tests/data") for path in (ROOT / folder).rglob("run.json")})
+KEPT = [*(f"results/{group}" for group in ("figure2", "figure3", "first-run", "three-algorithms")), "tests/data"]
+"""Folders of runs that came with the project; `results` also has those of whoever has trained here."""
+STORED = sorted({path.parent for folder in KEPT for path in (ROOT / folder).rglob("run.json")})
 FORMER = ("accept", "dreams", "jump", "trouble")
 
 
