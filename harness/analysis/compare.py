@@ -6,23 +6,22 @@ the options that its runs have: `figure2:algo=aevb,nz=20`, `../other/results:nz=
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.analysis import curves, selection
+from harness.analysis import chosen, curves, selection
 from harness.analysis.statistics import Difference, difference, mean
 from harness.analysis.stored_run import Row, StoredRun
 from harness.errors import BadInput, suggestion
-from harness.specs.where import in_words, parse_where
-from harness.store.run import Run
+from harness.specs.where import in_words, parse_selection
 from harness.store.store import Store
 
 
 class Side(NamedTuple):
-    """One side: how it was called, and its runs."""
+    """One side: the selection as it was given, its runs, and the run, group or folder that it names."""
 
     name: str
     runs: list[StoredRun]
+    of: str
 
 
 class AtMark(NamedTuple):
@@ -75,26 +74,8 @@ def side(store: Store, text: str) -> Side:
     Raises:
         BadInput: it means none.
     """
-    name, _, only = text.partition(":")
-    folder, where = Path(name), parse_where(only, f"{text!r}")
-    if folder.is_dir():
-        paths = [folder] if (folder / "run.json").is_file() else sorted(p.parent for p in folder.glob("*/run.json"))
-        runs = [Run(path.resolve()) for path in paths] or list(Store(folder).runs())
-    else:
-        runs = list(store.runs(name)) if "/" not in name and (store.root / name).is_dir() else [store.find(name)]
-    if not runs:
-        raise BadInput(f"{name!r} has no runs: name a run, a group or a folder with runs; see `harness list`")
-    found = selection.load(runs)
-    known = selection.options(found)
-    for option, values in where.items():
-        if option not in known:
-            raise BadInput(f"{text!r} has option {option!r}{suggestion(option, known)}, which no run of {name!r} has")
-        there = {str(run.option(option)) for run in found}
-        found = selection.select(found, {option: values})
-        if not found:
-            have = " and ".join(sorted(there)[:5])
-            raise BadInput(f"no run of {name!r} has {option} {' or '.join(sorted(values))}: there is {have}")
-    return Side(text, found)
+    name = parse_selection(text).name
+    return Side(text, selection.load(chosen.runs(store, text, folders=True)), name)
 
 
 def compare(
@@ -182,7 +163,7 @@ def _places(one: Side, options: Sequence[str]) -> dict[tuple[Any, ...], list[Sto
         for other in others:
             found = selection.unlike(other, run)
             if found or other.seed == run.seed:
-                begin = one.name.partition(":")[0]
+                begin = one.of
                 advice = (
                     f"say which, as in {begin}:{found.setting.rpartition('.')[2].replace('_', '-')}=VALUE"
                     if found

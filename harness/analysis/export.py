@@ -17,16 +17,16 @@ import csv
 import io
 import os
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.analysis.selection import flat
 from harness.analysis.stored_run import StoredRun
-from harness.errors import BadInput
+from harness.errors import BadInput, suggestion
 from harness.files import from_json, replace_file, to_json
-from harness.specs.where import parse_where
+from harness.specs.where import parse_selection
 from harness.store.record import Record
 from harness.store.store import Store
 
@@ -59,13 +59,13 @@ class Exported(NamedTuple):
     evaluations: list[Line]
 
 
-def load(store: Store, groups: Collection[str] = (), only: str | None = None) -> tuple[list[Exported], list[str]]:
-    """Return the runs of a store, and for every one that cannot be read the reason.
+def load(store: Store, selections: Sequence[str] = (), only: str | None = None) -> tuple[list[Exported], list[str]]:
+    """Return runs of a store, and for every one that cannot be read the reason.
 
     Args:
         store: the store.
-        groups: those wanted; all by default.
-        only: conditions such as "nz=20,algo=aevb".
+        selections: of runs; all of them by default.
+        only: one more selection, which all of them have to be of.
 
     Raises:
         BadInput: there are none.
@@ -73,19 +73,29 @@ def load(store: Store, groups: Collection[str] = (), only: str | None = None) ->
     runs = store.folders()
     if not runs:
         raise BadInput(f"there are no runs in {str(store.root)!r}: make one with `harness run`, or name a --results")
-    store.require_groups(groups, {run.path.parent.name for run in runs})
-    found, unreadable, where = [], [], parse_where(only)
+    wanted, limit = [parse_selection(text) for text in selections or ("",)], parse_selection(only or "", "--only")
+    for one in wanted:
+        if not any(one.names(run.id, run.path.parent.name) for run in runs):
+            known = sorted({run.path.parent.name for run in runs})
+            raise BadInput(
+                f"there is no group and no run {one.name!r} in {str(store.root)!r}{suggestion(one.name, known)}: choose of the "
+                f"groups {', '.join(known)}, or see `harness list`"
+            )
+    found, unreadable = [], []
     for run in runs:
-        if groups and run.path.parent.name not in groups:
+        group = run.path.parent.name
+        if not any(one.names(run.id, group) for one in wanted):
             continue
         try:
             stored = run.content()
-            if StoredRun(*stored).matches(where):
-                found.append(Exported(run.path.parent.name, *stored, run.evaluations()))
+            option = StoredRun(*stored).option
+            if any(one.meets(run.id, group, option) for one in wanted) and limit.meets(run.id, group, option):
+                found.append(Exported(group, *stored, run.evaluations()))
         except (BadInput, OSError, ValueError) as error:
-            unreadable.append(f"{run.path.parent.name}/{run.id}: {error}")
+            unreadable.append(f"{group}/{run.id}: {error}")
     if not found and not unreadable:
-        raise BadInput(f"--only is {only!r}, and no run meets it: see `harness list`")
+        asked = " ".join([*selections, *([f"--only {only}"] if only else [])])
+        raise BadInput(f"no run is meant by {asked}: see `harness list`")
     return found, unreadable
 
 

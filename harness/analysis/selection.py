@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from harness.analysis.stored_run import StoredRun
-from harness.errors import BadInput
+from harness.analysis.versions import Versions, present
+from harness.errors import BadInput, suggestion
 from harness.specs.experiment import Experiment
 from harness.specs.options import STORED
 from harness.specs.recipes import PANELS
@@ -21,16 +22,24 @@ def load(runs: Iterable[Run]) -> list[StoredRun]:
     return [StoredRun.load(run) for run in runs]
 
 
-def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> list[StoredRun]:
+def group(
+    store: Store,
+    experiment: Experiment,
+    say: Callable[[str], None],
+    versions: Versions = "now",
+    where: Where | None = None,
+) -> list[StoredRun]:
     """Return an experiment's runs, except those that are damaged.
 
     Args:
         store: where.
         experiment: whose.
-        say: told of each that is damaged.
+        say: told of each that is damaged, and of what is of an earlier version.
+        versions: whether runs of earlier versions are left out; see `harness.analysis.versions`.
+        where: options that the runs have.
 
     Raises:
-        BadInput: the store has none.
+        BadInput: the store has none, or none of the present version.
     """
     found: list[StoredRun] = []
     for run in store.runs(experiment.name):
@@ -42,7 +51,22 @@ def group(store: Store, experiment: Experiment, say: Callable[[str], None]) -> l
         raise BadInput(
             f"there are no runs of {experiment.name} in {str(store.root)!r}: make them with `harness sweep {experiment.called}`"
         )
-    return found
+    found = present(found, experiment, say, versions)
+    if not where:
+        return found
+    if unknown := sorted(where.keys() - options(found)):
+        raise BadInput(
+            f"runs cannot be chosen by {unknown[0]!r}{suggestion(unknown[0], options(found))}: no run of "
+            f"{experiment.name} has that option"
+        )
+    if not (chosen := select(found, where)):
+        raise BadInput(f"no run of {experiment.name} meets {_conditions(where)}: see `harness list {experiment.name}`")
+    return chosen
+
+
+def _conditions(where: Where) -> str:
+    """Return conditions as they are given."""
+    return ",".join(f"{name}={value}" for name, values in where.items() for value in sorted(values))
 
 
 def select(runs: Iterable[StoredRun], where: Where) -> list[StoredRun]:
@@ -52,7 +76,7 @@ def select(runs: Iterable[StoredRun], where: Where) -> list[StoredRun]:
 
 def options(runs: Iterable[StoredRun]) -> set[str]:
     """Return the options by which some of these runs can be told apart."""
-    known = set(STORED)
+    known = {*STORED, "status"}
     for run in runs:
         for part in PLUGINS.values():
             known |= {name.replace("_", "-") for name in run.spec[part]["settings"]}
@@ -108,7 +132,12 @@ class Unlike(NamedTuple):
 
 
 def unlike(
-    one: StoredRun, two: StoredRun, compare: Sequence[str] = COMPARE, except_for: Collection[str] = ()
+    one: StoredRun,
+    two: StoredRun,
+    compare: Sequence[str] = COMPARE,
+    except_for: Collection[str] = (),
+    *,
+    code: bool = True,
 ) -> Unlike | None:
     """Return the first setting in which two runs differ besides their seed and what is compared; None if there is none.
 
@@ -119,10 +148,13 @@ def unlike(
         two: another.
         compare: options that are compared.
         except_for: more settings that may differ, as options of `harness run`.
+        code: whether what is in plugin files counts.
     """
     allowed = {name.replace("-", "_") for name in (*compare, *except_for)}
     compared = {PLUGINS[name] for name in compare if name in PLUGINS}
     apart = {part for part in compared if one.spec[part]["name"] != two.spec[part]["name"]}
+    if one.version != two.version:  # both are shown, as curves of their own
+        apart |= {part for part in PLUGINS.values() if one.spec[part].get("sha256") != two.spec[part].get("sha256")}
     one_curve = one.curve(compare) == two.curve(compare)
     contents = [_content(run, run if one_curve else other) for run, other in ((one, two), (two, one))]
     for part in ("model", "dataset", "n_train", "threads", "device", "evaluation", "algorithm"):
@@ -130,7 +162,8 @@ def unlike(
             continue
         own, other = (flat(part, content.get(part)) for content in contents)
         for name in sorted(own.keys() | other.keys()):
-            excused = name.endswith(".file") or name.rpartition(".")[2] in allowed
+            leaf = name.rpartition(".")[2]
+            excused = leaf == "file" or leaf in allowed or (leaf == "sha256" and not code)
             if own.get(name) != other.get(name) and not excused:
                 return Unlike(name, own.get(name), other.get(name))
     hashes = [run.dataset_sha256[:12] if run.dataset_sha256 else None for run in (one, two)]

@@ -23,11 +23,13 @@ class StoredRun:
         record: its run.json.
         rows: its trace.
         folder: where it is; None of a run that a baseline has.
+        version: what tells its version of the user's code from the present one, where both are shown; else empty.
     """
 
     record: Record
     rows: Sequence[Row]
     folder: Run | None = None
+    version: str = ""
 
     @classmethod
     def load(cls, run: Run) -> "StoredRun":
@@ -96,9 +98,12 @@ class StoredRun:
         field = name.replace("-", "_")
         if field in ("n_train", "seed", "threads", "device"):
             return self.spec.get(field)
-        for part in PLUGINS.values():
-            if field in self.spec[part]["settings"]:
-                return self.spec[part]["settings"][field]
+        if name == "status":
+            return self.status
+        owner, dot, own = field.rpartition(".")
+        for option, part in PLUGINS.items():
+            if own in self.spec[part]["settings"] and (not dot or owner == option):
+                return self.spec[part]["settings"][own]
         return None
 
     def options(self, names: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +112,7 @@ class StoredRun:
 
     def curve(self, compare: Sequence[str]) -> str:
         """Return the name of the curve that it belongs to: its values of the options that are compared, in words."""
-        return in_words(self.options(compare))
+        return in_words(self.options(compare)) + (f" ({self.version})" if self.version else "")
 
     @property
     def sound_rows(self) -> Sequence[Row]:

@@ -119,6 +119,7 @@ def _panel(
     out = []
     for name, own in members.items():
         compared = {COLUMNS.get(option, option): value for option, value in own[0].options(recipe.compare).items()}
+        compared |= {"version": own[0].version or "now"} if any(run.version for run in runs) else {}
         diverged = [
             run.seed
             for run in own

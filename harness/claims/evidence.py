@@ -1,6 +1,6 @@
 """What claims are checked against, and the verdicts on them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 from harness.analysis import selection
 from harness.analysis.stored_run import StoredRun
+from harness.analysis.versions import present
 from harness.claims import baseline
 from harness.claims.file import Benchmark, Claim, Claims, Order
 from harness.errors import BadInput, suggestion
-from harness.specs.where import parse_where
+from harness.specs.where import parse_selection
 from harness.store.store import Store
 
 Says = Literal["holds", "better", "cannot tell", "fails"]
@@ -50,11 +51,12 @@ class Evidence:
         claims: the file.
         store: where runs are.
         groups: where the runs of experiments are, by the names that claims give them; by default groups of their own names.
-        only: conditions on runs such as "nz=20"; claims that are left without runs are left out.
+        only: a selection of runs, such as "nz=20"; claims that are left without runs are left out.
         baseline: file of the baseline instead of the one that the claims name.
         benchmarks: the same for what pytest-benchmark saved.
         data_dir: the user's folder of data files.
         trains: whether invariants may load checkpoints, evaluate and train for a moment.
+        say: told which runs are left out, as they are of an earlier version of the user's files or of the experiment.
     """
 
     claims: Claims
@@ -65,6 +67,7 @@ class Evidence:
     benchmarks: Path | None = None
     data_dir: str | None = None
     trains: bool = False
+    say: Callable[[str], None] = lambda words: None
     _loaded: dict[str, list[StoredRun]] = field(default_factory=dict)
 
     def select(self, claim: Claim) -> list[StoredRun]:
@@ -73,7 +76,8 @@ class Evidence:
         Raises:
             BadInput: there are no runs at all, or an option that none has.
         """
-        return selection.select(self._about(claim), parse_where(self.only))
+        chosen = parse_selection(self.only or "", "--only")
+        return [run for run in self._about(claim) if chosen.meets(run.id, self._own(claim), run.option)]
 
     def compare(self, claim: Claim) -> tuple[str, ...]:
         """Return the options that the experiment of a claim compares; by default the algorithm."""
@@ -102,16 +106,20 @@ class Evidence:
 
     def _group(self, claim: Claim) -> list[StoredRun]:
         """Return all runs of a claim's experiment or group; BadInput if there are none."""
-        experiment = self.claims.experiment(claim)
-        own = experiment.name if experiment else str(claim.group)
+        experiment, own = self.claims.experiment(claim), self._own(claim)
         group = self.groups.get(own, own)
         if group not in self._loaded:
-            self._loaded[group] = selection.load(self.store.runs(group))
-        runs = self._loaded[group]
-        if not runs:
-            hint = f"`harness check {self.claims.called} --run` makes them" if experiment else "see `harness list`"
-            raise self.refusal(claim, f"there are no runs of {own} in {str(self.store.root)!r}: {hint}")
-        return runs
+            runs = selection.load(self.store.runs(group))
+            if not runs:
+                hint = f"`harness check {self.claims.called} --run` makes them" if experiment else "see `harness list`"
+                raise self.refusal(claim, f"there are no runs of {own} in {str(self.store.root)!r}: {hint}")
+            self._loaded[group] = present(runs, experiment, self.say)
+        return self._loaded[group]
+
+    def _own(self, claim: Claim) -> str:
+        """Return what the group of a claim's runs is called by itself or by its experiment."""
+        experiment = self.claims.experiment(claim)
+        return experiment.name if experiment else str(claim.group)
 
     def _about(self, claim: Claim) -> list[StoredRun]:
         """Return the runs that a claim is about, whatever `only` says."""

@@ -56,12 +56,15 @@ def like(run: StoredRun, claim: Claim, evidence: Evidence) -> list[StoredRun]:
 def _require_comparable(
     claim: Baseline, evidence: Evidence, runs: Sequence[StoredRun], reference: Sequence[StoredRun], words: str
 ) -> None:
-    """Raise BadInput, naming the difference, where runs and baseline are not of the same data and settings."""
+    """Raise BadInput, naming the difference, where runs and baseline are not of the same data and settings.
+
+    The code of a user's file may differ: whether it has made learning worse is what is asked.
+    """
     again = f"save it again with `harness baseline save {evidence.claims.called}`"
     if not reference:
         raise evidence.refusal(claim, f"the baseline has no runs of {words}: {again}")
     for run in (*runs, *reference[1:]):
-        found = selection.unlike(reference[0], run, except_for=claim.differing)
+        found = selection.unlike(reference[0], run, except_for=claim.differing, code=False)
         if found is not None:
             name = found.setting.rpartition(".")[2].replace("_", "-")
             hint = "" if found.setting.startswith("data") else f", or name {name!r} in differing"

@@ -17,7 +17,7 @@ from harness.cli.look import compare, list_runs, plot, show, table
 from harness.cli.output import say
 from harness.cli.plugins import LISTINGS
 from harness.cli.run import extend, resume, run
-from harness.cli.store import doctor, export, gc
+from harness.cli.store import doctor, export, gc, rm
 from harness.cli.sweep import sweep, tune
 from harness.errors import HarnessError, out_of_memory
 
@@ -67,7 +67,7 @@ cli.add("Run", run, resume, extend, evaluate, certify)
 cli.add("Many runs", sweep, tune)
 cli.add("Look", list_runs, show, plot, table, compare)
 cli.add("Judge", check, baseline)
-cli.add("Store", gc, export, doctor)
+cli.add("Store", rm, gc, export, doctor)
 cli.add("Plugins", *LISTINGS)
 
 

@@ -67,7 +67,7 @@ def check(
 
     chosen = Claims(claims)
     groups, failures = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
-    evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, trains=make)
+    evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, trains=make, say=say)
     try:
         verdicts = check.check(evidence)
     except BadInput as error:
@@ -120,7 +120,7 @@ def save_baseline(claims: str, make: bool, jobs: int, out: Path | None, data_dir
     groups, failures = _make_runs(chosen, store, jobs, None, data_dir) if make else ({}, [])
     if failures:
         raise SystemExit(3)
-    content = check.baseline_content(evidence.Evidence(chosen, store, groups))
+    content = check.baseline_content(evidence.Evidence(chosen, store, groups, say=say))
     baseline.save(path, content)
     print(f"{path}: {len(content['runs'])} runs, {baseline.origin(content)}")
 

@@ -4,8 +4,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import data_folder, in_store, json_flag, plugin_option, run_argument, value_option
-from harness.cli.output import print_json
+from harness.cli.options import (
+    complete_runs,
+    data_folder,
+    in_store,
+    json_flag,
+    plugin_option,
+    run_argument,
+    value_option,
+)
+from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
 from harness.specs.options import PositiveNumber, WholeNumber
 
@@ -14,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=TakesSettings)
-@run_argument
+@click.argument("selections", nargs=-1, required=True, metavar="SELECTION...", shell_complete=complete_runs)
 @plugin_option("--estimator", "estimators", "Estimator of log p(x).", settings=True, required=True)
 @click.option(
     "--split", metavar="SPLIT", default="test", show_default=True, help="train, valid, test, or simulated by the model."
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 @in_store
 @settings_argument
 def evaluate(
-    run: str,
+    selections: tuple[str, ...],
     estimator: str,
     split: str,
     points: int,
@@ -34,23 +42,30 @@ def evaluate(
     store: "Store",
     settings: dict[str, str | bool],
 ) -> None:
-    """Estimate log p(x) of the model of a run.
+    """Estimate log p(x) of the model of a run, or of each of several.
 
-    The estimate is added to the run. Every setting of the estimator is an option, too: `harness evaluate RUN --estimator ais
+    A selection of runs is an id, its beginning, or such as figure2:algo=aevb,nz=3; see `harness list --help`. The estimate is
+    added to the run. Every setting of the estimator is an option, too: `harness evaluate RUN --estimator ais
     --help` lists them.
     """
+    from harness.analysis import chosen
     from harness.report import runs
     from harness.specs.run import estimator_settings
 
-    stored = store.find(run)
-    chosen = estimator_settings(estimator, settings)
+    stored = chosen.several(store, selections, say)
+    complete = estimator_settings(estimator, settings)
     from harness.runs.evaluate import Trained
 
-    found, _ = Trained(stored, data_dir).estimate(estimator, split, points, chosen)  # type: ignore[arg-type]
+    rows = []
+    for run in stored:
+        if len(stored) > 1 and not as_json:
+            print(run.id)
+        found, _ = Trained(run, data_dir).estimate(estimator, split, points, complete)  # type: ignore[arg-type]
+        if not as_json:
+            runs.print_estimates([found.row()])
+        rows.append({"run": run.id, **found.row()} if len(stored) > 1 else found.row())
     if as_json:
-        print_json(found.row())
-    else:
-        runs.print_estimates([found.row()])
+        print_json(rows if len(stored) > 1 else rows[0])
 
 
 @click.command(cls=TakesSettings)
@@ -77,15 +92,16 @@ def certify(
     It is estimated by annealed importance sampling from both sides. Every setting of the estimator `ais` is an option, too;
     `harness evaluate --estimator ais --help` lists them. Exit code 1 if the likelihood cannot be trusted to the tolerance.
     """
+    from harness.analysis import chosen
     from harness.report import runs
     from harness.specs.run import estimator_settings
 
-    stored = store.find(run)
-    chosen = estimator_settings("ais", settings)
+    stored = chosen.one(store, run)
+    complete = estimator_settings("ais", settings)
     from harness.runs.certify import certify
     from harness.runs.evaluate import Trained
 
-    certificate = certify(Trained(stored, data_dir), points, tolerance, chosen)
+    certificate = certify(Trained(stored, data_dir), points, tolerance, complete)
     if as_json:
         fields = {**certificate._asdict(), "estimates": [e.row() for e in certificate.estimates]}
         print_json({**fields, "trustworthy": certificate.trustworthy})

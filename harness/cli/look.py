@@ -12,28 +12,46 @@ from harness.cli.options import (
     complete_drawable,
     complete_runs,
     data_folder,
-    experiment_argument,
     in_store,
     json_flag,
     run_argument,
+    selections_argument,
     value_option,
+    versions_option,
 )
 from harness.cli.output import print_json, say
 from harness.errors import BadInput
-from harness.specs.options import Choice, FiniteNumber, FiniteNumbers
+from harness.specs.options import Choice, FiniteNumber, FiniteNumbers, WholeNumber
+from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:
+    from harness.analysis.versions import Versions
     from harness.store.store import Store
+
+SORTED = ("group", "time", "status", "samples", "test")
 
 
 @click.command("list")
+@selections_argument
+@value_option("--sort", Choice(SORTED), "In which order.", default="group")
+@value_option("--limit", WholeNumber(), "Only the first N of them [all].")
 @json_flag
 @in_store
-def list_runs(as_json: bool, store: "Store") -> None:
-    """List the runs in the store."""
+def list_runs(selections: tuple[str, ...], sort: str, limit: int | None, as_json: bool, store: "Store") -> None:
+    """List the runs in the store, or those that are selected.
+
+    \b
+    A SELECTION of runs is, here and everywhere:
+      aevb-mnist-nz20     the runs whose id begins so, or the last digits of one
+      figure2             the runs of a group of the store
+      figure2:algo=aevb   those of them that have these options
+      status=failed       those of the whole store that have them
+    """
+    from harness.analysis import chosen
     from harness.report import runs
 
-    rows = [runs.run_row(run) for run in store.runs()]
+    rows = [runs.run_row(run) for run in (chosen.several(store, selections, say) if selections else store.runs())]
+    rows = runs.ordered(rows, sort)[:limit]
     if as_json:
         print_json(rows)
     else:
@@ -42,21 +60,29 @@ def list_runs(as_json: bool, store: "Store") -> None:
 
 @click.command()
 @run_argument
+@click.option("--traceback", is_flag=True, help="Only where a plugin raised the error that ended the run.")
+@click.option("--source", is_flag=True, help="Only what was in the plugin files when the run was made.")
 @json_flag
 @in_store
-def show(run: str, as_json: bool, store: "Store") -> None:
+def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store") -> None:
     """Show the settings, spending and estimates of a run.
 
-    RUN is the id of the run, or the beginning of it.
+    RUN is the id of the run, its beginning or its last digits, or another selection that means one run.
     """
+    from harness.analysis import chosen, versions
+    from harness.analysis.stored_run import StoredRun
     from harness.report import runs
 
-    stored = store.find(run)
-    record, rows, evaluations = stored.read(), stored.rows(), stored.evaluations()
+    stored = chosen.one(store, run)
+    record, rows = stored.content()
+    if traceback or source:
+        (runs.print_traceback if traceback else runs.print_sources)(stored, record)
+        return
+    evaluations = stored.evaluations()
     if as_json:
-        print_json({**record.__dict__, "rows": rows, "evaluations": evaluations})
+        print_json({**record.__dict__, "rows": rows, "evaluations": evaluations, "traceback": stored.traceback()})
     else:
-        runs.print_run(stored, record, rows, evaluations)
+        runs.print_run(stored, record, rows, evaluations, versions.remarks([StoredRun(record, rows, stored)]))
 
 
 @click.command()
@@ -75,6 +101,7 @@ def show(run: str, as_json: bool, store: "Store") -> None:
     metavar="FILE",
     help="Where to write it; without an ending as PNG, SVG and PDF [figures/... in the store].",
 )
+@versions_option
 @data_folder
 @in_store
 def plot(
@@ -83,18 +110,21 @@ def plot(
     counter: str | None,
     scale: str | None,
     out: Path | None,
+    versions: "Versions",
     data_dir: str | None,
     store: "Store",
 ) -> None:
     """Draw an experiment, runs, or what a model has learned.
 
     \b
-    harness plot figure2        the panels of the experiment
-    harness plot RUN...         an estimate at the marks: train dashed, test solid
-    harness plot manifold RUN   what a model of two latents has learned
-    harness plot samples RUN    draws from a model
+    harness plot figure2          the panels of the experiment
+    harness plot figure2:nz=20    those with these runs
+    harness plot SELECTION...     an estimate at the marks: train dashed, test solid
+    harness plot manifold RUN     what a model of two latents has learned
+    harness plot samples RUN      draws from a model
     """
-    from harness.analysis import selection
+    from harness.analysis import chosen, selection
+    from harness.analysis.versions import remarks
     from harness.figures import output
     from harness.specs.experiment import is_experiment
 
@@ -103,23 +133,26 @@ def plot(
             raise BadInput(f"`harness plot {what[0]}` draws one run, and {len(what) - 1} are given: name one")
         from harness.figures import images
 
-        run = store.find(what[1])
+        run = chosen.one(store, what[1])
         figure, records = images.DRAW[what[0]](run, data_dir), [run.read()]
         name = f"{what[0]}-{run.id}"
-    elif len(what) == 1 and is_experiment(what[0]):
+    elif len(what) == 1 and is_experiment(parse_selection(what[0]).name):
         from harness.figures import panels
         from harness.specs.experiment import Experiment
 
-        experiment = Experiment(what[0])
-        stored = selection.group(store, experiment, say)
+        asked = parse_selection(what[0])
+        experiment = Experiment(asked.name)
+        stored = selection.group(store, experiment, say, versions, asked.where)
         figure = panels.draw(experiment, stored, counter, estimator, scale)
         records = [one.record for one in stored]
         name = experiment.name + ("" if counter is None else f"-{counter}")
     else:
         from harness.figures import trace
 
-        runs = {run.id: run for run in map(store.find, what)}
+        runs = {run.id: run for run in chosen.several(store, what, say)}
         stored = selection.load(runs.values())
+        for words in remarks(stored):
+            say(words)
         figure, records = (
             trace.draw(stored, counter or "samples", scale or "log", estimator),
             [one.record for one in stored],
@@ -132,7 +165,7 @@ def plot(
 
 
 @click.command()
-@experiment_argument
+@click.argument("experiment", metavar="EXPERIMENT[:OPTION=VALUE,...]", shell_complete=complete_drawable)
 @value_option(
     "--at", FiniteNumbers("1e6,1e7"), "Compare at these numbers of samples [the experiment's, else the last mark]."
 )
@@ -142,10 +175,17 @@ def plot(
 @value_option(
     "--format", Choice(("text", "markdown", "csv", "latex")), "How to write it.", default="text", parameter="form"
 )
+@versions_option
 @json_flag
 @in_store
 def table(
-    experiment: str, at: list[float] | None, targets: list[float] | None, form: str, as_json: bool, store: "Store"
+    experiment: str,
+    at: list[float] | None,
+    targets: list[float] | None,
+    form: str,
+    versions: "Versions",
+    as_json: bool,
+    store: "Store",
 ) -> None:
     """Compare the algorithms of an experiment in numbers.
 
@@ -156,8 +196,9 @@ def table(
     from harness.report import tables, text
     from harness.specs.experiment import Experiment
 
-    chosen = Experiment(experiment)
-    rows = table.rows(chosen, selection.group(store, chosen, say), at or [], targets or [])
+    asked = parse_selection(experiment)
+    chosen = Experiment(asked.name)
+    rows = table.rows(chosen, selection.group(store, chosen, say, versions, asked.where), at or [], targets or [])
     if as_json:
         print_json(table.plain(rows))
     elif form == "csv":
@@ -196,10 +237,12 @@ def compare(
     Paired differences, a figure, and the cost of reaching a target. A and B are a run, a group of the store or a folder, with
     conditions where needed, such as figure2:algo=aevb,nz=20.
     """
-    from harness.analysis import compare
+    from harness.analysis import compare, versions
     from harness.report import comparisons
 
     sides = compare.side(store, first), compare.side(store, second)
+    for words in versions.remarks(run for side in sides for run in side.runs):
+        say(words)
     chosen = compare.estimator_of(*sides, estimator)
     found = compare.compare(*sides, chosen, split, target)
     drawn = []

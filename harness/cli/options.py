@@ -2,13 +2,14 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from harness.specs.options import BUDGETS, MOST_JOBS, OPTIONS, Option, PluginName, Value, WholeNumber, read
+from harness.specs.options import BUDGETS, MOST_JOBS, OPTIONS, Choice, Option, PluginName, Value, WholeNumber, read
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -66,8 +67,12 @@ def _groups(context: click.Context) -> list[str]:
     return sorted({run.path.parent.name for run in _store_of(context).runs()})
 
 
+def _selections(context: click.Context) -> list[str]:
+    return [*_groups(context), *_runs(context)]
+
+
 def _drawable(context: click.Context) -> list[str]:
-    return [*_experiments(context), "manifold", "samples", *_runs(context)]
+    return [*_experiments(context), "manifold", "samples", *_selections(context)]
 
 
 def _plugins(value: PluginName) -> Callable[[click.Context], list[str]]:
@@ -88,6 +93,26 @@ def complete(
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(name) for name in names(context) if name.startswith(typed)]
+
+    return completion
+
+
+def _selecting(
+    names: Callable[[click.Context], Iterable[str]],
+) -> Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]:
+    """Return a shell completion over these names and, behind a colon, over the conditions that runs meet."""
+
+    def completion(context: click.Context, parameter: click.Parameter, typed: str) -> "list[CompletionItem]":
+        if ":" not in typed:
+            return complete(names)(context, parameter, typed)
+        from click.shell_completion import CompletionItem
+
+        from harness.analysis import chosen
+
+        # A shell takes what is behind the last colon for the word.
+        start, begun = re.fullmatch(r"(.*[:,])([^,]*)", typed).groups()  # type: ignore[union-attr]
+        found = chosen.conditions(_store_of(context), typed.partition(":")[0])
+        return [CompletionItem(start + condition) for condition in found if condition.startswith(begun)]
 
     return completion
 
@@ -215,10 +240,21 @@ jobs_option = value_option(
 )
 
 only_option = click.option(
-    "--only", metavar="OPTION=VALUE,...", help="Only runs that have these, such as nz=20,algo=aevb."
+    "--only", metavar="SELECTION", help="Only these runs, such as nz=20,algo=aevb, or the beginning of an id."
 )
 
-run_argument = click.argument("run", shell_complete=complete(_runs))
+run_argument = click.argument("run", metavar="RUN", shell_complete=_selecting(_selections))
+
+selections_argument = click.argument(
+    "selections", nargs=-1, metavar="[SELECTION]...", shell_complete=_selecting(_selections)
+)
+
+versions_option = value_option(
+    "--versions",
+    Choice(("now", "all")),
+    "Runs of your files as they are now, or those of earlier versions as well.",
+    default="now",
+)
 
 experiment_argument = click.argument("experiment", shell_complete=complete(_experiments))
 
@@ -226,4 +262,4 @@ claims_argument = click.argument("claims", shell_complete=complete(_claims))
 
 groups_argument = click.argument("groups", nargs=-1, metavar="[GROUP]...", shell_complete=complete(_groups))
 
-complete_runs, complete_claims, complete_drawable = complete(_runs), complete(_claims), complete(_drawable)
+complete_runs, complete_claims, complete_drawable = _selecting(_selections), complete(_claims), _selecting(_drawable)

@@ -68,10 +68,11 @@ def run(
 @in_store
 def resume(run: str, data_dir: str | None, store: "Store") -> None:
     """Continue a run that was interrupted, up to its budget."""
+    from harness.analysis import chosen
     from harness.runs import runner
     from harness.specs.budget import Budget
 
-    stored = store.find(run)
+    stored = chosen.one(store, run)
     budget = Budget(**stored.read().budget)  # type: ignore[arg-type]
     _train(stored, budget, lambda watch: runner.resume(stored, data_dir=data_dir, watch=watch, say=say))
 
@@ -86,10 +87,11 @@ def extend(run: str, budget: Options, data_dir: str | None, store: "Store") -> N
 
     The budget includes what the run has spent.
     """
+    from harness.analysis import chosen
     from harness.runs import runner
     from harness.specs.budget import budget_of
 
-    stored, limits = store.find(run), budget_of(budget)
+    stored, limits = chosen.one(store, run), budget_of(budget)
     _train(stored, limits, lambda watch: runner.extend(stored, limits, data_dir=data_dir, watch=watch, say=say))
 
 

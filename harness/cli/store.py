@@ -1,11 +1,22 @@
 """`harness gc`, `export` and `doctor`: the store as a whole."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import FILE, data_folder, groups_argument, in_store, json_flag, only_option, value_option
+from harness.cli.options import (
+    FILE,
+    complete_runs,
+    data_folder,
+    groups_argument,
+    in_store,
+    json_flag,
+    only_option,
+    selections_argument,
+    value_option,
+)
 from harness.cli.output import print_json, say
 from harness.specs.options import Choice
 
@@ -15,21 +26,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @groups_argument
+@click.option("--checkpoints", is_flag=True, help="Also remove the checkpoints of runs that are done.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @json_flag
 @in_store
-def gc(groups: tuple[str, ...], dry_run: bool, as_json: bool, store: "Store") -> None:
+def gc(groups: tuple[str, ...], checkpoints: bool, dry_run: bool, as_json: bool, store: "Store") -> None:
     """Remove files of the store that are no longer needed.
 
-    These are checkpoints of runs that are done, quarantined runs, and what killed processes left half written. A run without
-    its checkpoint keeps its settings, curves and estimates, but has no model: it cannot be extended, evaluated, certified or
-    sampled from any more. So look first, with --dry-run. A run that a process is writing is left alone. Exit code 3 if
-    something could not be removed.
+    These are quarantined runs, and what killed processes left half written; with --checkpoints also the checkpoints of runs
+    that are done. A run without its checkpoint keeps its settings, curves and estimates, but has no model: it cannot be
+    extended, evaluated, certified or sampled from any more. So look first, with --dry-run. A run that a process is writing is
+    left alone. Exit code 3 if something could not be removed. To remove whole runs, see `harness rm`.
     """
     from harness.report.store import garbage_data, print_garbage
     from harness.store.gc import collect
 
-    found = collect(store, groups, dry_run=dry_run)
+    found = collect(store, groups, checkpoints=checkpoints, dry_run=dry_run)
     if as_json:
         print_json(garbage_data(found, dry_run=dry_run))
     else:
@@ -39,7 +51,52 @@ def gc(groups: tuple[str, ...], dry_run: bool, as_json: bool, store: "Store") ->
 
 
 @click.command()
-@groups_argument
+@click.argument("selections", nargs=-1, required=True, metavar="SELECTION...", shell_complete=complete_runs)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+@in_store
+def rm(selections: tuple[str, ...], yes: bool, dry_run: bool, store: "Store") -> None:
+    """Remove runs from the store, with all that belongs to them.
+
+    \b
+    harness rm aevb-mnist-nz3-s0        the runs whose id begins so
+    harness rm mine:algo=dreg,lr=0.1    those of a group that have these options
+    harness rm status=failed            those of the store that have them
+
+    They are listed, and it is asked whether to go on. A run that a process is writing is left alone, with exit code 3.
+    """
+    from harness.analysis import chosen
+    from harness.errors import BadInput, HarnessError
+    from harness.report import runs
+    from harness.report.text import counted
+    from harness.store.gc import remove
+
+    found = chosen.several(store, selections, say)
+    runs.print_runs(store, [runs.run_row(run) for run in found])
+    if dry_run:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInput(
+                f"{counted(len(found), 'run')} would be removed, and nobody can be asked: give --yes to do so"
+            )
+        if not click.confirm(f"remove {counted(len(found), 'run')}, with models and estimates?", err=True):
+            print("removed nothing")
+            return
+    left = 0
+    for run in found:
+        try:
+            remove(run)
+        except HarnessError as error:
+            say(f"{run.path} is left: {error}")
+            left += 1
+    print(f"removed {counted(len(found) - left, 'run')}")
+    if left:
+        raise SystemExit(3)
+
+
+@click.command()
+@selections_argument
 @value_option("--format", Choice(("csv", "parquet", "json")), "Parquet needs pyarrow.", parameter="form", required=True)
 @click.option(
     "--out",
@@ -50,10 +107,11 @@ def gc(groups: tuple[str, ...], dry_run: bool, as_json: bool, store: "Store") ->
 )
 @only_option
 @in_store
-def export(groups: tuple[str, ...], form: str, out: Path, only: str | None, store: "Store") -> None:
+def export(selections: tuple[str, ...], form: str, out: Path, only: str | None, store: "Store") -> None:
     """Write the store for other tools, as JSON, CSV or Parquet.
 
-    JSON is one file, the others are a folder of three tables. Without GROUP the whole store is written.
+    JSON is one file, the others are a folder of three tables. Without SELECTION it is the
+    whole store; see `harness list --help`.
 
     \b
     runs        a line for each run: status, settings, budget, provenance
@@ -68,7 +126,7 @@ def export(groups: tuple[str, ...], form: str, out: Path, only: str | None, stor
     from harness.report.store import print_exported
 
     require_place(form, out)
-    runs, unreadable = load(store, groups, only)
+    runs, unreadable = load(store, selections, only)
     for reason in unreadable:
         say(f"left out {reason}")
     write(runs, form, out)

@@ -5,14 +5,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import BadInput
-from harness.report.text import estimate_text, print_table, quantity
+from harness.analysis.stored_run import StoredRun
+from harness.analysis.versions import differing
+from harness.errors import BadInput, in_one_line
+from harness.report.text import estimate_text, fits_terminal, print_table, quantity
 from harness.store.record import Record, changes, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
 
 if TYPE_CHECKING:
     from harness.runs.certify import Certificate
+
+SLUG = 30  # characters of an id before its last digits, as far as `harness list` shows them on a narrow terminal
 
 GROWTH_BYTES = 500e6
 """Growth of memory since a run's first row from which on it is reported."""
@@ -33,6 +37,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "status": record.status,
         "reason": record.reason,
         "algorithm": spec["algorithm"]["name"],
+        "model": spec["model"]["name"],
         "dataset": spec["dataset"]["name"],
         "nz": spec["model"]["settings"].get("nz"),
         "n_train": spec["n_train"],
@@ -44,27 +49,68 @@ def run_row(run: Run) -> dict[str, Any]:
         "marginal": marginals["test"]["estimator"] if "test" in marginals else None,
         "marginal_train": marginals["train"]["mean"] if "train" in marginals else None,
         "marginal_test": marginals["test"]["mean"] if "test" in marginals else None,
+        "began": record.provenance[0]["time"] if record.provenance else None,
+        "earlier_version_of": [file for file, what in differing(StoredRun(record, ())).items() if what == "earlier"],
     }
 
 
+def ordered(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """Return the lines of `harness list` in the order of the group, or of one of their entries, the largest or latest first."""
+    if by in ("group", "status"):
+        return sorted(rows, key=lambda row: str(row[by])) if by == "status" else list(rows)
+    entry = {"time": "began"}.get(by, by)
+    known = [row for row in rows if row.get(entry) is not None]
+    return [*sorted(known, key=lambda row: row[entry], reverse=True), *(row for row in rows if row.get(entry) is None)]
+
+
 def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the lines of `harness list`."""
+    """Print the lines of `harness list`, in short where a terminal is too narrow for whole ids."""
     if not rows:
         print(f"no runs in {store.root}; make one with `harness run --algo aevb --nz 20`")
         return
+    if not fits_terminal(*_whole(rows)):
+        print_table(*_short(rows))
+    else:
+        print_table(*_whole(rows))
+    for row in rows:
+        if row["status"] == "unreadable":
+            print(f"harness: {row['reason']}", file=sys.stderr)
+    earlier = sorted({file for row in rows for file in row.get("earlier_version_of", ())})
+    if earlier:
+        print(f"* made by an earlier version of {' and '.join(earlier)}")
+
+
+def _status(row: dict[str, Any]) -> str:
+    return f"{row['status']}{'*' if row.get('earlier_version_of') else ''}"
+
+
+def _short(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and lines that fit 80 columns: the last digits of ids, which name a run as well."""
+    lines = []
+    for row in rows:
+        slug, _, digits = row["run"].rpartition("-")
+        words = [digits, slug if len(slug) <= SLUG else f"{slug[: SLUG - 1]}…", row.get("model", ""), _status(row)]
+        samples = f"{row['samples']:.3g}" if "samples" in row else ""
+        test = row.get("test") if row.get("test") is not None else row.get("marginal_test")
+        lines.append([*words, samples, "" if test is None else f"{test:.2f}"])
+    return ["id", "run", "model", "status", "samples", "test"], lines
+
+
+def _whole(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     table = []
     for row in rows:
         if row["status"] == "unreadable":
-            table.append((row["run"], "unreadable", *[""] * 7))
+            table.append((row["run"], "unreadable", *[""] * 8))
             continue
         figures = ("train", "test", "marginal_train", "marginal_test")
         bound = [f"{row[figure]:.2f}" if row[figure] is not None else "" for figure in figures]
         seconds = f"{row['cpu_seconds']:.1f}"
-        table.append((row["run"], row["status"], row["group"], quantity(row["samples"]), seconds, *bound))
+        table.append((row["run"], _status(row), row["group"], row["model"], quantity(row["samples"]), seconds, *bound))
     heads = [
         "run",
         "status",
         "group",
+        "model",
         "samples",
         "CPU s",
         "train bound",
@@ -72,15 +118,47 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
         "train log p(x)",
         "test log p(x)",
     ]
-    used = [i for i in range(len(heads)) if i < 7 or any(line[i] for line in table)]
-    print_table([heads[i] for i in used], [[line[i] for i in used] for line in table])
-    for row in rows:
-        if row["status"] == "unreadable":
-            print(f"harness: {row['reason']}", file=sys.stderr)
+    used = [i for i in range(len(heads)) if i < 8 or any(line[i] for line in table)]
+    return [heads[i] for i in used], [[line[i] for i in used] for line in table]
 
 
-def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> None:
-    """Print everything about one run: specification, spending, estimates, and a line for each mark."""
+def print_traceback(run: Run, record: Record) -> None:
+    """Print where a plugin raised the error that ended a run, as the terminal shows it."""
+    text = run.traceback()
+    if text is None:
+        print(f"run {run.id} is {record.status}, and no traceback is stored with it")
+    else:
+        print("\n".join(map(in_one_line, text.splitlines())))
+
+
+def print_sources(run: Run, record: Record) -> None:
+    """Print what was in the plugin files, and the modules beside them, when a run was made."""
+    kept = record.provenance[-1].get("sources", {}) if record.provenance else {}
+    if not kept:
+        print(
+            f"run {run.id} keeps no source: its plugins are no files, or it was made by a version that did not keep them"
+        )
+    for files in kept.values():
+        for name, text in files.items():
+            print(f"# {name}\n{text}")
+
+
+def print_run(
+    run: Run,
+    record: Record,
+    rows: Sequence[dict[str, Any]],
+    evaluations: Sequence[dict[str, Any]],
+    remarks: Sequence[str] = (),
+) -> None:
+    """Print everything about one run: specification, spending, estimates, and a line for each mark.
+
+    Args:
+        run: the run.
+        record: its run.json.
+        rows: its trace.
+        evaluations: what was estimated after training.
+        remarks: what else a reader should know.
+    """
     spec = record.spec
     plugins = [
         (part, spec[part]["name"], " ".join(f"{k}={v}" for k, v in spec[part]["settings"].items()))
@@ -88,7 +166,7 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
     ]
     print(f"run {run.id}: {record.status}" + (f", {record.reason}" if record.reason else ""))
     print(f"{run.path}\n")
-    for line in sessions(record):
+    for line in (*remarks, *sessions(record)):
         print(f"note: {line}\n")
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}

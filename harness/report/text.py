@@ -21,9 +21,9 @@ def duration(seconds: float) -> str:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
     """Print a table: folded where a terminal is too narrow for it, and uncut where the output is no terminal."""
     rows = [tuple(row) for row in rows]
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    widths = _widths(columns, rows)
     right = [all(row[i].lstrip("-")[:1].isdigit() or not row[i] for row in rows) for i in range(len(columns))]
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+    if not fits_terminal(columns, rows):
         _print_folded(columns, rows, right, title)
         return
     if title:
@@ -31,6 +31,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     for row in (columns, *rows):  # rich takes a millisecond a row
         cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
         print("  ".join(cells).rstrip())
+
+
+def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Say whether a table is not too wide for the terminal, or the output is none."""
+    widths = _widths(columns, rows)
+    return not sys.stdout.isatty() or sum(widths) + 2 * (len(widths) - 1) <= shutil.get_terminal_size().columns
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
 
 
 def _print_folded(

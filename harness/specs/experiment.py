@@ -7,21 +7,22 @@ a grid multiply; grids are added up, and a run that is asked for twice gets the 
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from harness.errors import BadInput, suggestion
-from harness.specs import registry, toml
+from harness.specs import toml
 from harness.specs.budget import Budget, budget_of
 from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, arguments
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.toml import Part, TomlFile
-from harness.specs.where import PLUGINS, Where, in_words, meets, parse_where
+from harness.specs.where import PLUGINS, Where, called, comparable, in_words, is_path, meets, parse_selection
 from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "experiments"
@@ -108,6 +109,45 @@ class Experiment:
             if meets((_DEFAULTS | options).get, where)
         }
 
+    def asks_for(self, option: Callable[[str], Any]) -> bool:
+        """Say whether a stored run is one that it asks for as it is now, evaluation and budget aside.
+
+        Options are compared that the file gives, and those that every run has. What a plugin takes for a setting that the file
+        does not give is not known here.
+
+        Args:
+            option: returns the run's value of an option, None if it has none.
+        """
+        there: dict[
+            str, str | float
+        ] = {}  # what the run has no value of, such as settings of estimators, tells nothing
+        for name in sorted(set().union(*self._asked)):
+            if name in STORED or option(name) is not None:
+                there[name] = comparable(name, option(name))
+        return any(
+            tuple(there[name] for name in names) in asked
+            if there.keys() >= set(names)
+            else any(all(there.get(n, v) == v for n, v in zip(names, values, strict=True)) for values in asked)
+            for names, asked in self._asked.items()
+        )
+
+    @cached_property
+    def _asked(self) -> dict[tuple[str, ...], set[tuple[str | float, ...]]]:
+        """The values that its runs have of the options that they are known by, under the names of these."""
+        found: dict[tuple[str, ...], set[tuple[str | float, ...]]] = {}
+        for options in itertools.chain.from_iterable(self._grids):
+            every = {**dict.fromkeys(STORED), **_DEFAULTS, **options}
+            given = {n: v for n, v in every.items() if n not in BUDGETS and v != TUNED}
+            names = tuple(n for n in sorted(given) if n in STORED or n not in OPTIONS)
+            found.setdefault(names, set()).add(tuple(comparable(name, given[name]) for name in names))
+        return found
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The plugin files that it names, by the names of the plugins."""
+        every = itertools.chain.from_iterable(options.items() for grid in self._grids for options in grid)
+        return {called(str(v)): Path(str(v)) for name, v in every if name in PLUGINS and is_path(str(v))}
+
     @property
     def curves(self) -> list[str]:
         """What it compares in each panel, in its order: by default its algorithms."""
@@ -116,7 +156,7 @@ class Experiment:
     def _curve(self, options: Options) -> str:
         """Return the values of the options that are compared, in words."""
         given = {name: (_DEFAULTS | options).get(name) for name in self.figure.compare}
-        return in_words({n: registry.called(str(v)) if n in PLUGINS else v for n, v in given.items()})
+        return in_words({n: called(str(v)) if n in PLUGINS else v for n, v in given.items()})
 
     @property
     def varying(self) -> list[str]:
@@ -131,28 +171,34 @@ class Experiment:
         """Return its runs, each once, with the largest budget that is asked for.
 
         Args:
-            only: conditions such as "nz=20,algo=aevb"; several values of one option are alternatives.
+            only: a selection, such as "nz=20,algo=aevb" or the beginning of an id; several values of an option are alternatives.
             scale: what budgets are multiplied by.
             tuned: settings chosen by tuning, by `key` of options; None leaves the runs that need them without a spec.
 
         Raises:
             BadInput: options that make no run, with the line; conditions that no run meets.
         """
-        where = parse_where(only)
+        chosen = parse_selection(only or "", "--only")
         tasks: dict[str, Task] = {}
         known: set[str] = set()
         for number, grid in enumerate(self._grids):
             for options in grid:
                 known |= options.keys()
-                if not meets(options.get, where):
+                if not meets(options.get, chosen.where):
                     continue
                 task = self._task(number, options, scale, (tuned or {}).get(key(options)))
                 name = key(options) if task.spec is None else task.spec.run_id
+                if not chosen.meets(name, self.name, options.get):
+                    continue
                 tasks[name] = self._larger(number, tasks[name], task) if name in tasks else task
         if not tasks:
-            unknown = sorted(where.keys() - known)
+            unknown = sorted(chosen.where.keys() - known)
             why = (
-                f"no run has an option {unknown[0]!r}{suggestion(unknown[0], known)}" if unknown else "no run meets it"
+                f"no run has an option {unknown[0]!r}{suggestion(unknown[0], known)}"
+                if unknown
+                else f"no run's id begins with {chosen.name!r}: give that, or option=value"
+                if chosen.name not in ("", self.name)
+                else "no run meets it"
             )
             raise BadInput(f"--only is {only!r}, and {why}: see `harness sweep {self.called} --dry-run`")
         return list(tasks.values())

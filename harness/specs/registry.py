@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from harness.errors import BadInput, suggestion
 from harness.specs import plugin_file
+from harness.specs.where import called, is_path
 
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
 
@@ -92,7 +93,7 @@ def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
     Raises:
         BadInput: there is none, there are two, it does not import, or the file is another.
     """
-    if _is_path(name):
+    if is_path(name):
         plugin = _load_file(kind, Path(name), sha256)
         others = [_load(kind, n, origin).source for n, origin in _found(kind) if n == plugin.name]
         sources = [plugin.source, *others]
@@ -110,15 +111,6 @@ def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
     if plugin.broken:
         raise BadInput(f"the {kind[:-1]} {plugin.name!r} ({plugin.source}) cannot be used: {plugin.broken}")
     return plugin
-
-
-def called(word: str) -> str:
-    """Return the name of the plugin that a word means: the word itself, or of a path what its file is called."""
-    return Path(word).stem.replace("_", "-").lower() if _is_path(word) else word
-
-
-def _is_path(word: str) -> bool:
-    return word.endswith(".py") or "/" in word or "\\" in word
 
 
 def _found(kind: Kind) -> list[tuple[str, str | EntryPoint]]:

@@ -14,6 +14,7 @@ import pydantic
 from harness.errors import BadInput, suggestion
 from harness.specs import registry
 from harness.specs.options import BUDGETS, OPTIONS, WholeNumber
+from harness.specs.where import called
 from harness.store.names import former
 
 
@@ -40,7 +41,7 @@ class PluginSpec(_Frozen):
     def plugin(self, kind: registry.Kind) -> registry.Plugin:
         """Return the plugin itself; BadInput if it is gone or, being a file, has changed."""
         if self.file is None:
-            return registry.get(kind, registry.called(self.name))  # a path in a stored run's name is not gone to
+            return registry.get(kind, called(self.name))  # a path in a stored run's name is not gone to
         return registry.get(kind, self.file, self.sha256 or "unknown")
 
     def config(self, kind: registry.Kind) -> Any:

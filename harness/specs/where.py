@@ -1,7 +1,12 @@
-"""Which runs are meant: options and the values that they may have, such as "nz=20,algo=aevb"."""
+"""Which runs are meant: by name, by options and the values that they may have, or both.
+
+A selection is `NAME`, `NAME:OPTION=VALUE,...` or `OPTION=VALUE,...`. NAME is a run's id or the beginning of one, a group of the
+store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is written in this way wherever runs are selected.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from harness.errors import BadInput
 
@@ -10,6 +15,45 @@ Where = Mapping[str, Any]
 
 PLUGINS = {"algo": "algorithm", "model": "model", "dataset": "dataset"}
 """Options that name a plugin, and the parts of a specification that they are about."""
+
+
+class Selection(NamedTuple):
+    """What a text says of the runs that are meant.
+
+    Attributes:
+        text: as it was given.
+        name: a run's id or the beginning of one, a group of the store, or a folder; empty where any will do.
+        where: the options that they have.
+    """
+
+    text: str
+    name: str
+    where: Where
+
+    def meets(self, run_id: str, group: str, option: Callable[[str], Any]) -> bool:
+        """Say whether a run is meant.
+
+        Args:
+            run_id: its id.
+            group: its group in the store.
+            option: returns its value of an option, None if it has none.
+        """
+        return self.names(run_id, group) and meets(option, self.where)
+
+    def names(self, run_id: str, group: str) -> bool:
+        """Say whether a run has the name, whatever its options."""
+        of_group, _, begin = self.name.rpartition("/")
+        return self.name in ("", group) or (of_group in ("", group) and run_id.startswith(begin))
+
+
+def parse_selection(text: str, source: str = "") -> Selection:
+    """Return what a text says of the runs that are meant; BadInput where a condition is not of the form option=value."""
+    name, colon, conditions = text.rpartition(":")
+    if not colon and "=" in text:
+        conditions = text
+    elif not colon or conditions[:1] in ("/", "\\"):  # a drive and its folder
+        name, conditions = text, ""
+    return Selection(text, name, parse_where(conditions, source or repr(text)))
 
 
 def parse_where(text: str | None, source: str = "--only") -> dict[str, set[str]]:
@@ -39,7 +83,35 @@ def meets(option: Callable[[str], Any], where: Where) -> bool:
         option: returns the run's value of an option, None if it has none.
         where: the options and their values.
     """
-    return all(any(same(option(name), value) for value in _alternatives(values)) for name, values in where.items())
+    return all(
+        any(same(_plain(name, option(name)), _plain(name, value)) for value in _alternatives(values))
+        for name, values in where.items()
+    )
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value as it is compared: a plugin by its name alone, of a file with or without folder and ending."""
+    return called(str(value)).replace("_", "-").lower() if name in PLUGINS and value is not None else value
+
+
+def comparable(name: str, value: Any) -> str | float:
+    """Return what two values of an option have in common if and only if they are the same: see `same`."""
+    value = _plain(name, value)
+    words = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    try:
+        return words if isinstance(value, bool) else float(words)
+    except ValueError:
+        return words.replace(" ", "")
+
+
+def called(word: str) -> str:
+    """Return the name of the plugin that a word means: the word itself, or of a path what its file is called."""
+    return Path(word).stem.replace("_", "-").lower() if is_path(word) else word
+
+
+def is_path(word: str) -> bool:
+    """Say whether a word is the path of a plugin's file, and not a plugin's name."""
+    return word.endswith(".py") or "/" in word or "\\" in word
 
 
 def _alternatives(values: Any) -> Any:

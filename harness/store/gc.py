@@ -1,7 +1,8 @@
-"""What a store can do without: checkpoints of runs that are done, quarantined runs, leftovers of processes that were killed.
+"""What is removed of a store: what it can do without, and runs that somebody chose.
 
-Nothing else is removed, nothing that some process owns at the moment, and nothing behind a symbolic link. A run without its
-checkpoint keeps its settings, curves and estimates, but has no model: it can be neither extended nor evaluated any more.
+It can do without quarantined runs and leftovers of processes that were killed and, if the user says so, without the checkpoints
+of runs that are done. A run without its checkpoint keeps its settings, curves and estimates, but has no model: it can be neither
+extended nor evaluated any more. Nothing is removed that some process owns at the moment, and nothing behind a symbolic link.
 """
 
 import contextlib
@@ -11,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.errors import BadInput, Busy, HarnessError
-from harness.store.run import Run
+from harness.errors import BadInput, Busy, HarnessError, StoreTrouble
+from harness.store.run import Run, require_inside
 from harness.store.store import QUARANTINE, Store
 
 
@@ -34,18 +35,21 @@ class Garbage(NamedTuple):
     reason: str | None = None
 
 
-def collect(store: Store, groups: Collection[str] = (), *, dry_run: bool = False) -> list[Garbage]:
+def collect(
+    store: Store, groups: Collection[str] = (), *, checkpoints: bool = False, dry_run: bool = False
+) -> list[Garbage]:
     """Remove what can go, and return it.
 
     Args:
         store: the store.
         groups: where to; everywhere by default.
+        checkpoints: whether those of runs that are done can go, too.
         dry_run: only return it.
 
     Raises:
         BadInput: there is no such group.
     """
-    every = list(_groups(store))
+    every = list(_groups(store, _with_checkpoint if checkpoints else _leftovers))
     store.require_groups(groups, {group.name for group, _ in every})
     found = []
     for folder, garbage_of in every:
@@ -76,22 +80,51 @@ def _remove(run: Run, garbage: list[Garbage], garbage_of: Callable[[Run], list[G
     return [one for one in garbage if not os.path.lexists(one.path)]
 
 
-def _groups(store: Store) -> Iterator[tuple[Path, Callable[[Run], list[Garbage]]]]:
+def remove(run: Run) -> None:
+    """Remove a run with all that is in its folder, and its group where that becomes empty.
+
+    Raises:
+        Busy: a process owns it.
+        BadInput: the run's folder is a link out of the store.
+        StoreTrouble: it cannot be removed.
+    """
+    require_inside(run.path.parent.parent, run.path)
+    run.claim()
+    try:
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise StoreTrouble(f"{run.path} cannot be removed ({error.strerror}): make the store writable") from error
+    finally:
+        run.release()
+    with contextlib.suppress(OSError):  # the group need not be empty
+        run.path.parent.rmdir()
+
+
+def _groups(
+    store: Store, of_run: Callable[[Run], list[Garbage]]
+) -> Iterator[tuple[Path, Callable[[Run], list[Garbage]]]]:
     """Yield every folder of runs, with what tells what can go of a run there."""
     for folder in _folders(store.root):
         if folder.name != QUARANTINE:
-            yield folder, _of_run
+            yield folder, of_run
         else:
             yield from ((group, _of_quarantined) for group in _folders(folder))
 
 
-def _of_run(run: Run) -> list[Garbage]:
-    found = [("leftover", path) for path in run.leftovers()]
+def _leftovers(run: Run) -> list[Garbage]:
+    return _files("leftover", run, run.leftovers())
+
+
+def _with_checkpoint(run: Run) -> list[Garbage]:
     checkpoint = run.checkpoint_path
     with contextlib.suppress(BadInput):  # of a run that cannot be read it may be the best that is left
         if os.path.lexists(checkpoint) and run.read().status == "done":
-            found.append(("checkpoint", checkpoint))
-    return [_garbage(what, run, path) for what, path in found if path.is_file() and not path.is_symlink()]
+            return [*_leftovers(run), *_files("checkpoint", run, [checkpoint])]
+    return _leftovers(run)
+
+
+def _files(what: str, run: Run, paths: list[Path]) -> list[Garbage]:
+    return [_garbage(what, run, path) for path in paths if path.is_file() and not path.is_symlink()]
 
 
 def _of_quarantined(run: Run) -> list[Garbage]:

@@ -21,6 +21,9 @@ FILES = (
 )  # fmt: skip
 """What a run consists of, in this schema and in former ones."""
 
+TRACEBACK = "traceback.txt"
+"""Where a plugin raised the error that ended a run: for people alone, so without a checksum."""
+
 
 class Run:
     """One run's folder."""
@@ -125,6 +128,21 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
 
+    def traceback(self) -> str | None:
+        """Return where a plugin raised the error that ended the run; None if none did."""
+        try:
+            return read_file(self.path / TRACEBACK, 10_000_000).decode(errors="replace")
+        except OSError:
+            return None
+
+    def keep_traceback(self, text: str | None) -> None:
+        """Write down where a plugin raised an error; None removes what an earlier session wrote."""
+        self._owner.require()
+        if text is None:
+            (self.path / TRACEBACK).unlink(missing_ok=True)
+        else:
+            replace_file(self.path / TRACEBACK, text.encode(errors="backslashreplace"))
+
     @property
     def checkpoint_path(self) -> Path:
         """Where the checkpoint is: of a run that was made before schema 3 and has not gone on since, in the former file."""
@@ -221,7 +239,7 @@ class Run:
 
     def leftovers(self) -> list[Path]:
         """Return what owners that were killed have left: files half written, and a former checkpoint that was replaced."""
-        written = ("run.json", "trace.jsonl", checkpoints.NAME, checkpoints.FORMER_NAME, "owner.json")
+        written = ("run.json", "trace.jsonl", checkpoints.NAME, checkpoints.FORMER_NAME, "owner.json", TRACEBACK)
         found = [path for name in written for path in leftovers(self.path / name)]
         former = self.path / checkpoints.FORMER_NAME
         return [*found, former] if os.path.lexists(former) and former != self.checkpoint_path else found

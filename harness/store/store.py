@@ -126,26 +126,41 @@ class Store:
         return Run(self.root / group / run_id)
 
     def find(self, name: str) -> "Run":
-        """Return the stored run with this id, or whose id alone begins so, within one group where `group/` stands before it.
+        """Return the stored run with this id, or whose id alone begins so or has these last digits; see `beginning`.
 
         Where names leave a choice a single run in the group `runs`, the user's own, goes before those of other groups.
 
         Raises:
             BadInput: there is none, or several.
         """
+        near = self.beginning(name)
+        own = [run for run in near if run.path.parent.name == "runs"]
+        if len(own) == 1:
+            return own[0]
+        if len(near) > 1:
+            ids = [f"{run.path.parent.name}/{run.id}" for run in near[:5]]
+            raise BadInput(f"{name!r} could be {', '.join(ids)}: write more of the id")
+        return near[0]
+
+    def beginning(self, name: str) -> list["Run"]:
+        """Return the stored runs with this id, else those whose ids begin so, else those with these last digits.
+
+        Only those of one group are meant where `group/` stands before the id.
+
+        Raises:
+            BadInput: there is none.
+        """
         group, slash, begin = name.rpartition("/")
         if not _RUN_ID.fullmatch(begin) or (slash and not _RUN_ID.fullmatch(group)):
             hint = "put the id before all settings" if name.startswith("-") else "letters a-z, digits, '.', '_' and '-'"
             raise BadInput(f"{name!r} is no run id: {hint}; see `harness list`")
         runs = [run for run in self.runs() if not slash or run.path.parent.name == group]
-        near = [run for run in runs if run.id == begin] or [run for run in runs if run.id.startswith(begin)]
-        own = [run for run in near if run.path.parent.name == "runs"]
-        if len(own) == 1:
-            return own[0]
+        near = (
+            [run for run in runs if run.id == begin]
+            or [run for run in runs if run.id.startswith(begin)]
+            or [run for run in runs if run.id.rpartition("-")[2] == begin]
+        )
         if not near:
             ids = [run.id for run in runs]
             raise BadInput(f"there is no run {name!r} in {str(self.root)!r}{suggestion(name, ids)}: see `harness list`")
-        if len(near) > 1:
-            ids = [f"{run.path.parent.name}/{run.id}" for run in near[:5]]
-            raise BadInput(f"{name!r} could be {', '.join(ids)}: write more of the id")
-        return near[0]
+        return near

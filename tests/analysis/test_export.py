@@ -298,7 +298,7 @@ def test_bad_input_is_one_sentence(
         (["--format", "csv"], "Missing option '--out'"),
         (
             ["mien", "--format", "csv", "--out", out],
-            f"there is no group 'mien' in '{store.root}' (did you mean 'mine'?): choose",
+            f"there is no group and no run 'mien' in '{store.root}' (did you mean 'mine'?): choose",
         ),
         (["../mine", "--format", "csv", "--out", out], "there is no group '../mine'"),
         (

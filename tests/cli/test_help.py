@@ -37,7 +37,7 @@ def test_commands_stand_under_headings(harness: Harness) -> None:
         "Many runs": ["sweep", "tune"],
         "Look": ["list", "show", "plot", "table", "compare"],
         "Judge": ["check", "baseline"],
-        "Store": ["gc", "export", "doctor"],
+        "Store": ["rm", "gc", "export", "doctor"],
         "Plugins": ["algos", "models", "datasets", "estimators"],
     }.items():
         assert [line.split()[0] for line in section(shown, heading)] == names

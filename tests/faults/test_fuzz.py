@@ -170,6 +170,7 @@ VALID = [
     "table mine.toml --at 100,1000 --targets -10 --format markdown",
     "export mine --format csv --out exported --only nz=2",
     "gc runs --dry-run",
+    "rm aevb --dry-run",
     "algos",
     "models",
     "datasets",

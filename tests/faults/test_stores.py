@@ -188,7 +188,7 @@ def test_a_read_only_store_and_an_unreadable_run(
         ]
         writing = [
             [*tiny_run, "--seed", "5"], ["extend", with_room.id, "--samples", "40000"], ["plot", with_room.id],
-            ["evaluate", with_room.id, "--estimator", "lower-bound"], ["gc"], ["sweep", experiment(tmp_path, 1)],
+            ["evaluate", with_room.id, "--estimator", "lower-bound"], ["gc", "--checkpoints"], ["sweep", experiment(tmp_path, 1)],
         ]  # fmt: skip
         if not full:
             reading, writing = reading[:2], writing[:2]
@@ -245,7 +245,13 @@ def test_no_run_leads_out_of_the_store(
     shutil.move(with_room.path, moved)
     before = content(outside)
     with_room.path.symlink_to(moved)
-    for command in (extended, ["gc"], ["doctor", "--repair"], [*tiny_run, "--samples", "40000"]):
+    for command in (
+        extended,
+        ["gc", "--checkpoints"],
+        ["rm", with_room.id, "--yes"],
+        ["doctor", "--repair"],
+        [*tiny_run, "--samples", "40000"],
+    ):
         done = harness(*command)
         assert content(outside) == before, command
         tried += 1
@@ -254,7 +260,13 @@ def test_no_run_leads_out_of_the_store(
     (store.root / "runs").rename(tmp_path / "outside" / "runs")
     (store.root / "runs").symlink_to(tmp_path / "outside" / "runs")
     before = content(outside)
-    for command in (extended, ["gc"], ["doctor", "--repair"], [*tiny_run[:-1], "50000"]):
+    for command in (
+        extended,
+        ["gc", "--checkpoints"],
+        ["rm", with_room.id, "--yes"],
+        ["doctor", "--repair"],
+        [*tiny_run[:-1], "50000"],
+    ):
         harness(*command)
         assert content(outside) == before, command
         tried += 1
@@ -263,7 +275,7 @@ def test_no_run_leads_out_of_the_store(
     before = content(outside)
     for name in FILES:
         shutil.copytree(moved, tmp_path / "again")
-        shutil.rmtree(with_room.path)
+        shutil.rmtree(with_room.path, ignore_errors=True)
         (tmp_path / "again").rename(with_room.path)
         path = with_room.path / name
         path.unlink(missing_ok=True)
@@ -271,8 +283,9 @@ def test_no_run_leads_out_of_the_store(
         for command in (
             extended,
             ["evaluate", with_room.id, "--estimator", "lower-bound"],
-            ["gc"],
+            ["gc", "--checkpoints"],
             ["doctor", "--repair"],
+            ["rm", with_room.id, "--yes"],
         ):
             harness(*command)
             assert content(outside) == before, (name, command)

@@ -146,7 +146,7 @@ def test_names(tmp_path: Path) -> None:
     [
         ("nz=7", "no run meets it"),
         ("nzz=2", r"no run has an option 'nzz' \(did you mean 'nz'\?\)"),
-        ("nz", "give option=value"),
+        ("nz", "no run's id begins with 'nz': give that, or option=value"),
     ],
 )
 def test_conditions_that_no_run_meets(tmp_path: Path, only: str, said: str) -> None:

@@ -62,7 +62,7 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
 
     size = (done.path / "checkpoint.safetensors").stat().st_size
     lost = sum(len(content) for name, content in before.items() if name.startswith("quarantine"))
-    listed = harness("gc", "--dry-run")
+    listed = harness("gc", "--checkpoints", "--dry-run")
     assert (listed.code, listed.err) == (0, "")
     assert files(store.root) == before
     lines = [line.split() for line in listed.out.splitlines()]
@@ -75,14 +75,14 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     total = size + 8 + lost
     said = f"would remove 1 checkpoint, 1 quarantined run, 2 leftovers: {total:,} bytes\nwithout its checkpoint a run keeps"
     assert said in listed.out
-    data = json.loads(harness("gc", "--dry-run", "--json").out)
+    data = json.loads(harness("gc", "--checkpoints", "--dry-run", "--json").out)
     assert (data["dry_run"], data["bytes"], len(data["items"])) == (True, total, 4)
     assert data["items"][1] == {
         "what": "checkpoint", "run": "runs/done", "path": str(done.path / "checkpoint.safetensors"), "bytes": size,
         "reason": None,
     }  # fmt: skip
 
-    collected = harness("gc")
+    collected = harness("gc", "--checkpoints")
     assert (collected.code, collected.err) == (0, "")
     assert collected.out == listed.out.replace("would remove", "removed")
     assert sorted(os.listdir(done.path)) == KEPT
@@ -94,14 +94,14 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     assert len(done.rows()) == 1
     for run in others:
         assert run.checkpoint() is not None
-    again = harness("gc", "--json")
+    again = harness("gc", "--checkpoints", "--json")
     assert json.loads(again.out) == {"dry_run": False, "bytes": 0, "items": []}
-    assert harness("gc").out == "removed nothing: 0 bytes\n"
+    assert harness("gc", "--checkpoints").out == "removed nothing: 0 bytes\n"
 
 
 def test_a_run_without_its_checkpoint_says_why_it_cannot_go_on(harness: Harness, tiny_run: list[str]) -> None:
     run_id = harness(*tiny_run).out.partition(":")[0]
-    assert harness("gc").code == 0
+    assert harness("gc", "--checkpoints").code == 0
     assert harness(*tiny_run).out.startswith(f"{run_id}: was done already")
     assert harness("show", run_id).code == 0
     for words in (["extend", run_id, "--samples", "3e4"], ["evaluate", run_id, "--estimator", "importance"]):
@@ -113,7 +113,7 @@ def test_a_run_without_its_checkpoint_says_why_it_cannot_go_on(harness: Harness,
 def test_groups_restrict_it(store: Store, harness: Harness) -> None:
     one, other = make(store, "a"), make(store, "a", group="mine")
     lost = quarantine(store, make(store, "b", group="mine"))
-    assert harness("gc", "runs").code == 0
+    assert harness("gc", "--checkpoints", "runs").code == 0
     assert sorted(os.listdir(one.path)) == KEPT
     assert other.checkpoint() is not None
     assert lost.exists()
@@ -121,7 +121,7 @@ def test_groups_restrict_it(store: Store, harness: Harness) -> None:
         refused = harness("gc", group)
         assert (refused.code, refused.err.count("\n")) == (2, 1)
         assert refused.err.startswith(f"harness: there is no group {group!r} in {str(store.root)!r}")
-    assert harness("gc", "mine").code == 0
+    assert harness("gc", "--checkpoints", "mine").code == 0
     assert sorted(os.listdir(other.path)) == KEPT
     assert not lost.exists()
     nothing = harness("gc", "--results", store.root.parent / "none")
@@ -131,7 +131,7 @@ def test_groups_restrict_it(store: Store, harness: Harness) -> None:
 def test_what_cannot_be_read_keeps_its_checkpoint(store: Store, harness: Harness) -> None:
     run = make(store, "a")
     (run.path / "run.json").write_text("{}")
-    assert harness("gc").out == "removed nothing: 0 bytes\n"
+    assert harness("gc", "--checkpoints").out == "removed nothing: 0 bytes\n"
     assert (run.path / "checkpoint.safetensors").exists()
 
 
@@ -152,7 +152,7 @@ def test_nothing_behind_a_link_is_touched(store: Store, harness: Harness, tmp_pa
     (store.root / "quarantine" / "theirs").symlink_to(lost.parent)
     moved = quarantine(store, make(store, "with-link", group="mine"))
     (moved / "link").symlink_to(outside.path)
-    done = harness("gc", "--json")
+    done = harness("gc", "--checkpoints", "--json")
     assert [(item["what"], item["run"]) for item in json.loads(done.out)["items"]] == [
         ("quarantined run", "mine/with-link"), ("checkpoint", "runs/inside"),
     ]  # fmt: skip
@@ -165,7 +165,7 @@ def test_nothing_behind_a_link_is_touched(store: Store, harness: Harness, tmp_pa
     (store.root / "quarantine" / "mine").rmdir()
     (store.root / "quarantine").rmdir()
     (store.root / "quarantine").symlink_to(elsewhere.root / "quarantine")
-    assert harness("gc").out == "removed nothing: 0 bytes\n"
+    assert harness("gc", "--checkpoints").out == "removed nothing: 0 bytes\n"
     assert files(elsewhere.root) == before
 
 
@@ -180,7 +180,7 @@ def test_a_run_that_a_process_owns_is_left_alone(store: Store, harness: Harness)
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "mine\n"
-        for words in (["gc", "--dry-run"], ["gc"]):
+        for words in (["gc", "--checkpoints", "--dry-run"], ["gc", "--checkpoints"]):
             done = harness(*words)
             assert (done.code, done.out.splitlines()[-1]) == (
                 0,
@@ -188,7 +188,7 @@ def test_a_run_that_a_process_owns_is_left_alone(store: Store, harness: Harness)
             )
         assert before.items() <= files(run.path).items()
         owner.kill()
-    assert harness("gc").code == 0
+    assert harness("gc", "--checkpoints").code == 0
     assert sorted(os.listdir(run.path)) == KEPT
 
 
@@ -205,7 +205,7 @@ def test_a_run_that_goes_on_just_before_it_is_claimed_keeps_its_checkpoint(
         return was
 
     monkeypatch.setattr(Run, "owned", then_extended)
-    assert [item["run"] for item in json.loads(harness("gc", "--json").out)["items"]] == ["runs/b"]
+    assert [item["run"] for item in json.loads(harness("gc", "--checkpoints", "--json").out)["items"]] == ["runs/b"]
     assert run.checkpoint() is not None
     assert other.checkpoint() is None
 
@@ -227,12 +227,12 @@ def test_what_cannot_be_removed_is_said(store: Store, harness: Harness, monkeypa
         claim(self)
 
     monkeypatch.setattr(Run, "claim", refusing)
-    done = harness("gc")
+    done = harness("gc", "--checkpoints")
     path = one.path / "checkpoint.safetensors"
     said = f"harness: {path} is left: it cannot be written (Read-only file system): make room\n"
     assert (done.code, done.err) == (3, said)
     assert "removed 1 checkpoint: " in done.out
     assert path.exists()
     assert other.checkpoint() is None
-    failed = json.loads(harness("gc", "--json").out)
+    failed = json.loads(harness("gc", "--checkpoints", "--json").out)
     assert (failed["bytes"], failed["items"][0]["reason"][:24]) == (0, "it cannot be written (Re")

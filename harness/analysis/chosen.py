@@ -1,0 +1,115 @@
+"""The stored runs that a selection on the command line means; see `harness.specs.where`."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.analysis import selection
+from harness.analysis.stored_run import StoredRun
+from harness.errors import BadInput, suggestion
+from harness.specs.where import Selection, parse_selection
+from harness.store.run import Run
+from harness.store.store import Store
+
+MOST_NAMED = 5  # runs that a message names
+
+
+def one(store: Store, text: str) -> Run:
+    """Return the one run that a selection means; BadInput if it means none, or several."""
+    chosen = parse_selection(text)
+    if not chosen.where and not _is_group(store, chosen.name):
+        return store.find(chosen.name)
+    found = runs(store, text)
+    if len(found) > 1:
+        named = ", ".join(run.id for run in found[:MOST_NAMED]) + (", ..." if len(found) > MOST_NAMED else "")
+        raise BadInput(f"{text!r} means {len(found)} runs, and one is wanted: {named}; see `harness list {text}`")
+    return found[0]
+
+
+def several(
+    store: Store, texts: Sequence[str], say: Callable[[str], None] = lambda words: None, *, folders: bool = False
+) -> list[Run]:
+    """Return the runs that any of several selections means, each once; all runs of the store where there is none.
+
+    Raises:
+        BadInput: one of them means no run.
+    """
+    found = {run.path: run for text in texts or ("",) for run in runs(store, text, say, folders=folders)}
+    return list(found.values())
+
+
+def runs(
+    store: Store, text: str, say: Callable[[str], None] = lambda words: None, *, folders: bool = False
+) -> list[Run]:
+    """Return the runs that a selection means.
+
+    Args:
+        store: where they are.
+        text: the selection; the empty one means all.
+        say: told of each run that is left out as its record cannot be read, so that it cannot be told whether it is meant.
+        folders: whether it may name a folder: of a run, of a group, or another store.
+
+    Raises:
+        BadInput: it means no run, though the store may have some.
+    """
+    chosen = parse_selection(text)
+    named = _named(store, chosen.name, folders)
+    if not chosen.where:
+        return named
+    found: list[StoredRun] = []
+    for run in named:
+        try:
+            found.append(StoredRun(run.read(), (), run))
+        except BadInput as error:
+            say(str(error))
+    known = selection.options(found)
+    for option, values in chosen.where.items():
+        if option not in known:
+            raise BadInput(
+                f"{text!r} has option {option!r}{suggestion(option, known)}, which no run of {_called(chosen, store)} has"
+            )
+        there = sorted({str(run.option(option)) for run in found})
+        found = selection.select(found, {option: values})
+        if not found:
+            have = " and ".join(there[:MOST_NAMED])
+            raise BadInput(
+                f"no run of {_called(chosen, store)} has {option} {' or '.join(sorted(values))}: there is {have}"
+            )
+    return [run.on_disk for run in found]
+
+
+def conditions(store: Store, name: str) -> list[str]:
+    """Return the conditions by which the runs of a name can be told apart, for a shell's completion."""
+    found = []
+    with contextlib.suppress(BadInput):
+        found = [StoredRun(run.read(), (), run) for run in _named(store, name, folders=False)]
+    values = {
+        name: {str(v) for run in found if (v := run.option(name)) is not None} for name in selection.options(found)
+    }
+    return sorted(f"{name}={value}" for name, own in values.items() if len(own) > 1 for value in own)
+
+
+def _called(chosen: Selection, store: Store) -> str:
+    return repr(chosen.name or str(store.root))
+
+
+def _is_group(store: Store, name: str) -> bool:
+    return bool(name) and "/" not in name and name not in (".", "..") and (store.root / name).is_dir()
+
+
+def _named(store: Store, name: str, folders: bool) -> list[Run]:
+    """Return the runs of a name: of a group, or of a folder, or those whose id begins so; all for the empty one."""
+    folder = Path(name)
+    if not name:
+        return list(store.runs())
+    if _is_group(store, name):
+        found = list(store.runs(name))
+    elif folders and folder.is_dir():
+        paths = [folder] if (folder / "run.json").is_file() else sorted(p.parent for p in folder.glob("*/run.json"))
+        found = [Run(path.resolve()) for path in paths] or list(Store(folder).runs())
+    else:
+        near = store.beginning(name)
+        return [store.find(name)] if len({run.id for run in near}) == 1 else near
+    if not found:
+        raise BadInput(f"{name!r} has no runs: name a run, a group or a folder with runs; see `harness list`")
+    return found

@@ -1,0 +1,140 @@
+"""Which stored runs are of the code and of the experiment as they are now, and which are of earlier versions.
+
+A run's specification has the SHA-256 of the user's plugin files, which tells its version. Nothing is executed here, so a file
+that no longer works does no harm.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.analysis.stored_run import StoredRun
+from harness.errors import BadInput
+from harness.specs import plugin_file
+from harness.specs.experiment import Experiment
+from harness.specs.where import PLUGINS
+
+Versions = Literal["now", "all"]
+"""Whether runs of the present version alone are taken, or those of earlier ones, too."""
+
+Say = Callable[[str], None]
+
+NO_FILES: Mapping[str, Path] = {}
+
+
+def remarks(runs: Iterable[StoredRun]) -> list[str]:
+    """Return in words of which files these runs are earlier versions, and which files are gone."""
+    found = {run.id: differing(run) for run in runs}
+    changed, gone = _by_file(found, "earlier"), _by_file(found, "gone")
+    return [
+        *(f"{_runs(ids)} of an earlier version of {file}" for file, ids in changed.items()),
+        *(_unknown(file, ids) for file, ids in gone.items()),
+    ]
+
+
+def present(
+    runs: Sequence[StoredRun], experiment: Experiment | None, say: Say, versions: Versions = "now"
+) -> list[StoredRun]:
+    """Return the runs that are of the code and the experiment as they are now, or all, with what tells their versions apart.
+
+    Args:
+        runs: of one group.
+        experiment: theirs; None where they are of none.
+        say: told what was left out, or is shown though it is of an earlier version, and of which file.
+        versions: "now" leaves earlier versions out; "all" names each by the date and time of its first run.
+
+    Raises:
+        BadInput: no run is of the present version.
+    """
+    differ = {run.id: differing(run, experiment.files if experiment else NO_FILES) for run in runs}
+    changed = _by_file(differ, "earlier")
+    earlier = {name for ids in changed.values() for name in ids}
+    unasked = [run.id for run in runs if run.id not in earlier and experiment and not experiment.asks_for(run.option)]
+    for file, ids in _by_file(differ, "gone").items():
+        say(_unknown(file, ids))
+    if versions == "all":
+        shown = [f"{_runs(ids)} of an earlier version of {file}" for file, ids in changed.items()]
+        shown += (
+            [f"{_runs(unasked)} not asked for by {experiment.path.name} as it is now"] if unasked and experiment else []
+        )
+        for words in shown:
+            say(words)
+        return _dated(runs, earlier)
+    kept = [run for run in runs if run.id not in earlier and run.id not in unasked]
+    left = [f"{len(ids)} of an earlier version of {file}" for file, ids in changed.items()]
+    left += (
+        [f"{len(unasked)} that {experiment.path.name} does not ask for as it is now"] if unasked and experiment else []
+    )
+    if left and not kept:
+        called = experiment.called if experiment else "EXPERIMENT"
+        raise BadInput(
+            f"there is no run of the present version: of {len(runs)} {'run' if len(runs) == 1 else 'runs'}, "
+            f"{' and '.join(left)}: make the present ones with `harness sweep {called}`, or see --versions all"
+        )
+    if left:
+        say(f"left out of {len(runs)} runs: {' and '.join(left)}; --versions all shows them, `harness rm` removes them")
+    return kept
+
+
+def differing(run: StoredRun, files: Mapping[str, Path] = NO_FILES) -> dict[str, Literal["earlier", "gone"]]:
+    """Return the plugin files of a run that are not what they were when it was made.
+
+    Args:
+        run: the run.
+        files: where the files are now, by the names of the plugins; by default where the run had them.
+    """
+    found: dict[str, Literal["earlier", "gone"]] = {}
+    for part in _parts(run.spec):
+        if part.get("sha256") is not None:
+            path = files.get(part["name"], Path(part["file"] or part["name"]))
+            now = _sha256(path.absolute())
+            if now != part["sha256"]:
+                found[path.name] = "earlier" if now else "gone"
+    return found
+
+
+def _parts(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*(spec[part] for part in PLUGINS.values()), *spec["evaluation"]["estimators"]]
+
+
+@cache
+def _sha256(path: Path) -> str | None:
+    """Return what identifies the content of a plugin file now; None where it cannot be read."""
+    try:
+        return plugin_file.read(path).sha256
+    except (OSError, ValueError):
+        return None
+
+
+def _by_file(differ: Mapping[str, Mapping[str, str]], how: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for run, files in differ.items():
+        for file, what in files.items():
+            if what == how:
+                found.setdefault(file, []).append(run)
+    return found
+
+
+def _dated(runs: Sequence[StoredRun], earlier: set[str]) -> list[StoredRun]:
+    """Return runs, those of earlier versions with the date of the first run of theirs."""
+    code = {run.id: str([part.get("sha256") for part in _parts(run.spec)[:3]]) for run in runs}
+    began: dict[str, str] = {}
+    for run in runs:
+        time = str(run.record.provenance[0]["time"]) if run.record.provenance else "unknown time"
+        began[code[run.id]] = min(time, began.get(code[run.id], time))
+    dates = {key: time.replace("T", " ").removesuffix("Z") for key, time in began.items()}
+    days = [dates[key][:10] for key in {code[name] for name in earlier}]
+    short = len(days) == len(set(days))  # two of one day are told apart by the time
+    return [
+        replace(run, version=dates[code[run.id]][: 10 if short else 19]) if run.id in earlier else run for run in runs
+    ]
+
+
+def _runs(ids: Sequence[str]) -> str:
+    return f"run {ids[0]} is" if len(ids) == 1 else f"{len(ids)} runs are"
+
+
+def _unknown(file: str, ids: Sequence[str]) -> str:
+    return f"{file} cannot be read, so nobody can tell whether {_runs(ids)} of its present version"
