@@ -34,6 +34,18 @@ class Diverged(RunFailed):
     """What a step reports, or a bound, left the range of any sane value; the rows up to there are kept."""
 
 
+class PluginFailed(RunFailed):
+    """The code of a plugin raised an error.
+
+    Attributes:
+        traceback: of that error, as Python prints it.
+    """
+
+    def __init__(self, message: str, traceback: str):
+        super().__init__(message)
+        self.traceback = traceback
+
+
 class OutOfMemory(RunFailed):
     """An estimator needs more memory than there is; what it was to evaluate is as it was."""
 

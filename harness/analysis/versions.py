@@ -6,7 +6,6 @@ that no longer works does no harm.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +20,11 @@ Versions = Literal["now", "all"]
 
 Say = Callable[[str], None]
 
-NO_FILES: Mapping[str, Path] = {}
-
 
 def remarks(runs: Iterable[StoredRun]) -> list[str]:
     """Return in words of which files these runs are earlier versions, and which files are gone."""
-    found = {run.id: differing(run) for run in runs}
+    now = PluginFiles()
+    found = {run.id: now.differing(run) for run in runs}
     changed, gone = _by_file(found, "earlier"), _by_file(found, "gone")
     return [
         *(f"{_runs(ids)} of an earlier version of {file}" for file, ids in changed.items()),
@@ -48,7 +46,8 @@ def present(
     Raises:
         BadInput: no run is of the present version.
     """
-    differ = {run.id: differing(run, experiment.files if experiment else NO_FILES) for run in runs}
+    now = PluginFiles(experiment.files if experiment else None)
+    differ = {run.id: now.differing(run) for run in runs}
     changed = _by_file(differ, "earlier")
     earlier = {name for ids in changed.values() for name in ids}
     unasked = [run.id for run in runs if run.id not in earlier and experiment and not experiment.asks_for(run.option)]
@@ -67,39 +66,46 @@ def present(
     left += (
         [f"{len(unasked)} that {experiment.path.name} does not ask for as it is now"] if unasked and experiment else []
     )
+    called = experiment.called if experiment else "EXPERIMENT"
+    shown = f"`harness table {called} --versions all` shows them"
     if left and not kept:
-        called = experiment.called if experiment else "EXPERIMENT"
         raise BadInput(
-            f"there is no run of the present version: of {len(runs)} {'run' if len(runs) == 1 else 'runs'}, "
-            f"{' and '.join(left)}: make the present ones with `harness sweep {called}`, or see --versions all"
+            f"none of the {len(runs)} stored runs is of the present version ({', '.join(left)}): make the present ones with "
+            f"`harness sweep {called}`; {shown}"
         )
     if left:
-        say(f"left out of {len(runs)} runs: {' and '.join(left)}; --versions all shows them, `harness rm` removes them")
+        say(f"left out of {len(runs)} runs: {' and '.join(left)}; {shown}, `harness rm` removes them")
     return kept
 
 
-def differing(run: StoredRun, files: Mapping[str, Path] = NO_FILES) -> dict[str, Literal["earlier", "gone"]]:
-    """Return the plugin files of a run that are not what they were when it was made.
+class PluginFiles:
+    """The user's plugin files as they are now. Each is read once.
 
     Args:
-        run: the run.
-        files: where the files are now, by the names of the plugins; by default where the run had them.
+        files: where they are, by the names of the plugins; by default where runs had them.
     """
-    found: dict[str, Literal["earlier", "gone"]] = {}
-    for part in _parts(run.spec):
-        if part.get("sha256") is not None:
-            path = files.get(part["name"], Path(part["file"] or part["name"]))
-            now = _sha256(path.absolute())
-            if now != part["sha256"]:
-                found[path.name] = "earlier" if now else "gone"
-    return found
+
+    def __init__(self, files: Mapping[str, Path] | None = None):
+        self._files, self._known = files or {}, dict[Path, str | None]()
+
+    def differing(self, run: StoredRun) -> dict[str, Literal["earlier", "gone"]]:
+        """Return the plugin files of a run that are not what they were when it was made."""
+        found: dict[str, Literal["earlier", "gone"]] = {}
+        for part in _parts(run.spec):
+            if part.get("sha256") is not None:
+                path = self._files.get(part["name"], Path(part["file"] or part["name"])).absolute()
+                if path not in self._known:
+                    self._known[path] = _sha256(path)
+                now = self._known[path]
+                if now != part["sha256"]:
+                    found[path.name] = "earlier" if now else "gone"
+        return found
 
 
 def _parts(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(spec[part] for part in PLUGINS.values()), *spec["evaluation"]["estimators"]]
 
 
-@cache
 def _sha256(path: Path) -> str | None:
     """Return what identifies the content of a plugin file now; None where it cannot be read."""
     try:
@@ -122,7 +128,7 @@ def _dated(runs: Sequence[StoredRun], earlier: set[str]) -> list[StoredRun]:
     code = {run.id: str([part.get("sha256") for part in _parts(run.spec)[:3]]) for run in runs}
     began: dict[str, str] = {}
     for run in runs:
-        time = str(run.record.provenance[0]["time"]) if run.record.provenance else "unknown time"
+        time = str(run.record.provenance[0].get("time", "unknown time")) if run.record.provenance else "unknown time"
         began[code[run.id]] = min(time, began.get(code[run.id], time))
     dates = {key: time.replace("T", " ").removesuffix("Z") for key, time in began.items()}
     days = [dates[key][:10] for key in {code[name] for name in earlier}]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=TakesSettings)
-@click.argument("selections", nargs=-1, required=True, metavar="SELECTION...", shell_complete=complete_runs)
+@click.argument("selection", metavar="SELECTION", shell_complete=complete_runs)
 @plugin_option("--estimator", "estimators", "Estimator of log p(x).", settings=True, required=True)
 @click.option(
     "--split", metavar="SPLIT", default="test", show_default=True, help="train, valid, test, or simulated by the model."
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @in_store
 @settings_argument
 def evaluate(
-    selections: tuple[str, ...],
+    selection: str,
     estimator: str,
     split: str,
     points: int,
@@ -42,17 +42,17 @@ def evaluate(
     store: "Store",
     settings: dict[str, str | bool],
 ) -> None:
-    """Estimate log p(x) of the model of a run, or of each of several.
+    """Estimate log p(x) of the model of each of the runs.
 
-    A selection of runs is an id, its beginning, or such as figure2:algo=aevb,nz=3; see `harness list --help`. The estimate is
-    added to the run. Every setting of the estimator is an option, too: `harness evaluate RUN --estimator ais
+    SELECTION is a run's id, its beginning, or such as figure2:algo=aevb,nz=3; see `harness list --help`. Each estimate is added
+    to its run. Every setting of the estimator is an option, too: `harness evaluate RUN --estimator ais
     --help` lists them.
     """
     from harness.analysis import chosen
     from harness.report import runs
     from harness.specs.run import estimator_settings
 
-    stored = chosen.several(store, selections, say)
+    stored = chosen.runs(store, selection, say)
     complete = estimator_settings(estimator, settings)
     from harness.runs.evaluate import Trained
 

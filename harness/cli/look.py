@@ -50,7 +50,7 @@ def list_runs(selections: tuple[str, ...], sort: str, limit: int | None, as_json
     from harness.analysis import chosen
     from harness.report import runs
 
-    rows = [runs.run_row(run) for run in (chosen.several(store, selections, say) if selections else store.runs())]
+    rows = runs.run_rows(chosen.several(store, selections, say) if selections else store.runs())
     rows = runs.ordered(rows, sort)[:limit]
     if as_json:
         print_json(rows)
@@ -119,7 +119,7 @@ def plot(
     \b
     harness plot figure2          the panels of the experiment
     harness plot figure2:nz=20    those with these runs
-    harness plot SELECTION...     an estimate at the marks: train dashed, test solid
+    harness plot SELECTION...     estimates at the marks: train dashed, test solid
     harness plot manifold RUN     what a model of two latents has learned
     harness plot samples RUN      draws from a model
     """

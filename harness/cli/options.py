@@ -252,7 +252,7 @@ selections_argument = click.argument(
 versions_option = value_option(
     "--versions",
     Choice(("now", "all")),
-    "Runs of your files as they are now, or those of earlier versions as well.",
+    "Only runs of your files as they are now, or all.",
     default="now",
 )
 

@@ -74,7 +74,7 @@ def given_settings(context: click.Context, parameter: click.Parameter, words: tu
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
             where = context.command_path
-            takes_run = any(one.name == "run" for one in context.command.params)
+            takes_run = any(one.name in ("run", "selection") for one in context.command.params)
             first = ", and put the id before all settings" if takes_run else ""
             raise BadInput(f"{word!r} is no option: settings are given as --name value{first}; see `{where} --help`")
         if not equals:

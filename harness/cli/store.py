@@ -72,7 +72,7 @@ def rm(selections: tuple[str, ...], yes: bool, dry_run: bool, store: "Store") ->
     from harness.store.gc import remove
 
     found = chosen.several(store, selections, say)
-    runs.print_runs(store, [runs.run_row(run) for run in found])
+    runs.print_runs(store, runs.run_rows(found))
     if dry_run:
         return
     if not yes:

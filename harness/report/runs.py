@@ -2,11 +2,11 @@
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.stored_run import StoredRun
-from harness.analysis.versions import differing
+from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput, in_one_line
 from harness.report.text import estimate_text, fits_terminal, print_table, quantity
 from harness.store.record import Record, changes, final_estimates
@@ -22,8 +22,13 @@ GROWTH_BYTES = 500e6
 """Growth of memory since a run's first row from which on it is reported."""
 
 
-def run_row(run: Run) -> dict[str, Any]:
-    """Return a line of `harness list` as plain data; for an unreadable run, the reason."""
+def run_row(run: Run, now: PluginFiles) -> dict[str, Any]:
+    """Return a line of `harness list` as plain data; for an unreadable run, the reason.
+
+    Args:
+        run: the run.
+        now: tells of which plugin files it is an earlier version.
+    """
     try:
         record = run.read()
     except BadInput as error:
@@ -49,9 +54,17 @@ def run_row(run: Run) -> dict[str, Any]:
         "marginal": marginals["test"]["estimator"] if "test" in marginals else None,
         "marginal_train": marginals["train"]["mean"] if "train" in marginals else None,
         "marginal_test": marginals["test"]["mean"] if "test" in marginals else None,
-        "began": record.provenance[0]["time"] if record.provenance else None,
-        "earlier_version_of": [file for file, what in differing(StoredRun(record, ())).items() if what == "earlier"],
+        "began": record.provenance[0].get("time") if record.provenance else None,
+        "earlier_version_of": [
+            file for file, what in now.differing(StoredRun(record, ())).items() if what == "earlier"
+        ],
     }
+
+
+def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Return the lines of `harness list` as plain data."""
+    now = PluginFiles()
+    return [run_row(run, now) for run in runs]
 
 
 def ordered(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
@@ -133,7 +146,7 @@ def print_traceback(run: Run, record: Record) -> None:
 
 def print_sources(run: Run, record: Record) -> None:
     """Print what was in the plugin files, and the modules beside them, when a run was made."""
-    kept = record.provenance[-1].get("sources", {}) if record.provenance else {}
+    kept: dict[str, dict[str, str]] = next((s["sources"] for s in record.provenance if "sources" in s), {})
     if not kept:
         print(
             f"run {run.id} keeps no source: its plugins are no files, or it was made by a version that did not keep them"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from harness.training.subject import Subject
 
 
 class Trained:
-    """A stored run's model as its checkpoint has it.
+    """A stored run's model as its checkpoint has it; the algorithm that trained it is not needed.
 
     Args:
         run: the run.
@@ -36,10 +37,15 @@ class Trained:
                 f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
                 f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
             )
-        self.run, self.spec, self.ledger = run, stored_spec(run, record), checkpoint["ledger"]
+        self.run, self.spec, self.ledger = (
+            run,
+            stored_spec(run, record, executes=("model", "dataset")),
+            checkpoint["ledger"],
+        )
         self.checkpoint = checkpoint
         prepare_process(self.spec.threads)
-        self.subject = Subject.build(self.spec, data_dir)
+        built = Subject.build(self.spec, data_dir)
+        self.subject = replace(built, recognition=None) if checkpoint["phi"] is None else built
         require_same_data(run, record, self.subject.dataset.sha256, self.subject.dataset.source)
         self.subject.load(checkpoint)
         if not all(map(finite, self.subject.parts)):

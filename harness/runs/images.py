@@ -11,6 +11,7 @@ from harness.errors import BadInput
 from harness.inference.protocols import Latents, LatentVariableModel, MeanImage
 from harness.inference.rng import Streams
 from harness.runs.evaluate import Trained
+from harness.specs.plugin_errors import blaming
 from harness.store.run import Run
 
 SIDE = 20  # images along each edge of the latent plane
@@ -66,9 +67,12 @@ def samples(run: Run, data_dir: str | None = None) -> Mosaic:
     model = trained.subject.model
     rng = Streams(trained.spec.seed)("figure of samples")
     if isinstance(model, LatentVariableModel) and isinstance(model, MeanImage):
-        _, z = model.sample_xz(DRAWS * DRAWS, rng)
+        with blaming(f"model {trained.spec.model.name!r}"):
+            _, z = model.sample_xz(DRAWS * DRAWS, rng)
         return Mosaic(_images(trained, z.unsqueeze(0)), DRAWS, f"{_name(trained)}: E[x|z], z drawn from p(z)")
-    return Mosaic(_shaped(trained, model.sample(DRAWS * DRAWS, rng)), DRAWS, f"{_name(trained)}: x drawn from p(x)")
+    with blaming(f"model {trained.spec.model.name!r}"):
+        drawn = model.sample(DRAWS * DRAWS, rng)
+    return Mosaic(_shaped(trained, drawn), DRAWS, f"{_name(trained)}: x drawn from p(x)")
 
 
 def _images(trained: Trained, z: torch.Tensor) -> NDArray[Any]:
@@ -79,7 +83,7 @@ def _images(trained: Trained, z: torch.Tensor) -> NDArray[Any]:
             f"model {trained.spec.model.name!r} has no mean_x(z), which this figure draws (see harness.api): see "
             f"`harness plot samples {trained.run.id}`"
         )
-    with torch.no_grad():
+    with torch.no_grad(), blaming(f"model {trained.spec.model.name!r}"):
         return _shaped(trained, model.mean_x(z)[0])
 
 

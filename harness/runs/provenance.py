@@ -4,12 +4,15 @@ import os
 import platform
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.runs import machine
 from harness.runs.code import PACKAGES, code_version
+from harness.specs import plugin_file
+from harness.specs.run import RunSpec
 
 
 def provenance(dataset_sha256: str) -> dict[str, Any]:
@@ -31,3 +34,20 @@ def provenance(dataset_sha256: str) -> dict[str, Any]:
         "flush_denormal": machine.flushes_denormals(),
         "calibration_seconds": machine.calibrate(),
     }
+
+
+def sources(spec: RunSpec) -> dict[str, Any]:
+    """Return as plain data what is in the plugin files of a run, and in the modules beside them; nothing where it has none.
+
+    What has changed since the plugin was imported is left out.
+    """
+    parts = {"algorithm": spec.algorithm, "model": spec.model, "dataset": spec.dataset}
+    parts |= {f"estimator {one.name}": one for one in spec.evaluation.estimators}
+    kept = {}
+    for name, part in parts.items():
+        if part.file is not None:
+            file = plugin_file.read(Path(part.file))
+            if file.sha256 == part.sha256:
+                contents = {file.path.name: file.content, **file.helpers}
+                kept[name] = {path: content.decode(errors="replace") for path, content in contents.items()}
+    return {"sources": kept} if kept else {}

@@ -3,14 +3,24 @@
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.errors import BadInput, Busy, Diverged, Interrupted, RunFailed, StoreTrouble
+from harness.errors import (
+    BadInput,
+    Busy,
+    Diverged,
+    HarnessError,
+    Interrupted,
+    PluginFailed,
+    RunFailed,
+    StoreTrouble,
+)
 from harness.runs.inputs import Inputs, require_same_data
-from harness.runs.provenance import provenance
+from harness.runs.provenance import provenance, sources
 from harness.runs.signals import Stopped, stopping_signals
 from harness.runs.stored_spec import stored_spec
 from harness.specs.budget import Budget
@@ -128,8 +138,14 @@ def _train(
         raise BadInput(
             f"run {run.id} cannot go on, as its checkpoint is gone: delete {str(run.path)!r} and run it again"
         )
-    training = Training(spec, data_dir)
+    try:
+        training = Training(spec, data_dir)
+    except PluginFailed as error:
+        _never_began(run, record, error, say)
+        raise PluginFailed(f"run {run.id} failed: {error}; {_where_traceback(run)}", error.traceback) from error
     here = provenance(training.dataset.sha256)
+    if not any("sources" in session for session in record.provenance):
+        here |= sources(spec)
     if not fresh:
         require_same_data(run, record, training.dataset.sha256, training.dataset.source)
     run.claim(say)
@@ -148,6 +164,7 @@ def _train(
         record.status, record.reason, record.budget, record.overshoot = "running", None, budget.limits(), {}
         record.provenance.append(here)
         run.begin(record, None if checkpoint is None else checkpoint["trace"])
+        run.keep_traceback(None)
         _follow(run, record, training, budget, watch, pause)
     except OSError as error:
         raise StoreTrouble(
@@ -157,6 +174,25 @@ def _train(
     finally:
         run.release()
     return record
+
+
+def _never_began(run: Run, record: Record, error: PluginFailed, say: Say) -> None:
+    """Store that a plugin failed before the first step; a run that is done stays so."""
+    if record.status == "done":
+        return
+    run.claim(say)
+    try:
+        record.status, record.reason = "failed", str(error)
+        if not run.exists():
+            run.begin(record, None)
+        run.write(record)
+        run.keep_traceback(error.traceback)
+    finally:
+        run.release()
+
+
+def _where_traceback(run: Run) -> str:
+    return f"its traceback: `harness show {run.id} --traceback`"
 
 
 def _checkpoint_seconds() -> float:
@@ -211,10 +247,20 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
         except RunFailed as error:
             training.clocks.switch("output")
             save("diverged" if isinstance(error, Diverged) else "failed", str(error))
+            if isinstance(error, PluginFailed):
+                run.keep_traceback(error.traceback)
+                raise PluginFailed(f"run {run.id} failed: {error}; {_where_traceback(run)}", error.traceback) from error
             hint = ": try a smaller step size" if isinstance(error, Diverged) else ""
             raise type(error)(
                 f"run {run.id} {record.status}: {error}{hint}; its rows: `harness show {run.id}`"
             ) from error
+        except (HarnessError, OSError):
+            raise
+        except Exception as error:  # nobody's but ours
+            training.clocks.switch("output")
+            save("failed", f"a fault of the harness itself, {type(error).__name__}: {error}")
+            run.keep_traceback("".join(traceback.format_exception(error)))
+            raise
         spent = training.spent()
         record.overshoot = {n: spent[n] - limit for n, limit in budget.limits().items() if spent[n] >= limit}
         save("done")

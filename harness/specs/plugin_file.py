@@ -8,17 +8,22 @@ that what a run was computed from is known before anything is executed. Modules 
 import ast
 import hashlib
 import importlib.util
+import linecache
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from harness.errors import BadInput
 from harness.files import read_file
 
 MAX_BYTES = 10_000_000  # of a plugin file, and of each module beside it
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+PREFIX = "harness_plugin_"
+"""What the names of modules begin with that are plugin files."""
 
 _helpers: set[str] = set()  # modules that were imported for a plugin file
 
@@ -64,16 +69,21 @@ def read(path: Path) -> PluginFile:
     return PluginFile(path, content, helpers, late)
 
 
+def is_users(module: str) -> bool:
+    """Say whether a module of this name was imported from a plugin file of the user's, or from a file beside one."""
+    return module.startswith(PREFIX) or module in _helpers
+
+
 def execute(file: PluginFile, name: str) -> ModuleType:
     """Import a plugin file as a module of this name, with the modules beside it as they are now.
 
     Raises:
-        ImportError: a module beside it is imported within a function, or has the name of another that is imported already.
+        BadInput: a module beside it is imported within a function, or has the name of another that is imported already.
         Exception: whatever its code raises.
     """
     root = file.path.parent.resolve()
     if file.late:
-        raise ImportError(
+        raise BadInput(
             f"{file.late} is imported within a function: import it at the top, so that it is the one of this file"
         )
     for own in _modules(file.helpers):
@@ -81,11 +91,14 @@ def execute(file: PluginFile, name: str) -> ModuleType:
         if imported is None:
             continue
         if own not in _helpers and root not in Path(getattr(imported, "__file__", None) or "/").resolve().parents:
-            raise ImportError(f"{own!r} beside it has the name of a module that is imported already: rename it")
+            raise BadInput(f"{own!r} beside it has the name of a module that is imported already: rename it")
         del sys.modules[own]
     module = ModuleType(name)
     module.__file__ = str(file.path)
+    lines = file.content.decode(errors="replace").splitlines(keepends=True)
+    linecache.cache[str(file.path)] = len(file.content), None, lines, str(file.path)  # whatever is in the file later
     sys.modules[name] = module  # dataclasses look their module up here
+    _helpers.update(_modules(file.helpers))
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     try:
@@ -95,7 +108,6 @@ def execute(file: PluginFile, name: str) -> ModuleType:
         raise
     finally:
         sys.path.remove(str(root))
-    _helpers.update(_modules(file.helpers))
     return module
 
 

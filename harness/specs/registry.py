@@ -7,14 +7,15 @@ own is a file named by its path. Two plugins of one name are refused; one that d
 import importlib
 import pkgutil
 import sys
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import BadInput, suggestion
-from harness.specs import plugin_file
+from harness.errors import BadInput, PluginFailed, suggestion
+from harness.specs import plugin_errors, plugin_file
 from harness.specs.where import called, is_path
 
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
@@ -44,6 +45,7 @@ class Plugin:
         source: where it comes from, in words.
         module: the plugin itself; None where it is broken.
         broken: why it could not be imported or is no plugin; None where it is sound.
+        traceback: of the error that its code raised when it was imported.
         file: path of a user's file, else None.
         sha256: of the content of that file and of the modules beside it that it imports, which is part of a run's identity.
     """
@@ -55,6 +57,7 @@ class Plugin:
     broken: str | None = None
     file: str | None = None
     sha256: str | None = None
+    traceback: str | None = None
 
     @property
     def description(self) -> str:
@@ -109,7 +112,8 @@ def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
     if len(sources) > 1:
         raise BadInput(f"{len(sources)} {kind} are called {plugin.name!r}: {' and '.join(sources)}; rename one of them")
     if plugin.broken:
-        raise BadInput(f"the {kind[:-1]} {plugin.name!r} ({plugin.source}) cannot be used: {plugin.broken}")
+        said = f"the {kind[:-1]} {plugin.name!r} ({plugin.source}) cannot be used: {plugin.broken}"
+        raise BadInput(said) if plugin.traceback is None else PluginFailed(said, plugin.traceback)
     return plugin
 
 
@@ -138,8 +142,8 @@ def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:
         source = f"package {origin.dist.name if origin.dist else '?'} ({origin.value})"
     try:
         module = importlib.import_module(origin) if isinstance(origin, str) else origin.load()
-    except Exception as error:  # a plugin may fail in any way; the others must go on working
-        return Plugin(kind, name, source, broken=f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way; the others must go on working
+        return _raised(Plugin(kind, name, source), error)
     return _checked(Plugin(kind, name, source, module))
 
 
@@ -161,12 +165,14 @@ def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
         raise BadInput(f"{files} has changed since this run began: restore it, or start a new run with `harness run`")
     name = called(str(path))
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
-    module_name = f"harness_plugin_{path.stem}_{sha256[:12]}"
+    module_name = f"{plugin_file.PREFIX}{path.stem}_{sha256[:12]}"
     if module_name not in sys.modules:
         try:
             plugin_file.execute(source, module_name)
-        except Exception as error:  # a plugin may fail in any way
-            return _break(plugin, f"{type(error).__name__}: {error}")
+        except BadInput as error:
+            return _break(plugin, str(error))
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+            return _raised(plugin, error)
     return _checked(Plugin(kind, name, str(path), sys.modules[module_name], file=plugin.file, sha256=sha256))
 
 
@@ -180,5 +186,10 @@ def _checked(plugin: Plugin) -> Plugin:
     return _break(plugin, f"it has no {', no '.join(missing)} (see harness.api)") if missing else plugin
 
 
+def _raised(plugin: Plugin, error: BaseException) -> Plugin:
+    text = "".join(traceback.format_exception(error))
+    return replace(plugin, module=None, broken=plugin_errors.located(error), traceback=text)
+
+
 def _break(plugin: Plugin, reason: str) -> Plugin:
-    return Plugin(plugin.kind, plugin.name, plugin.source, None, reason, plugin.file, plugin.sha256)
+    return replace(plugin, module=None, broken=reason)

@@ -18,6 +18,7 @@ from harness.data.dataset import Dataset
 from harness.errors import OutOfMemory, RunFailed, out_of_memory
 from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, UnnormalisedModel, missing
 from harness.inference.rng import Streams
+from harness.specs.plugin_errors import blaming
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
 MAX_ERRORS = 4.0  # standard errors by which noise may lift the mean of a log-probability above 0
@@ -108,8 +109,10 @@ class Estimator:
         reason = missing(self.module.NEEDS, model, recognition)
         if reason is None and not model.normalised and not self.of_log_z:
             reason = "the model's density is not normalised, so log f(x) is no likelihood: use an estimator of log Z"
-        skip: str | None = reason or self.module.skip(self.config, model, recognition)
-        return skip
+        if reason is None:
+            with blaming(f"estimator {self.name!r}", self.module):
+                reason = self.module.skip(self.config, model, recognition)
+        return reason
 
     def estimate(self, subject: Evaluated, split: Split, points: int, seed: int) -> Estimate:
         """Return the estimate over the first `points` evaluation points of a split (over all if there are fewer).
@@ -157,9 +160,17 @@ class Estimator:
                 "the model's density is not normalised, or its methods do not belong together; see `harness.testing.check_model`"
             )
 
-    @torch.no_grad()
     def each(self, subject: Evaluated, split: Split, points: int, seed: int) -> PerPoint:
-        """Return what `estimate` averages, for each point; see there. All of it is NaN where the model is not finite."""
+        """Return what `estimate` averages, for each point; see there. All of it is NaN where the model is not finite.
+
+        Raises:
+            PluginFailed: the code of the estimator or of the model raised an error.
+            OutOfMemory: it needs more than there is.
+        """
+        with torch.no_grad(), blaming(f"estimator {self.name!r}", self.module):
+            return self._each(subject, split, points, seed)
+
+    def _each(self, subject: Evaluated, split: Split, points: int, seed: int) -> PerPoint:
         dataset, model, recognition = subject.dataset, subject.model, subject.recognition
 
         def nothing() -> PerPoint:

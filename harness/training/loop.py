@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from harness.data.dataset import Batch
 from harness.errors import BadInput, Diverged, RunFailed
 from harness.inference.rng import Streams
 from harness.specs.budget import Budget, Ledger
+from harness.specs.plugin_errors import blaming, failed
 from harness.specs.run import EstimatorSpec, RunSpec
 from harness.store.checkpoint import digest
 from harness.training.checkpoint import pack, restore
@@ -75,7 +77,7 @@ class Training:
         prepare_process(spec.threads)
         self.spec, self.streams = spec, Streams(spec.seed)
         self.algorithm, config = spec.algorithm.plugin("algorithms").module, spec.algorithm.config("algorithms")
-        self.subject = Subject.build(spec, data_dir).to(spec.device)
+        self.subject = Subject.build(spec, data_dir).trained_by(spec).to(spec.device)
         prepare_process(spec.threads, spec.device)
         self.dataset, self.facts = self.subject.dataset, self.subject.facts
         self.model, self.recognition = self.subject.model, self.subject.recognition
@@ -86,7 +88,9 @@ class Training:
             self.facts,
         )
         skip: Callable[[Problem], str | None] = getattr(self.algorithm, "skip", lambda problem: None)
-        if reason := skip(problem):
+        with self._blaming():
+            reason = skip(problem)
+        if reason:
             raise BadInput(
                 f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
             )
@@ -104,7 +108,8 @@ class Training:
         self.order_rng = self.streams("minibatch order")
         self.binarise_rng = self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
-        self.state = self.algorithm.init(problem, config, self.streams("training noise"))
+        with self._blaming():
+            self.state = self.algorithm.init(problem, config, self.streams("training noise"))
         self.info: dict[str, float] = {}  # sums since the last mark
         self.info_steps = 0
         self._unread: list[tuple[tuple[str, ...], tuple[Any, ...]]] = []  # what steps reported, not yet in the sums
@@ -125,7 +130,8 @@ class Training:
 
         Raises:
             Diverged: after the row that shows it.
-            RunFailed: the algorithm raised, or spends nothing, or an estimator failed; see `whole`.
+            PluginFailed: the code of a plugin raised an error; see `whole`.
+            RunFailed: the algorithm spends nothing, forked, or an estimator ran out of memory.
         """
         if self.divergence is not None:
             raise Diverged(self.divergence)
@@ -217,7 +223,7 @@ class Training:
             if not all(map(finite, self.subject.parts)):
                 self._broken = {"parameters": math.nan}
                 return self._broken
-            raise RunFailed(f"algorithm {self.spec.algorithm.name!r} raised {type(error).__name__}: {error}") from error
+            raise failed(f"algorithm {self.spec.algorithm.name!r}", error, self.algorithm) from error
         finally:
             if os.getpid() != process:  # a copy of this process, which must not go on with the run
                 os._exit(0)
@@ -257,7 +263,8 @@ class Training:
             return
         before = digest(self._learned())
         index = torch.arange(self.batch_size or self.facts.n_train) % self.facts.n_train
-        warm_up(self.state, self.dataset.batch(index, self.streams("warm-up")))
+        with self._blaming():
+            warm_up(self.state, self.dataset.batch(index, self.streams("warm-up")))
         if digest(self._learned()) != before:
             raise RunFailed(
                 f"the warm_up of algorithm {self.spec.algorithm.name!r} changed parameters or its state: it may compile, and "
@@ -265,6 +272,9 @@ class Training:
             )
         self.ledger.__dict__.update(asdict(Ledger()))
         self.updates.look(count=False)
+
+    def _blaming(self) -> AbstractContextManager[None]:
+        return blaming(f"algorithm {self.spec.algorithm.name!r}", self.algorithm)
 
     def _row(self, *, last: bool) -> Row:
         """Return the row of this moment: what was spent, what the steps since the last mark reported, and every estimate."""

@@ -11,6 +11,7 @@ from harness.data.download import MissingData
 from harness.errors import BadInput
 from harness.inference.protocols import GenerativeModel, LatentVariableModel, LayeredModel, Recognition, missing
 from harness.inference.rng import Streams
+from harness.specs.plugin_errors import blaming
 from harness.specs.run import RunSpec
 
 
@@ -32,10 +33,11 @@ class Subject:
 
     @classmethod
     def build(cls, spec: RunSpec, data_dir: str | None = None) -> "Subject":
-        """Load the data and build the models.
+        """Load the data and build the models, the recognition model of the model's whether an algorithm trains it or not.
 
         Raises:
-            BadInput: missing data, or data, model and algorithm that do not go together, with the reason.
+            BadInput: missing data, or data and model that do not go together, with the reason.
+            PluginFailed: the code of either raised an error.
         """
         model_plugin = spec.model.plugin("models").module
         dataset = load_dataset(spec, data_dir).first(spec.n_train)
@@ -45,13 +47,19 @@ class Subject:
                 f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: its data are {facts.kind}, "
                 f"the model takes {' or '.join(model_plugin.OBSERVES)}; see `harness models` and `harness datasets`"
             )
-        model, recognition = model_plugin.build(spec.model.config("models"), facts, Streams(spec.seed))
-        trains = spec.algorithm.plugin("algorithms").module.TRAITS
-        if reason := unsuited(trains, model, recognition):
+        config = spec.model.config("models")
+        with blaming(f"model {spec.model.name!r}", model_plugin):
+            model, recognition = model_plugin.build(config, facts, Streams(spec.seed))
+        return cls(dataset, facts, model, recognition)
+
+    def trained_by(self, spec: RunSpec) -> "Subject":
+        """Return it as the algorithm of a run trains it; BadInput if it cannot, with the reason."""
+        traits = spec.algorithm.plugin("algorithms").module.TRAITS
+        if reason := unsuited(traits, self.model, self.recognition):
             raise BadInput(
                 f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
             )
-        return cls(dataset, facts, model, recognition if trains.recognition else None)
+        return self if traits.recognition else replace(self, recognition=None)
 
     def to(self, device: str) -> "Subject":
         """Return it with data and parameters on a device, in whole; they begin the same on all."""
@@ -72,14 +80,18 @@ class Subject:
 
 
 def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:
-    """Load the data of a run, all of them; BadInput where they cannot be had."""
-    try:
-        found: Dataset = spec.dataset.plugin("datasets").module.load(spec.dataset.config("datasets"), data_dir)
-    except OSError as error:  # of a plugin that does not look before it reads; no output of ours
-        raise MissingData(
-            f"the data of dataset {spec.dataset.name!r} cannot be read ({type(error).__name__}: {error}): give the "
-            "path of a file that can"
-        ) from error
+    """Load the data of a run, all of them; BadInput where they cannot be had, PluginFailed where code raised another error."""
+    plugin, config = spec.dataset.plugin("datasets").module, spec.dataset.config("datasets")
+    with blaming(f"dataset {spec.dataset.name!r}", plugin):
+        try:
+            found = plugin.load(config, data_dir)
+        except OSError as error:  # of a plugin that does not look before it reads; no output of ours
+            raise MissingData(
+                f"the data of dataset {spec.dataset.name!r} cannot be read ({type(error).__name__}: {error}): give the "
+                "path of a file that can"
+            ) from error
+        if not isinstance(found, Dataset):
+            raise TypeError(f"load returned {type(found).__name__}, and not a harness.api.Dataset")
     return found
 
 

@@ -248,7 +248,9 @@ def test_an_algorithm_that_raises_is_failed_and_exits_3(
     words = ["run", "--algo", str(path), "--dataset", toy.__file__, "--nz", "2", "--samples", "1e4"]
     done = harness(*words)
     assert done.code == 3
-    assert "failed: algorithm 'raiser' raised RuntimeError: out of luck" in done.err
+    assert re.search(
+        r"failed: algorithm 'raiser': raiser\.py:\d+ in step: RuntimeError: out of luck: `raise ", done.err
+    )
     assert next(store.runs()).read().status == "failed"
 
 

@@ -106,14 +106,18 @@ def test_help_of_tune_and_evaluate_lists_settings(harness: Harness) -> None:
 
 def test_help_with_an_unknown_or_broken_plugin_is_one_sentence(harness: Harness, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_of_the_kind\n")
-    for words, said in (
-        (("run", "--algo", "avb"), r"there is no algorithm 'avb' \(did you mean 'aevb'\?\)"),
-        (("tune", "--algo", "avb"), r"there is no algorithm 'avb'"),
-        (("run", "--algo", tmp_path / "broken.py"), r"the algorithm 'broken' .* cannot be used: ModuleNotFoundError"),
-        (("evaluate", "run", "--estimator", "aiz"), r"there is no estimator 'aiz' \(did you mean 'ais'\?\)"),
+    for words, code, said in (
+        (("run", "--algo", "avb"), 2, r"there is no algorithm 'avb' \(did you mean 'aevb'\?\)"),
+        (("tune", "--algo", "avb"), 2, r"there is no algorithm 'avb'"),
+        (
+            ("run", "--algo", tmp_path / "broken.py"),
+            3,
+            r"the algorithm 'broken' .* cannot be used: broken.py:1: ModuleNotFound",
+        ),
+        (("evaluate", "run", "--estimator", "aiz"), 2, r"there is no estimator 'aiz' \(did you mean 'ais'\?\)"),
     ):
         done = harness(*words, "--help")
-        assert (done.code, done.out) == (2, "")
+        assert (done.code, done.out) == (code, "")
         assert re.fullmatch(rf"harness: {said}[^\n]*\n", done.err), done.err
 
 

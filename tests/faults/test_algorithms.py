@@ -26,15 +26,19 @@ FAULTS = {
     "infinite": ("return Info(float('inf'))", "diverged", "objective became inf after 3,000 samples"),
     "minus-infinite": ("return Info(float('-inf'))", "diverged", "objective became -inf after 3,000 samples"),
     "poisons": ("state.problem.model.params.flat.data.fill_(float('nan'))", "diverged", "became nan after"),
-    "raises": ("raise ValueError('no such thing')", "failed", "raised ValueError: no such thing"),
-    "exits": ("import sys; sys.exit(0)", "failed", "raised SystemExit: 0"),
+    "raises": (
+        "raise ValueError('no such thing')",
+        "failed",
+        "in step: ValueError: no such thing: `raise ValueError('no such thing')`",
+    ),
+    "exits": ("import sys; sys.exit(0)", "failed", "in step: SystemExit: 0: `import sys; sys.exit(0)`"),
     "out-of-memory": ("torch.empty(10**15)", "failed", "allocate"),
     "forks": ("import os; os.fork()", "failed", "forked, and what another process computes cannot be metered"),
     "leaves-a-child": ("import os\n    if os.fork() == 0: import time; time.sleep(2)", "failed", "forked"),
     "killed": ("import os; os.kill(os.getpid(), 9)", "failed", "its process was killed by SIGKILL"),
-    "no-info": ("return None", "failed", "raised AttributeError"),
-    "says-a-word": ("return Info('much')", "failed", "raised ValueError"),
-    "wrong-shape": ("state.problem.model.log_p_xz(batch.x, torch.zeros(3, 7, 9))", "failed", "raised RuntimeError"),
+    "no-info": ("return None", "failed", "no-info.py: AttributeError"),
+    "says-a-word": ("return Info('much')", "failed", "says-a-word.py: ValueError"),
+    "wrong-shape": ("state.problem.model.log_p_xz(batch.x, torch.zeros(3, 7, 9))", "failed", "in step: RuntimeError"),
 }
 HEAD = """
     global steps
@@ -158,7 +162,7 @@ def test_a_failed_step_leaves_no_half_step_behind(harness: Harness, tmp_path: Pa
     flag.touch()
     done = harness("run", "--algo", path, *WORDS)
     assert done.code == 3
-    assert "raised ZeroDivisionError" in done.err
+    assert "in step: ZeroDivisionError" in done.err
     flag.unlink()
     (run,) = Store(tmp_path / "results").runs()
     assert harness("resume", run.id).code == 0

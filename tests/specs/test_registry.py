@@ -11,7 +11,7 @@ import harness.algorithms
 import pytest
 from support import PLUGINS, Result, environment
 
-from harness.errors import BadInput
+from harness.errors import BadInput, PluginFailed
 from harness.specs import registry
 from harness.testing import conformance
 
@@ -109,13 +109,14 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_rest_works(
     ])  # fmt: skip
     found = {p.name: p.broken for p in registry.listing("algorithms")}
     assert found["aevb"] is None
-    assert found["cracked"] == "ModuleNotFoundError: No module named 'nothing_of_this_name'"
+    said = "ModuleNotFoundError: No module named 'nothing_of_this_name': `import nothing_of_this_name`"
+    assert found["cracked"] == f"cracked.py:1: {said}"
     assert found["hollow"] is not None
     assert found["hollow"].startswith("it has no TRAITS, no Config, no init, no step")
     done = harness("algos")
     assert done.code == 0
-    assert "BROKEN: ModuleNotFoundError" in done.out
-    with pytest.raises(BadInput, match="'cracked' .* cannot be used: ModuleNotFoundError"):
+    assert "BROKEN: cracked.py:1: ModuleNotFoundError" in done.out
+    with pytest.raises(PluginFailed, match="'cracked' .* cannot be used: cracked.py:1: ModuleNotFoundError"):
         registry.get("algorithms", "cracked")
 
 
@@ -140,14 +141,15 @@ def test_an_unknown_name_is_one_sentence(name: str, words: str) -> None:
 def test_a_file_that_is_no_plugin_says_why(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "bad_file.py"
     path.write_text(content)
-    with pytest.raises(BadInput, match=reason):
+    with pytest.raises((BadInput, PluginFailed), match=reason) as caught:
         registry.get("algorithms", str(path))
+    assert caught.value.exit_code == (2 if reason.startswith("it has no") else 3)
 
 
 def test_a_binary_file_is_no_plugin(tmp_path: Path) -> None:
     path = tmp_path / "archive.py"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x", "y" * 100)
-    with pytest.raises(BadInput, match="cannot be used"):
+    with pytest.raises(PluginFailed, match="cannot be used: SyntaxError"):
         registry.get("algorithms", str(path))
     assert harness.algorithms.__path__
