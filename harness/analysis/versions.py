@@ -67,14 +67,14 @@ def present(
         [f"{len(unasked)} that {experiment.path.name} does not ask for as it is now"] if unasked and experiment else []
     )
     called = experiment.called if experiment else "EXPERIMENT"
-    shown = f"`harness table {called} --versions all` shows them"
+    how = f"`harness table {called} --versions all` shows them"
     if left and not kept:
         raise BadInput(
             f"none of the {len(runs)} stored runs is of the present version ({', '.join(left)}): make the present ones with "
-            f"`harness sweep {called}`; {shown}"
+            f"`harness sweep {called}`; {how}"
         )
     if left:
-        say(f"left out of {len(runs)} runs: {' and '.join(left)}; {shown}, `harness rm` removes them")
+        say(f"left out of {len(runs)} runs: {' and '.join(left)}; {how}, `harness rm` removes them")
     return kept
 
 

@@ -54,8 +54,8 @@ def located(error: BaseException, plugin: ModuleType | None = None) -> str:
             if mine(name):
                 where = "" if function == "<module>" else f" in {function}"
                 return f"{Path(file).name}:{line}{where}: {said}" + _quoted(linecache.getline(file, line))
-    file = getattr(plugin, "__file__", None)
-    return f"{Path(file).name}: {said}" if file else said
+    path = getattr(plugin, "__file__", None)
+    return f"{Path(path).name}: {said}" if path else said
 
 
 def _frames(found: TracebackType | None) -> Iterator[tuple[str, str, int, str]]:

@@ -68,8 +68,8 @@ def test_the_last_digits_name_a_run(store: Store) -> None:
 
 
 def test_listing_selects_sorts_and_limits(harness: Harness, filled: Store) -> None:
-    rows = json.loads(harness("list", "mine:algo=aevb", "--sort", "test", "--json").out)
-    assert [row["test"] for row in rows] == sorted((row["test"] for row in rows), reverse=True)
+    rows = json.loads(harness("list", "mine:algo=aevb", "--sort", "samples", "--json").out)
+    assert [row["samples"] for row in rows] == sorted((row["samples"] for row in rows), reverse=True)
     assert len(json.loads(harness("list", "--limit", 2, "--json").out)) == 2
     assert {row["model"] for row in rows} == {"mlp"}
     assert harness("list", "mine", "--sort", "worst").code == 2
