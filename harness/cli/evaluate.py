@@ -1,5 +1,6 @@
 """`harness evaluate` and `certify`: log p(x) of a stored run's model."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -101,7 +102,10 @@ def certify(
     from harness.runs.certify import certify
     from harness.runs.evaluate import Trained
 
-    certificate = certify(Trained(stored, data_dir), points, tolerance, complete)
+    def working(words: str) -> None:
+        print(f"estimating log p(x): {words}", file=sys.stderr)
+
+    certificate = certify(Trained(stored, data_dir), points, tolerance, complete, working)
     if as_json:
         fields = {**certificate._asdict(), "estimates": [e.row() for e in certificate.estimates]}
         print_json({**fields, "trustworthy": certificate.trustworthy})

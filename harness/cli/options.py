@@ -229,6 +229,8 @@ in_store = click.option(
 
 data_folder = click.option("--data-dir", metavar="FOLDER", help="Folder with data files [HARNESS_DATA].")
 
+quiet_flag = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 jobs_option = value_option(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import budget_options, data_folder, in_store, run_argument, run_options
-from harness.cli.output import say
+from harness.cli.options import budget_options, data_folder, in_store, json_flag, quiet_flag, run_argument, run_options
+from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
 from harness.specs.options import OPTIONS, Options, arguments
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from harness.store.run import Run
     from harness.store.store import Store
     from harness.training.loop import Row, Tick, Training
+
+
+def _output_options(command: "Callable[..., None]") -> "Callable[..., None]":
+    """Add the options that say what is printed."""
+    return quiet_flag(json_flag(command))
+
 
 DEFAULT_BUDGET: Options = {"samples": 10**6}
 
@@ -31,11 +37,18 @@ With plugins named, help lists their settings:
 @click.command(cls=TakesSettings, epilog=EPILOG)
 @run_options(*OPTIONS)
 @budget_options
+@_output_options
 @data_folder
 @in_store
 @settings_argument
 def run(
-    options: Options, budget: Options, data_dir: str | None, store: "Store", settings: dict[str, str | bool]
+    options: Options,
+    budget: Options,
+    quiet: bool,
+    as_json: bool,
+    data_dir: str | None,
+    store: "Store",
+    settings: dict[str, str | bool],
 ) -> None:
     """Train a model and store the run.
 
@@ -59,14 +72,17 @@ def run(
         store.run(spec.run_id),
         limits,
         lambda watch: ensure(store, spec, limits, data_dir=data_dir, watch=watch, say=say),
+        quiet,
+        as_json,
     )
 
 
 @click.command()
 @run_argument
+@_output_options
 @data_folder
 @in_store
-def resume(run: str, data_dir: str | None, store: "Store") -> None:
+def resume(run: str, quiet: bool, as_json: bool, data_dir: str | None, store: "Store") -> None:
     """Continue a run that was interrupted, up to its budget."""
     from harness.analysis import chosen
     from harness.runs import runner
@@ -74,15 +90,16 @@ def resume(run: str, data_dir: str | None, store: "Store") -> None:
 
     stored = chosen.one(store, run)
     budget = Budget(**stored.read().budget)  # type: ignore[arg-type]
-    _train(stored, budget, lambda watch: runner.resume(stored, data_dir=data_dir, watch=watch, say=say))
+    _train(stored, budget, lambda watch: runner.resume(stored, data_dir=data_dir, watch=watch, say=say), quiet, as_json)
 
 
 @click.command()
 @run_argument
 @budget_options
+@_output_options
 @data_folder
 @in_store
-def extend(run: str, budget: Options, data_dir: str | None, store: "Store") -> None:
+def extend(run: str, budget: Options, quiet: bool, as_json: bool, data_dir: str | None, store: "Store") -> None:
     """Continue a run to a larger budget.
 
     The budget includes what the run has spent.
@@ -92,22 +109,35 @@ def extend(run: str, budget: Options, data_dir: str | None, store: "Store") -> N
     from harness.specs.budget import budget_of
 
     stored, limits = chosen.one(store, run), budget_of(budget)
-    _train(stored, limits, lambda watch: runner.extend(stored, limits, data_dir=data_dir, watch=watch, say=say))
+    _train(
+        stored,
+        limits,
+        lambda watch: runner.extend(stored, limits, data_dir=data_dir, watch=watch, say=say),
+        quiet,
+        as_json,
+    )
 
 
-def _train(run: "Run", budget: "Budget", work: "Callable[[Watch], Record]") -> None:
+def _train(run: "Run", budget: "Budget", work: "Callable[[Watch], Record]", quiet: bool, as_json: bool) -> None:
     """Do the work under a progress bar, and print how it ended."""
+    from contextlib import nullcontext
+
     from harness.report.progress import ProgressBar
-    from harness.report.runs import print_summary
+    from harness.report.runs import print_summary, run_rows
 
     trained = False
 
-    with ProgressBar(budget, run.id) as bar:
+    with nullcontext() if quiet else ProgressBar(budget, run.id) as bar:
 
         def watch(training: "Training", event: "Row | Tick") -> None:
             nonlocal trained
             trained = True
-            bar(training, event)
+            if bar is not None:
+                bar(training, event)
 
         record = work(watch)
-    print_summary(run, record, already=not trained)
+    if as_json:
+        (row,) = run_rows([run])
+        print_json({**row, "already": not trained, "path": str(run.path), "estimates": record.summary})
+    elif not quiet:
+        print_summary(run, record, already=not trained)

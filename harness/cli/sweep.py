@@ -13,6 +13,7 @@ from harness.cli.options import (
     json_flag,
     only_option,
     plugin_option,
+    quiet_flag,
     run_options,
     value_option,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @value_option("--budget-scale", PositiveNumber(), "Multiply every budget by X.", default="1")
 @only_option
 @click.option("--dry-run", is_flag=True, help="List the runs: what is done, and what the rest will cost.")
+@quiet_flag
 @json_flag
 @data_folder
 @in_store
@@ -40,6 +42,7 @@ def sweep(
     budget_scale: float,
     only: str | None,
     dry_run: bool,
+    quiet: bool,
     as_json: bool,
     data_dir: str | None,
     store: "Store",
@@ -54,7 +57,7 @@ def sweep(
     from harness.specs.experiment import Experiment
 
     chosen = Experiment(experiment)
-    work = Sweep(scheduler(store, jobs, data_dir), chosen, only, budget_scale)
+    work = Sweep(scheduler(store, jobs, data_dir, quiet=quiet), chosen, only, budget_scale)
     if dry_run:
         planned = work.plan()
         if as_json:
@@ -64,11 +67,12 @@ def sweep(
         return
     ended = work.run()
     for study in work.chosen():
-        print(f"tuned: {study}", file=sys.stderr)
+        if not quiet:
+            print(f"tuned: {study}", file=sys.stderr)
     if as_json:
         print_json([sweeps.outcome_row(outcome) for outcome in ended])
-    else:
-        sweeps.print_outcomes(chosen.name, ended)
+    elif not quiet:
+        sweeps.print_outcomes(chosen, ended)
     if any(outcome.status in ("failed", "diverged") for outcome in ended):
         raise SystemExit(3)
 
@@ -122,15 +126,17 @@ def tune(
         sweeps.print_tuned(study.estimator, tuned)
 
 
-def scheduler(store: "Store", workers: int, data_dir: str | None) -> "Scheduler":
+def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool = False) -> "Scheduler":
     """Return a scheduler whose progress is shown."""
     from harness.report.progress import SweepProgress
     from harness.runs.local import LocalExecutor
-    from harness.runs.sweep import Scheduler
+    from harness.runs.sweep import Scheduler, no_progress
 
     def say(words: str) -> None:
         if sys.stderr.isatty():
             print(words, file=sys.stderr)
 
     executor = LocalExecutor(store, workers, data_dir)
+    if quiet:
+        return Scheduler(executor, no_progress)
     return Scheduler(executor, lambda planned: SweepProgress(planned, workers), say)

@@ -1,6 +1,7 @@
 """Comparisons, for people."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
         if one.left_out:
             print(f"{one.panel}: left out {', '.join(one.left_out)}")
     for one in comparisons:
-        differs = "; ".join(f"{found.setting} {found.first} and {found.second}" for found in what_differs(one))
+        differs = "; ".join(
+            f"{found.setting} {_short(found.first)} and {_short(found.second)}" for found in what_differs(one)
+        )
         print(f"\n{one.panel}: A and B " + (f"differ in {differs}" if differs else "have the same settings"))
     if costs:
         unit = next(one.target_cost.unit for one in comparisons if one.target_cost)
@@ -42,6 +45,11 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
 def _shown(marks: Sequence["AtMark"]) -> list["AtMark"]:
     """Return the marks that a table shows: powers of ten, and the last."""
     return [one for one in marks if abs(math.log10(max(one.samples, 1.0)) % 1) < 1e-6 or one is marks[-1]]
+
+
+def _short(value: object) -> object:
+    """Return a value of a setting; of a SHA-256 its first digits, which tell two apart."""
+    return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
 
 
 def _with_ratio(pair: tuple[float | None, float | None]) -> tuple[str, str, str]:

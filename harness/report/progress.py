@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Column
 
 from harness.report.text import duration, quantity
 from harness.runs.jobs import Outcome
@@ -17,11 +18,18 @@ from harness.training.loop import Row, Tick, Training
 UNITS = {"samples": "samples", "cpu_seconds": "CPU s", "wall_seconds": "s"}
 
 
+WIDE = 120  # columns of a terminal from which on a run's bar has its id and rate
+
+
+def _console() -> Console:
+    return Console(file=sys.stderr)
+
+
 class _Bars:
     """Bars on a terminal; nothing where standard error is none."""
 
     def __init__(self, *columns: ProgressColumn):
-        self._console = Console(file=sys.stderr)
+        self._console = _console()
         # Drawn when called alone: a refreshing thread would be charged to the run's CPU seconds.
         self._progress = Progress(*columns, console=self._console, auto_refresh=False)
 
@@ -36,7 +44,7 @@ class _Bars:
 
 
 class ProgressBar(_Bars):
-    """Shows a run as it trains; draws nothing where standard error is no terminal.
+    """Shows a run as it trains: on a terminal a bar, elsewhere a line at each mark.
 
     Call it with the training and what it yielded. `time left` counts training alone.
     """
@@ -44,19 +52,32 @@ class ProgressBar(_Bars):
     def __init__(self, budget: Budget, label: str):
         self._limits = budget.limits()
         self._bound = ""
-        fields: dict[str, Any] = dict.fromkeys(("spent", "bound", "rate", "left"), "")
-        super().__init__(TextColumn(label), BarColumn(), *(TextColumn(f"{{task.fields[{name}]}}") for name in fields))
-        self._task = self._progress.add_task("", total=1.0, **fields)
+        # At 80 columns there is no room for the id, nor below 100 for the rate: bar, estimates and time left say more.
+        names = ("spent", "bound", "rate", "left")
+        self._fields: dict[str, Any] = dict.fromkeys(names, "")
+        super().__init__(
+            *([] if _console().width < WIDE else [TextColumn(label)]), BarColumn(bar_width=None), *self._columns()
+        )
+        self._task = self._progress.add_task("", total=1.0, **self._fields)
+
+    def _columns(self) -> list[TextColumn]:
+        shown = [name for name in self._fields if name != "rate" or _console().width >= WIDE]
+        return [TextColumn(f"{{task.fields[{name}]}}", table_column=Column(no_wrap=True)) for name in shown]
 
     def __call__(self, training: Training, event: Row | Tick) -> None:
-        """Take in what the training yielded, and draw."""
-        if not self._console.is_terminal:
-            return
+        """Take in what the training yielded, and show it."""
         spent = training.spent()
         if not isinstance(event, str):
-            bounds = {e["split"]: e["mean"] for e in event["estimates"] if e["estimator"] == "lower-bound"}
-            self._bound = "bound " + "/".join(f"{mean:.1f}" for mean in bounds.values()) if bounds else ""
+            estimates = [e for e in event["estimates"] if e["estimator"] == event["estimates"][0]["estimator"]]
+            bounds = {e["split"]: e["mean"] for e in estimates}
+            self._bound = " ".join(f"{split} {mean:.1f}" for split, mean in bounds.items())
         fraction, counter = max((spent[name] / limit, name) for name, limit in self._limits.items())
+        if not self._console.is_terminal:
+            if not isinstance(event, str):
+                of = f"{quantity(spent[counter])} of {quantity(self._limits[counter])} {UNITS[counter]}"
+                by = f", {event['estimates'][0]['estimator']}: {self._bound}" if self._bound else ""
+                self._console.print(f"{of}{by}", highlight=False, markup=False, soft_wrap=True)
+            return
         wall = max(spent["wall_seconds"], 1e-9)
         self._progress.update(
             self._task,

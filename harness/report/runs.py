@@ -103,7 +103,7 @@ def _short(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         slug, _, digits = row["run"].rpartition("-")
         words = [digits, slug if len(slug) <= SLUG else f"{slug[: SLUG - 1]}…", row.get("model", ""), _status(row)]
-        samples = f"{row['samples']:.3g}" if "samples" in row else ""
+        samples = quantity(row["samples"]) if "samples" in row else ""
         test = row.get("test") if row.get("test") is not None else row.get("marginal_test")
         lines.append([*words, samples, "" if test is None else f"{test:.2f}"])
     return ["id", "run", "model", "status", "samples", "test"], lines
@@ -272,7 +272,7 @@ def print_certificate(certificate: "Certificate") -> None:
         print(f"\nthe reference is log p(x) by {certificate.reference}")
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
-        print(f"on test points {where} minus {certificate.reference} is {difference:+.3f} ± {error:.3f} nats")
+        print(f"on test points, {where} minus {certificate.reference}: {difference:+.3f} ± {error:.3f} nats")
     if certificate.trustworthy:
         print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
     elif not certificate.closed:

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.report.text import duration, print_table, quantity
+from harness.runs.jobs import CALIBRATION_SECONDS
 
 if TYPE_CHECKING:
     from harness.runs.jobs import Outcome
     from harness.runs.sweep import Planned
     from harness.runs.tune import Tuned
+    from harness.specs.experiment import Experiment
 
 
 def planned_row(planned: "Planned") -> dict[str, Any]:
@@ -40,7 +42,12 @@ def print_plan(name: str, planned: Sequence["Planned"], workers: int) -> None:
     done = sum(p.state == "done" for p in planned)
     wall = duration(_makespan(to_run, workers))
     print(f"\n{name}: {len(planned)} runs, {done} done, {len(to_run)} to run")
-    print(f"by a short calibration: {duration(sum(to_run))} of CPU time, about {wall} with --jobs {workers}")
+    if to_run:
+        print(
+            f"extrapolated from training each kind of run for {CALIBRATION_SECONDS:g} s: {duration(sum(to_run))} of CPU time; "
+            f"{wall} of wall time where --jobs {workers} has {workers} idle {'core' if workers == 1 else 'cores'}, longer on a "
+            "busy machine"
+        )
 
 
 def _makespan(seconds: Sequence[float], workers: int) -> float:
@@ -61,12 +68,14 @@ def outcome_row(outcome: "Outcome") -> dict[str, Any]:
     }
 
 
-def print_outcomes(name: str, outcomes: Sequence["Outcome"]) -> None:
-    """Print how many jobs of a sweep ended in which way, and why some have no result."""
+def print_outcomes(experiment: "Experiment", outcomes: Sequence["Outcome"]) -> None:
+    """Print how many jobs of a sweep ended in which way, why some have no result, and what to do next."""
     counts = {status: sum(o.status == status for o in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
     words = {"already": "done already"}
-    print(f"{name}: " + ", ".join(f"{n} {words.get(status, status)}" for status, n in counts.items()))
+    print(f"{experiment.name}: " + ", ".join(f"{n} {words.get(status, status)}" for status, n in counts.items()))
     _print_reasons((o.job.spec.run_id, o.status, o.reason) for o in outcomes)
+    if any(o.status in ("done", "already") for o in outcomes):
+        print(f"next: harness table {experiment.called}   or   harness plot {experiment.called}")
 
 
 def print_tuned(estimator: str, tuned: "Tuned") -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from harness.errors import BadInput
 from harness.inference.protocols import LatentVariableModel
 from harness.runs.evaluate import Trained
+from harness.runs.runner import Say, unheard
 from harness.specs import registry
 from harness.training.evaluation import Estimate, Estimator, Split
 
@@ -48,7 +49,9 @@ def _within(difference: float, error: float, tolerance: float) -> bool:
     return abs(difference) + 2 * error <= tolerance
 
 
-def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[str, Any]) -> Certificate:
+def certify(
+    trained: Trained, points: int, tolerance: float, settings: Mapping[str, Any], say: Say = unheard
+) -> Certificate:
     """Sandwich log p(x) between forward and reverse annealed importance sampling, and compare what the run reports.
 
     Where some latents are not continuous, no chain moves them: log p(x) by a closed form, a sum over bits or quadrature takes the
@@ -63,6 +66,7 @@ def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[s
         points: how many simulated points, and test points; two or more.
         tolerance: what gap and disagreement may be, nats.
         settings: of `ais`, complete; two or more chains.
+        say: told which estimate is being made.
 
     Raises:
         BadInput: these cannot tell an error.
@@ -75,6 +79,7 @@ def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[s
     estimates: list[Estimate] = []
 
     def add(name: str, split: Split, chosen: Mapping[str, Any]) -> Tensor:
+        say(f"{name} on {points:,} {split} points")
         estimate, values = trained.estimate(name, split, points, chosen)
         estimates.append(estimate)
         return values
@@ -95,10 +100,17 @@ def certify(trained: Trained, points: int, tolerance: float, settings: Mapping[s
     expected = add(reference, "test", chosen)
     worst: tuple[str, float, float] | None = None
     for name, its_settings in reported:
-        found = (name, *difference(add(name, "test", its_settings), expected))
+        called = _told_apart(name, its_settings, reference, chosen)
+        found = (called, *difference(add(name, "test", its_settings), expected))
         if worst is None or abs(found[1]) + 2 * found[2] > abs(worst[1]) + 2 * worst[2]:
             worst = found
     return Certificate(estimates, gap, gap_error, worst, tolerance, reference)
+
+
+def _told_apart(name: str, settings: Mapping[str, Any], reference: str, chosen: Mapping[str, Any]) -> str:
+    """Return what an estimator is called beside the reference, which may be the same with other settings."""
+    own = [f"{key}={value}" for key, value in settings.items() if chosen.get(key, value) != value]
+    return f"{name} with {' '.join(own)}" if name == reference and own else name
 
 
 def _exact(trained: Trained) -> str | None:

@@ -32,6 +32,10 @@ class Outcome(NamedTuple):
     reason: str | None = None
 
 
+CALIBRATION_SECONDS = 0.3
+"""Of training, to estimate what a run costs."""
+
+
 class CostEstimate(NamedTuple):
     """What a run costs by a short calibration.
 

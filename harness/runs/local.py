@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from harness.data.download import MissingData
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
-from harness.runs.jobs import UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
+from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
 from harness.runs.runner import ensure, finished
 from harness.runs.signals import on_signals
 from harness.specs.budget import Budget
@@ -35,8 +35,6 @@ RETRY_SECONDS = 1.0  # until a run that another process writes is tried again
 POLL_SECONDS = 0.2  # at most, between two looks at the workers
 
 REPORT_SECONDS = 0.5  # between a worker's reports of progress
-
-CALIBRATION_SECONDS = 0.3  # of training, to estimate what a run costs
 
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
 
