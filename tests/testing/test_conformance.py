@@ -8,6 +8,7 @@ import pytest
 from support import PLUGINS
 
 from harness import api
+from harness.errors import BadInput
 from harness.inference import encoder
 from harness.specs import registry
 from harness.specs.run import make_spec
@@ -138,3 +139,33 @@ def test_a_planted_error_in_the_encoder_is_found(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(api, "GaussianEncoder", changed.GaussianEncoder)
     with pytest.raises(AssertionError):
         check_model("mlp")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            "train=torch.rand(5, 3), test=torch.ones(2, 3), kind='unit', sha256='0' * 64",
+            "train points differ from one load",
+        ),
+        ("train=torch.rand(5, 3), test=torch.ones(2, 3), kind='unit'", "SHA-256 differs from one load to the next"),
+        ("train=300 * torch.ones(5, 3), test=torch.ones(2, 3), kind='unit'", "train has values from 300 to 300"),
+        ("train=torch.ones(5, 3), test=torch.ones(2, 4), kind='unit'", "the splits differ in dimensions"),
+    ],
+)
+def test_a_dataset_that_lies_is_refused(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "lies.py").write_text(
+        f'''"""A dataset that is not what it says."""
+import torch
+from harness import api
+
+class Config(api.Config):
+    """No settings."""
+
+def load(config, data_dir=None):
+    """Return points."""
+    return api.Dataset({content})
+'''
+    )
+    with pytest.raises((AssertionError, BadInput), match=words):
+        conformance.check_dataset(str(tmp_path / "lies.py"))
