@@ -162,7 +162,9 @@ def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
     sha256 = source.sha256
     if known not in (None, sha256):
         files = " or ".join([str(path), *sorted(source.helpers)])
-        raise BadInput(f"{files} has changed since this run began: restore what `harness show RUN --source` prints, or start a new run")
+        raise BadInput(
+            f"{files} has changed since this run began: restore what `harness show RUN --source` prints, or start a new run"
+        )
     name = called(str(path))
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
     module_name = f"{plugin_file.PREFIX}{path.stem}_{sha256[:12]}"

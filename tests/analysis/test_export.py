@@ -300,10 +300,10 @@ def test_bad_input_is_one_sentence(
             ["mien", "--format", "csv", "--out", out],
             f"there is no group and no run 'mien' in '{store.root}' (did you mean 'mine'?): choose",
         ),
-        (["../mine", "--format", "csv", "--out", out], "there is no group '../mine'"),
+        (["../mine", "--format", "csv", "--out", out], "there is no group and no run '../mine'"),
         (
             ["--only", "nz=4", "--format", "csv", "--out", out],
-            "--only is 'nz=4', and no run meets it: see `harness list`",
+            "no run is meant by --only nz=4: see `harness list`",
         ),
         (["--only", "nz", "--format", "csv", "--out", out], "--only has 'nz': give option=value"),
         (

@@ -14,6 +14,7 @@ from support import Result, rewrite, what_was_learned
 from harness.errors import BadInput
 from harness.store.run import Run
 from harness.store.store import Store
+from harness.testing import toy
 
 Harness = Callable[..., Result]
 
@@ -190,7 +191,7 @@ def test_other_runs_are_listed_drawn_and_compared_all_the_same(
     (bad / "trace.jsonl").write_bytes((bad / "trace.jsonl").read_bytes()[:-1])
     spec = tmp_path / "mine.toml"
     spec.write_text(
-        "[base]\nalgo = 'aevb'\ndataset = 'mnist'\nsamples = 20000\n[[grid]]\nseed = [0, 1]\n[figure]\nx = 'samples'\n"
+        f"[base]\nalgo = 'aevb'\ndataset = '{toy.__file__}'\nsamples = 20000\n[[grid]]\nseed = [0, 1]\n[figure]\nx = 'samples'\n"
     )
     for words in (["table", spec], ["plot", spec, "--out", tmp_path / "figure.png"]):
         done = harness(*words)

@@ -179,7 +179,7 @@ def test_nan_objective_diverges_at_the_step(tmp_path: Path) -> None:
 
 def test_an_algorithm_that_raises_fails_with_its_words(tmp_path: Path) -> None:
     run = conformance.training(_plugin(tmp_path, "raise ValueError('no such luck')"))
-    with pytest.raises(RunFailed, match="'odd' raised ValueError: no such luck"):
+    with pytest.raises(RunFailed, match=r"'odd': odd\.py:\d+ in step: ValueError: no such luck: `raise "):
         list(run.rows(Budget(samples=100)))
 
 
