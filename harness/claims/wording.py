@@ -38,7 +38,7 @@ def verdict_row(verdict: "Verdict") -> dict[str, Any]:
 
 
 def observed(verdict: "Verdict") -> str:
-    """Return what was observed, ± its standard error."""
+    """Return what was observed, ± its standard error (se)."""
     if verdict.observed is None:
         return ""
     digits = 2 if abs(verdict.observed) >= 10 else 3
@@ -46,11 +46,11 @@ def observed(verdict: "Verdict") -> str:
 
 
 def verdict_cells(verdicts: Sequence["Verdict"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return heads and cells of a table of verdicts; ± is a standard error."""
+    """Return heads and cells of a table of verdicts; ± is a standard error (se)."""
     rows: list[tuple[str, ...]] = [
         (v.claim.title(), v.subject, observed(v), v.required, v.says, v.why) for v in verdicts
     ]
-    return ("claim", "runs", "observed", "required", "verdict", "why"), rows
+    return ("claim", "runs", "observed ± se", "required", "verdict", "why"), rows
 
 
 def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
@@ -67,6 +67,7 @@ def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
 
 def sentence(verdict: Verdict) -> str:
     """Return a verdict as one line."""
-    seen = "" if verdict.observed is None else f", observed {observed(verdict)}"
+    error = "" if verdict.observed is None or verdict.error is None else " (± standard error)"
+    seen = "" if verdict.observed is None else f", observed {observed(verdict)}{error}"
     required = f" ({verdict.required} required{seen})" if verdict.required else ""
     return f"{verdict.subject or verdict.claim.title()} {verdict.says}: {verdict.why}{required}"

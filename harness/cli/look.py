@@ -189,8 +189,8 @@ def table(
 ) -> None:
     """Compare the algorithms of an experiment in numbers.
 
-    Means over seeds ± the standard deviation between them. Differences to the best algorithm are paired over seeds, ± half of
-    their 95 % confidence interval.
+    ± is the standard error over seeds. Differences to the best algorithm are paired over seeds, and have their 95 % confidence
+    interval beside them.
     """
     from harness.analysis import selection, table
     from harness.report import tables, text
@@ -204,9 +204,12 @@ def table(
     elif form == "csv":
         print(tables.comma_separated(rows))
     elif form == "text":
+        print(tables.note(rows))
         text.print_table(*tables.cells(rows))
+    elif form == "markdown":
+        print(f"{tables.note(rows)}\n\n{tables.markdown(*tables.cells(rows))}")
     else:
-        print((tables.markdown if form == "markdown" else tables.latex)(*tables.cells(rows)))
+        print(f"% {tables.note(rows)}\n{tables.latex(*tables.cells(rows))}")
 
 
 @click.command()

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from harness.analysis import curves
 from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
-from harness.figures.labels import DASHES, counter_label, estimate_label
+from harness.figures.labels import DASHES, counter_label, estimate_label, over_points
+from harness.figures.marks import dot, dot_handle
 from harness.figures.output import legend_below, style
 from harness.figures.trace import limits
 
@@ -32,20 +33,30 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
     """
     shown = [one for one in comparisons if one.marks][:MOST_PANELS]
     colours = sns.color_palette("colorblind", 2)
+    dots: set[int] = set()
+    every: list[pd.DataFrame] = []
+    ranges = False
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(max(7.2, COLUMN * len(shown)), 5.0), layout="constrained")
         grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=(2, 1))
         for column, one in enumerate(shown):
             above, below = grid[0][column], grid[1][column]
-            nats = []
+            drawn = []
             for runs, colour in zip(one.sides, colours, strict=True):
                 data = curves.points(runs, estimator)
                 for which, curve in data.groupby("split"):
                     mean = curves.over_seeds(curve, "samples")
                     above.plot(mean["x"], mean["nats"], color=colour, dashes=DASHES.get(str(which)) or (None, None))
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
-                nats.append(data["nats"])
-            above.set_ylim(*limits(pd.concat(nats)))
+                drawn.append(data)
+                ranges |= data["seed"].nunique() > 1
+            last, both = one.marks[-1], pd.concat(drawn)
+            if last.points > both.loc[both["split"] == split, "points"].min():
+                for nats, colour in zip((last.first, last.second), colours, strict=True):
+                    dot(above, last.samples, nats, split, colour)
+                dots.add(last.points)
+            above.set_ylim(*limits(both["nats"]))
+            every.append(both)
             above.set_title(one.panel, loc="left")
             x, means = [m.samples for m in one.marks], [m.difference.mean for m in one.marks]
             below.axhline(0.0, color="0.6", lw=0.8)
@@ -67,11 +78,15 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
             for which, dashes in DASHES.items()
         ]
+        if ranges:
+            lines.append(Line2D([], [], color=colours[0], alpha=0.2, lw=6, label="range over seeds"))
+        if dots:
+            lines.append(dot_handle(sorted(dots)))
         if any(mark.half_width is not None for one in shown for mark in one.marks):
             lines.append(
                 Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds")
             )
-        legend_below(figure, lines, 2)
+        legend_below(figure, lines, 2, f"curves: {over_points(pd.concat(every))}")
         if len(comparisons) > len(shown):
             figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")
         sns.despine(figure)

@@ -1,7 +1,10 @@
 """What figures call things: axes, estimators, lines of the train and the test set."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COUNTERS = {
     "samples": "training samples evaluated",
@@ -13,6 +16,15 @@ COUNTERS = {
 }
 
 DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
+
+
+def over_points(data: "pd.DataFrame") -> str:
+    """Return over how many points the estimates of a table are, such as `over 2,000 train and 465 or 2,000 test points`."""
+    numbers = {split: sorted(set(own["points"])) for split, own in data.groupby("split")}
+    words = [
+        f"{' or '.join(f'{n:,}' for n in numbers[split])} {split}" for split in ("train", "test") if split in numbers
+    ]
+    return f"over {' and '.join(words)} points" if words else "none"
 
 
 def counter_label(counter: str) -> str:

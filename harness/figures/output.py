@@ -33,10 +33,17 @@ def style(**more: Any) -> Iterator[None]:
         yield
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
-    """Put the legend below all panels, in so many columns or as many as the figure is wide enough for."""
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, note: str) -> None:
+    """Put the legend below all panels, in so many columns or as many as the figure is wide enough for, under a note."""
+    settings: Any = {
+        "loc": "outside lower center",
+        "frameon": False,
+        "title": note,
+        "title_fontsize": "small",
+        "alignment": "left",
+    }
     for n in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=n, frameon=False)
+        legend = figure.legend(handles=handles, ncols=n, **settings)
         if n == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()

@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter
 from harness.analysis import curves, published, selection
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, counter_label, estimate_label
+from harness.figures.labels import DASHES, counter_label, estimate_label, over_points
+from harness.figures.marks import dot, dot_handle
 from harness.figures.output import legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
@@ -35,7 +36,8 @@ def draw(
 ) -> Figure:
     """Return the figure of an experiment.
 
-    A curve is the mean over seeds within their range; beyond what all seeds have reached, the farthest go on as a thin line.
+    A curve is the mean over seeds within their range; beyond what all seeds have reached, the farthest go on as a thin line. A
+    dot at a curve's end is over the points of the final evaluation, as in a table, where they are more than the curve's.
 
     Args:
         experiment: its recipe says what is compared in which panels; by default there is one for each combination of the options
@@ -83,7 +85,8 @@ def draw(
                     axes.set_ylabel(label)
                 axes.set_xlabel(counter_label(counter))
         figure.suptitle(experiment.title, fontsize=10, x=0.01, ha="left")
-        legend_below(figure, _legend(recipe, data, colours, shown), max(4, columns + 2))
+        words = f"curves: {over_points(data)}"
+        legend_below(figure, _legend(recipe, data, colours, shown), max(4, columns + 2), words)
         sns.despine(figure)
     return figure
 
@@ -149,16 +152,19 @@ def _panel(
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)
             shown.add("fewer")
         shown |= {name, split} | ({"range"} if mean["seeds"].max() > 1 else set())
+    for final in curves.finals(runs, recipe.estimator, recipe.compare):
+        if final["split"] in DASHES:
+            dot(axes, final[counter], final["nats"], final["split"], colours[final["curve"]])
+            shown |= {f"dot of {final['points']}"}
     diverged = [run.id for run in runs if run.status == "diverged"]
     for (_, name), curve in _groups(data[data["run"].isin(diverged) & (data["split"] == "test")], "run", "curve"):
         axes.plot(curve[counter].iloc[-1], curve["nats"].iloc[-1], "X", color=colours[name], ms=7)
         shown.add("diverged")
     if recipe.end_estimator:
-        ends = curves.points(runs, recipe.end_estimator, recipe.compare)
-        ends = ends[ends["end"].astype(bool)]
-        for (_, _, name), end in _groups(ends, "run", "split", "curve"):
-            axes.plot(end[counter].iloc[-1], end["nats"].iloc[-1], "D", color=colours[name], ms=4, mfc="none", zorder=3)
-            shown.add("end")
+        for end in curves.estimates(runs, recipe.end_estimator, recipe.compare, most=True):
+            if end["end"]:
+                axes.plot(end[counter], end["nats"], "D", color=colours[end["curve"]], ms=4, mfc="none", zorder=3)
+                shown.add("end")
     without = len({run.id for run in runs} - set(data["run"]))
     counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {
         f"without {recipe.estimator or 'estimates'}": without
@@ -227,6 +233,8 @@ def _legend(recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any]
         lines.append(Line2D([], [], color="0.2", lw=6, alpha=0.2, label="range over seeds"))
     if "fewer" in shown:
         lines.append(Line2D([], [], color="0.2", lw=0.8, label="fewer seeds"))
+    if dots := sorted(int(word.removeprefix("dot of ")) for word in shown if word.startswith("dot of ")):
+        lines.append(dot_handle(dots))
     if "end" in shown:
         label = f"{recipe.end_estimator} at the end"
         lines.append(Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=label))

@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter
 from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, counter_label, estimate_label
+from harness.figures.labels import DASHES, counter_label, estimate_label, over_points
+from harness.figures.marks import dot, dot_handle
 from harness.figures.output import style
 from harness.specs.budget import COUNTERS
 
@@ -85,6 +86,7 @@ def draw(
     with style():
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         axes = figure.subplots()
+        names_of = dict(zip((run.id for run in runs), labels(runs), strict=True))
         order = list(dict.fromkeys(data["label"]))
         palette = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
         sns.lineplot(
@@ -100,6 +102,10 @@ def draw(
             if run.status == "diverged" and (data["label"] == label).any():
                 end = data[data["label"] == label].iloc[-1]
                 axes.plot(end["x"], end["nats"], "X", color=palette[label], markersize=9)
+        dots = _finals(runs, data, estimator)
+        for final in dots:
+            label = names_of[final["run"]]
+            dot(axes, final[counter], final["nats"], final["split"], palette[label])
         axes.set_xscale(scale)
         axes.set_ylim(*limits(data["nats"]))
         axes.set_xlabel(counter_label(counter))
@@ -109,15 +115,25 @@ def draw(
         handles, texts = axes.get_legend_handles_labels()
         kept = [(h, t) for h, t in zip(handles, texts, strict=True) if t not in ("label", "split")]
         names = [t if t not in DASHES else f"{t} set" for _, t in kept]
-        axes.legend([h for h, _ in kept], names, loc="lower right", frameon=True, framealpha=0.9, fontsize="small")
+        handles = [handle for handle, _ in kept]
+        if dots:
+            handles.append(dot_handle(sorted({final["points"] for final in dots})))
+            names.append(str(handles[-1].get_label()))
+        axes.legend(handles, names, loc="lower right", frameon=True, framealpha=0.9, fontsize="small")
         axes.set_title(_title(runs), fontsize="medium", loc="left")
         without = [label for run, label in zip(runs, labels(runs), strict=True) if not (data["run"] == run.id).any()]
-        points = sorted(data.groupby("split")["points"].max().items(), reverse=True)
-        bands = "bands: ± one standard error of the mean over " + " and ".join(f"{n:,} {s} points" for s, n in points)
-        bands += f"; no {estimator}: {', '.join(without)}" if without else ""
-        figure.supxlabel(bands, x=1.0, ha="right", fontsize="x-small", color="0.35")
+        words = f"curves: {over_points(data)}; bands: ± one standard error of that mean"
+        words += f"; no {estimator}: {', '.join(without)}" if without else ""
+        figure.supxlabel(words, x=1.0, ha="right", fontsize="x-small", color="0.35")
         sns.despine(figure)
     return figure
+
+
+def _finals(runs: Sequence[StoredRun], data: pd.DataFrame, estimator: str) -> list[dict[str, Any]]:
+    """Return the estimates at the ends of runs that are over more points than their curves."""
+    own = data.groupby(["run", "split"])["points"].min()
+    every = curves.estimates(runs, estimator, most=True)
+    return [e for e in every if e["end"] and e["split"] in DASHES and e["points"] > own[e["run"], e["split"]]]
 
 
 def limits(nats: "pd.Series[float]") -> tuple[float, float]:

@@ -6,16 +6,16 @@ import itertools
 from collections.abc import Sequence
 
 from harness.analysis.table import Row, Spread
-from harness.report.text import quantity
+from harness.report.text import either, interval_text, quantity
 
 PM = " ± "
 
 
 def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return heads and cells for people; empty columns are left out. A head says what `±` is in its column."""
+    """Return heads and cells for people; empty columns are left out. `±` is a standard error (se), as heads say."""
     if not rows_:
         return [], []
-    options = list(itertools.takewhile(lambda name: name != "samples", rows_[0]))
+    options = list(itertools.takewhile(lambda name: name != "mark", rows_[0]))
     estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
     names = {row["estimator"] for row in rows_}
     difference = f"{names.pop()}: difference to best" if len(names) == 1 else "difference to best"
@@ -26,26 +26,36 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         columns[name] = ["all" if row[name] is None and name == "n-train" else _text(row[name]) for row in rows_]
     columns["estimator"] = [_text(row["estimator"]) if "bias" in row else "" for row in rows_]
     columns["bias"] = [row.get("bias", "") for row in rows_]
-    columns["samples"] = [f"{row['samples']:,.0f}" for row in rows_]
+    columns["at samples"] = [f"{row['mark']:,.0f}" for row in rows_]
     columns["seeds"] = [_seeds(row) for row in rows_]
     for key in estimates:
-        columns[key] = [_with_error(*(row.get(key) or (None, None))) for row in rows_]
+        columns[key] = [_with_error(*(row.get(key) or (None, None))[:2]) for row in rows_]
     columns[difference] = [
-        "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("interval"), sign=True)
+        "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("error"), sign=True)
         for row in rows_
     ]
+    columns["95% interval"] = [_interval(row.get("difference"), row.get("interval")) for row in rows_]
     columns["paper"] = [_with_error(row["paper"], None) for row in rows_]
     columns["difference to paper"] = [_with_error(row["distance"], None, sign=True) for row in rows_]
     for i, target in enumerate(target["target"] for target in rows_[0]["targets"]):
         for name, cost in (("samples", "samples"), ("CPU s", "cpu_seconds")):
             columns[f"{name} to {target:g}"] = [_cost(row["targets"][i], cost) for row in rows_]
-    spread = {**dict.fromkeys(estimates, "sd"), difference: "95% half-width"}
     heads = {
-        name: f"{name}{PM}{spread[name]}" if name in spread and any(PM in cell for cell in column) else name
+        name: f"{name}{PM}se" if any(PM in cell for cell in column) else name
         for name, column in columns.items()
         if any(column)
     }
     return list(heads.values()), [list(line) for line in zip(*(columns[name] for name in heads), strict=True)]
+
+
+def note(rows_: Sequence[Row]) -> str:
+    """Return what the numbers of the table are, in a sentence."""
+    points: dict[str, set[int]] = {"train": set(), "test": set()}
+    for row in rows_:
+        for key, n in row["points"].items():
+            points.setdefault(key.rpartition(" ")[2], set()).add(n)
+    over = " and ".join(f"{either(sorted(n))} {split}" for split, n in points.items() if n)
+    return f"nats per datapoint over {over} points, means over seeds; ± is the standard error (se) over seeds"
 
 
 def _text(value: object) -> str:
@@ -61,6 +71,10 @@ def _with_error(value: float | None, error: float | None, *, sign: bool = False)
     if value is None:
         return ""
     return f"{value:{'+' if sign else ''}.2f}" + ("" if error is None else f"{PM}{error:.2f}")
+
+
+def _interval(middle: float | None, half_width: float | None) -> str:
+    return "" if middle is None or half_width is None else interval_text(middle, half_width)
 
 
 def _cost(target: Row, cost: str) -> str:
@@ -94,7 +108,9 @@ def comma_separated(rows_: Sequence[Row]) -> str:
         line: Row = {}
         for name, value in row.items():
             if isinstance(value, Spread):
-                line |= {name: value.mean, f"{name} sd": value.sd}
+                line |= {name: value.mean, f"{name} se": value.error, f"{name} sd": value.sd}
+            elif name == "points":
+                line |= {f"{key} points": n for key, n in value.items()}
             elif name == "targets":
                 for target in value:
                     line |= {

@@ -63,6 +63,16 @@ def estimate_text(estimate: dict[str, Any]) -> str:
     return f"{estimate['mean']:.2f} ± {error:.2f}"
 
 
+def interval_text(middle: float, half_width: float) -> str:
+    """Return an interval by its ends, such as -1.23 to +0.45."""
+    return f"{middle - half_width:+.2f} to {middle + half_width:+.2f}"
+
+
+def either(numbers: Sequence[int]) -> str:
+    """Return numbers as alternatives: 465 or 10,000."""
+    return " or ".join(f"{n:,}" for n in numbers)
+
+
 def counted(n: int, what: str) -> str:
     """Return how many there are of something, such as 1 run and 2 runs."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")

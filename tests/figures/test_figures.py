@@ -106,6 +106,18 @@ def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
     assert np.asarray(marker.get_xdata()).tolist() == [1e5]
 
 
+def test_the_final_evaluation_is_a_dot_where_it_is_over_more_points() -> None:
+    run = stored()
+    for k, row in enumerate(run.rows):
+        row["end"] = k == 2
+    axes = trace.draw([run]).axes[0]
+    (found,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert (found.get_xdata()[0], found.get_ydata()[0]) == (1e6, -170.0)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_texts()[-1].get_text() == "at the end, over 10,000 points (○ train, ● test)"
+
+
 def test_runs_without_a_bound_are_refused_by_name() -> None:
     record = stored().record
     with pytest.raises(BadInput, match="no lower-bound to draw in aevb-s0-done"):
