@@ -33,6 +33,9 @@ def samples(run: Run, data_dir: str | None = None) -> Figure:
 
 DRAW: dict[str, Callable[[Run, str | None], Figure]] = {"manifold": manifold, "samples": samples}
 
+NAMES = {"manifold": "latent-plane", "samples": "prior-samples"}
+"""What the files of these figures are called."""
+
 
 GAP = 0.06  # between images, of their longer edge
 

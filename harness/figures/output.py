@@ -1,6 +1,7 @@
 """Figures as files: the formats, and what is embedded in them."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from harness.files import write_output
 from harness.store.record import Record
 
 FORMATS = ("png", "svg", "pdf")
+
+MOST_LETTERS = 150  # of what a figure is of, in the name of its file
 
 
 @contextmanager
@@ -58,6 +61,20 @@ def described(records: Sequence[Record]) -> str:
     data = dict.fromkeys(p["dataset"]["sha256"] for p in sessions)
     parts = {"runs": [record.run for record in records], "made by harness": list(codes), "data SHA-256": list(data)}
     return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items() if values)
+
+
+def file_name(what: str, kind: str, **shown: str | None) -> str:
+    """Return the name of a figure's file without its ending: what it is of, and what it shows.
+
+    Such as `figure2-curves-by-samples` and `aevb-mnist-nz2-s0-62fe3882-prior-samples`.
+
+    Args:
+        what: runs or an experiment, as they are called.
+        kind: of figure.
+        shown: what else was chosen, with the word before it, such as by="samples"; left out where it is None.
+    """
+    words = [what[:MOST_LETTERS], kind, *(f"{word}-{value}" for word, value in shown.items() if value is not None)]
+    return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-.") for word in words)
 
 
 def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequence[str] = ()) -> list[Path]:

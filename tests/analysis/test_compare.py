@@ -141,7 +141,7 @@ def test_the_command_draws_and_prints(harness: Harness, store: Store, tmp_path: 
     assert row["marks"][-1]["error"] == pytest.approx(0.1453, abs=1e-4)
     assert row["target"]["samples"] == [1e6, 1e6]
     default = harness("compare", "mine:algo=aevb", "mine:algo=wake-sleep")
-    assert (store.root / "figures" / "compare-mine-algo=aevb-and-mine-algo=wake-sleep.png").is_file(), default.out
+    assert (store.root / "figures" / "mine-algo-aevb-and-mine-algo-wake-sleep-compared.png").is_file(), default.out
     for words, said in [
         (("--split", "tset"), "choose train or test"),
         (("--target", "x"), "--target is 'x': give a number, such as -140"),

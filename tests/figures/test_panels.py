@@ -341,8 +341,16 @@ def test_commands(harness: Harness, tmp_path: Path) -> None:
     fill(store, "mine", [stored(), stored("wake-sleep", test=(-210.0, -160.0, -140.0))])
     done = harness("plot", path)
     assert done.code == 0, done.err
-    assert [Path(line).name for line in done.out.splitlines()] == ["mine.png", "mine.svg", "mine.pdf"]
+    assert [Path(line).name for line in done.out.splitlines()] == [
+        f"mine-curves-by-samples.{form}" for form in ("png", "svg", "pdf")
+    ]
     assert harness("plot", path, "--x", "cpu_seconds", "--out", tmp_path / "t.svg").out == f"{tmp_path / 't.svg'}\n"
+    by_time = harness("plot", path, "--x", "cpu_seconds", "--y", "lower-bound").out.splitlines()
+    assert Path(by_time[0]).name == "mine-curves-of-lower-bound-by-cpu_seconds.png"
+    first, *_ = Store(tmp_path / "results").runs("mine")
+    assert Path(harness("plot", first.id).out.splitlines()[0]).name == f"{first.id}-curve-by-samples.png"
+    every = harness("plot", *(run.id for run in Store(tmp_path / "results").runs("mine"))).out.splitlines()
+    assert Path(every[0]).name == f"{first.id}-and-1-more-curves-by-samples.png"
     bad = harness("plot", path, "--x", "minutes")
     assert (bad.code, bad.err.count("\n")) == (2, 1)
     assert "-10.00" in harness("table", path).out
