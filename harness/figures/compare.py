@@ -10,8 +10,15 @@ from matplotlib.lines import Line2D
 from harness.analysis import curves
 from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
-from harness.figures.labels import DASHES, counter_label, estimate_label, over_points
-from harness.figures.marks import dot, dot_handle
+from harness.figures.labels import (
+    DASHES,
+    counter_label,
+    differing_settings,
+    estimate_label,
+    over_points,
+    seeds_in_words,
+)
+from harness.figures.marks import below_handle, dot, dot_handle, point_below
 from harness.figures.output import legend_below, style
 from harness.figures.trace import limits
 
@@ -35,7 +42,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
     colours = sns.color_palette("colorblind", 2)
     dots: set[int] = set()
     every: list[pd.DataFrame] = []
-    ranges = False
+    ranges = below_axis = False
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(max(7.2, COLUMN * len(shown)), 5.0), layout="constrained")
         grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=(2, 1))
@@ -57,6 +64,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
                 dots.add(last.points)
             above.set_ylim(*limits(both["nats"]))
             every.append(both)
+            below_axis |= point_below(above)
             above.set_title(one.panel, loc="left")
             x, means = [m.samples for m in one.marks], [m.difference.mean for m in one.marks]
             below.axhline(0.0, color="0.6", lw=0.8)
@@ -73,7 +81,11 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
         grid[0][0].set_ylabel(estimate_label([estimator]))
         grid[1][0].set_ylabel(f"first - second\n({split}), nats")
         short = [name if len(name) <= MOST_LETTERS else f"…{name[-MOST_LETTERS:]}" for name in names]
-        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(short, colours, strict=True)]
+        sides = [[run for one in shown for run in one.sides[k]] for k in (0, 1)]
+        settings = differing_settings(dict(zip(("first", "second"), sides, strict=True))).values()
+        told = [f" ({words})" if words else "" for words in settings]
+        full = [f"{place}: {name}{words}" for place, name, words in zip(("first", "second"), short, told, strict=True)]
+        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(full, colours, strict=True)]
         lines += [
             Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
             for which, dashes in DASHES.items()
@@ -86,8 +98,13 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             lines.append(
                 Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds")
             )
+        if below_axis:
+            lines.append(below_handle())
         legend_below(figure, lines, 2, f"curves: {over_points(pd.concat(every))}")
+        seeds = [seeds_in_words(side) for side in sides]
+        title = seeds[0] if seeds[0] == seeds[1] else f"first: {seeds[0]}; second: {seeds[1]}"
         if len(comparisons) > len(shown):
-            figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")
+            title += f"; the first {len(shown)} of {len(comparisons)} panels"
+        figure.suptitle(title, fontsize=9, x=0.01, ha="left")
         sns.despine(figure)
     return figure

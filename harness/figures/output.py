@@ -36,8 +36,12 @@ def style(**more: Any) -> Iterator[None]:
         yield
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, note: str) -> None:
-    """Put the legend below all panels, in so many columns or as many as the figure is wide enough for, under a note."""
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, note: str) -> float:
+    """Put the legend below all panels, in so many columns or as many as the figure is wide enough for, under a note.
+
+    Returns:
+        Its height, inches.
+    """
     settings: Any = {
         "loc": "outside lower center",
         "frameon": False,
@@ -47,9 +51,11 @@ def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, note: 
     }
     for n in range(min(columns, len(handles)), 0, -1):
         legend = figure.legend(handles=handles, ncols=n, **settings)
-        if n == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            return
+        place = legend.get_window_extent()
+        if n == 1 or place.width <= figure.bbox.width:
+            break
         legend.remove()
+    return float(place.height / figure.dpi)
 
 
 def described(records: Sequence[Record]) -> str:

@@ -92,6 +92,10 @@ def test_published_curves_lie_behind_on_their_own_axis_alone(tmp_path: Path) -> 
     assert {"aevb (K&W 2014)", "wake-sleep (K&W 2014)"} <= set(texts)
     grey = [line for line in figure.axes[0].lines if to_hex(line.get_color()) == to_hex(panels.GREYS[0])]
     assert sorted(line.is_dashed() for line in grey) == [False, True]
+    other = [line for line in figure.axes[0].lines if to_hex(line.get_color()) == to_hex(panels.GREYS[1])]
+    assert {line.get_marker() for line in other} == {"x"}
+    assert {line.get_marker() for line in grey} == {""}
+    assert [line.get_marker() for line in figure.legends[0].get_lines() if "K&W" in str(line.get_label())] == ["", "x"]
     by_time = panels.draw(experiment(tmp_path), runs, "cpu_seconds")
     assert not any("K&W" in text.get_text() for text in by_time.legends[0].get_texts())
     assert by_time.axes[0].get_xlabel() == "CPU seconds of training"
@@ -136,8 +140,34 @@ def test_mixed_settings_are_refused_by_name(tmp_path: Path, other: dict[str, Any
         table.rows(experiment(tmp_path), runs, [], [])
 
 
-def test_settings_may_differ_between_algorithms(tmp_path: Path) -> None:
-    panels.draw(experiment(tmp_path), [stored(lr=0.02), stored("wake-sleep", lr=0.1)])
+def test_settings_may_differ_between_algorithms_and_the_legend_says_so(tmp_path: Path) -> None:
+    def legend(*runs: StoredRun) -> list[str]:
+        return [text.get_text() for text in panels.draw(experiment(tmp_path), runs).legends[0].get_texts()]
+
+    assert {"aevb (lr 0.02)", "wake-sleep (lr 0.1)"} <= set(legend(stored(lr=0.02), stored("wake-sleep", lr=0.1)))
+    assert {"aevb", "wake-sleep"} <= set(legend(stored(lr=0.1), stored("wake-sleep", lr=0.1)))
+    by_panel = legend(
+        stored(lr=0.02), stored(nz=5, lr=0.01), stored("wake-sleep", lr=0.1), stored("wake-sleep", nz=5, lr=0.1)
+    )
+    assert {"aevb (lr 0.01 or 0.02 by panel)", "wake-sleep (lr 0.1)"} <= set(by_panel)
+
+
+def test_the_title_says_which_seeds_there_are(tmp_path: Path) -> None:
+    alike = [stored(seed=s, nz=nz) for s in (0, 2) for nz in (3, 5)]
+    assert panels.draw(experiment(tmp_path), alike).get_suptitle().endswith("; seeds 0, 2")
+    many = [stored(seed=s) for s in range(1, 9)]
+    assert panels.draw(experiment(tmp_path), many).get_suptitle().endswith("; seeds 1 to 8")
+    figure = panels.draw(experiment(tmp_path), alike[:3])
+    assert "seed" not in figure.get_suptitle()
+    assert [axes.get_title("left") for axes in figure.axes] == ["MNIST, 3, seeds 0, 2", "MNIST, 5, seed 0"]
+
+
+def test_a_curve_below_the_axis_is_pointed_at(tmp_path: Path) -> None:
+    figure = panels.draw(experiment(tmp_path), [stored(), stored("wake-sleep", test=(-900.0, -800.0, -700.0))])
+    orange = colour_of(figure, "wake-sleep")
+    arrows = [line for line in figure.axes[0].lines if line.get_marker() == "v"]
+    assert {(to_hex(line.get_color()), line.get_xdata()[0]) for line in arrows} == {(orange, 1e6)}
+    assert "below the axis" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_an_experiment_without_a_recipe_has_panels_by_size(tmp_path: Path) -> None:
@@ -295,7 +325,7 @@ def test_a_figure_ends_at_the_numbers_of_the_table(tmp_path: Path) -> None:
         dots = [line for line in figure.axes[0].lines if line.get_marker() == "o" and to_hex(line.get_color()) == blue]
         assert sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in dots) == [(1e6, nats), (1e6, nats + 1)]
         texts = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert "at the end, over 10,000 points (○ train, ● test)" in texts
+        assert "at the end, over 10,000 points (train open, test filled)" in texts
         assert figure.legends[0].get_title().get_text() == "curves: over 2,000 train and 2,000 test points"
     longer.rows[-1]["estimates"] = [e for e in longer.rows[-1]["estimates"] if e["points"] == 2000]
     row, *_ = table.rows(experiment(tmp_path), [*runs, longer], [1e6], [])  # the other goes on from there
