@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.analysis.statistics import MAX_SEEDS, Difference
 from harness.claims.evidence import Verdict
-from harness.report.text import print_table
+from harness.report.text import print_table, with_error
 
 
 def runs_in_words(n: int) -> str:
@@ -41,8 +41,7 @@ def observed(verdict: "Verdict") -> str:
     """Return what was observed, ± its standard error (se)."""
     if verdict.observed is None:
         return ""
-    digits = 2 if abs(verdict.observed) >= 10 else 3
-    return f"{verdict.observed:.{digits}f}" + ("" if verdict.error is None else f" ± {verdict.error:.{digits}f}")
+    return with_error(verdict.observed, verdict.error, unknown=2 if abs(verdict.observed) >= 10 else 3)
 
 
 def verdict_cells(verdicts: Sequence["Verdict"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -194,7 +194,7 @@ def table(
     interval beside them.
     """
     from harness.analysis import selection, table
-    from harness.report import tables, text
+    from harness.report import latex, tables, text
     from harness.specs.experiment import Experiment
 
     asked = parse_selection(experiment)
@@ -210,7 +210,7 @@ def table(
     elif form == "markdown":
         print(f"{tables.note(rows)}\n\n{tables.markdown(*tables.cells(rows))}")
     else:
-        print(f"% {tables.note(rows)}\n{tables.latex(*tables.cells(rows))}")
+        print(latex.latex(rows, chosen.figure.compare))
 
 
 @click.command()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.text import counted, interval_text, print_table, quantity
+from harness.report.text import counted, interval_text, print_table, quantity, with_error
 
 if TYPE_CHECKING:
     from harness.analysis.compare import AtMark, Comparison
@@ -19,9 +19,9 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     for one in comparisons:
         for mark in _shown(one.marks):
             found = mark.difference
-            error = "" if found.error is None else f" ± {found.error:.2f}"
-            interval = "" if mark.half_width is None else interval_text(found.mean, mark.half_width)
-            means = (f"{mark.first:.2f}", f"{mark.second:.2f}", f"{found.mean:+.2f}{error}", interval)
+            interval = "" if mark.half_width is None else interval_text(found.mean, mark.half_width, found.error)
+            difference = with_error(found.mean, found.error, sign=True)
+            means = (f"{mark.first:.2f}", f"{mark.second:.2f}", difference, interval)
             pairs = counted(found.n, "pair") if found.paired else "unpaired"
             rows.append((one.panel, f"{mark.samples:,.0f}", f"{mark.points:,}", *means, pairs))
         if (cost := one.target_cost) is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput, in_one_line
-from harness.report.text import estimate_text, fits_terminal, print_table, quantity
+from harness.report.text import estimate_text, fits_terminal, print_table, quantity, with_error
 from harness.store.record import Record, changes, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
@@ -276,16 +276,14 @@ def print_certificate(certificate: "Certificate") -> None:
     print_estimates([estimate.row() for estimate in certificate.estimates])
     limit, where = certificate.tolerance, ""
     if certificate.reference == "ais":
-        gap = (
-            f"{certificate.gap:.3f} ± {certificate.gap_error:.3f} nats (± standard error) between lower and upper bound"
-        )
+        gap = f"{with_error(certificate.gap, certificate.gap_error)} nats (± standard error) between lower and upper bound"
         print(f"\nsandwich on simulated points: {gap}")
     else:
         print(f"\nthe reference is log p(x) by {certificate.reference}")
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
-        off = f"{difference:+.3f} ± {error:.3f} nats (± standard error)"
-        print(f"on test points, {where} minus {certificate.reference}: {off}")
+        off = with_error(difference, error, sign=True)
+        print(f"on test points, {where} minus {certificate.reference}: {off} nats (± standard error)")
     if certificate.trustworthy:
         print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
     elif not certificate.closed:

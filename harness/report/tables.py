@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Sequence
 
 from harness.analysis.table import Row, Spread
-from harness.report.text import either, interval_text, quantity
+from harness.report.text import decimals, either, interval_text, quantity, with_error
 
-PM = " ± "
+SE = " ± se"  # what a head ends in whose numbers have their standard errors
 
 
 def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -29,19 +29,16 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns["at samples"] = [f"{row['mark']:,.0f}" for row in rows_]
     columns["seeds"] = [_seeds(row) for row in rows_]
     for key in estimates:
-        columns[key] = [_with_error(*(row.get(key) or (None, None))[:2]) for row in rows_]
-    columns[difference] = [
-        "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("error"), sign=True)
-        for row in rows_
-    ]
-    columns["95% interval"] = [_interval(row.get("difference"), row.get("interval")) for row in rows_]
-    columns["paper"] = [_with_error(row["paper"], None) for row in rows_]
-    columns["difference to paper"] = [_with_error(row["distance"], None, sign=True) for row in rows_]
+        columns[key] = [_spread(row.get(key)) for row in rows_]
+    columns[difference] = [_difference(row) for row in rows_]
+    columns["95% interval"] = [_interval(row) for row in rows_]
+    columns["paper"] = ["" if row["paper"] is None else f"{row['paper']:.2f}" for row in rows_]
+    columns["difference to paper"] = [_distance(row) for row in rows_]
     for i, target in enumerate(target["target"] for target in rows_[0]["targets"]):
         for name, cost in (("samples", "samples"), ("CPU s", "cpu_seconds")):
             columns[f"{name} to {target:g}"] = [_cost(row["targets"][i], cost) for row in rows_]
     heads = {
-        name: f"{name}{PM}se" if any(PM in cell for cell in column) else name
+        name: f"{name}{SE}" if any("±" in cell for cell in column) else name
         for name, column in columns.items()
         if any(column)
     }
@@ -67,14 +64,27 @@ def _seeds(row: Row) -> str:
     return f"{len(row['seeds'])}{diverged}"
 
 
-def _with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
-    if value is None:
+def _spread(spread: Spread | None) -> str:
+    return "" if spread is None else with_error(spread.mean, spread.error)
+
+
+def _difference(row: Row) -> str:
+    found = row.get("difference")
+    return "best" if found == 0 else "" if found is None else with_error(found, row["error"], sign=True)
+
+
+def _interval(row: Row) -> str:
+    if row.get("difference") is None or row["interval"] is None:
         return ""
-    return f"{value:{'+' if sign else ''}.2f}" + ("" if error is None else f"{PM}{error:.2f}")
+    return interval_text(row["difference"], row["interval"], row["error"])
 
 
-def _interval(middle: float | None, half_width: float | None) -> str:
-    return "" if middle is None or half_width is None else interval_text(middle, half_width)
+def _distance(row: Row) -> str:
+    """Return the difference to the paper, which is no surer than our estimate and the paper's curve."""
+    if row["distance"] is None:
+        return ""
+    ours: Spread | None = row.get(f"{row['estimator']} test")
+    return f"{row['distance']:+.{min(decimals(ours.error if ours else None), 2)}f}"
 
 
 def _cost(target: Row, cost: str) -> str:
@@ -88,17 +98,6 @@ def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     rule = ["---"] * len(heads)
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *lines))
-
-
-def latex(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a LaTeX tabular, with booktabs' rules."""
-
-    def row(cells_: Sequence[str]) -> str:
-        safe = (cell.replace("_", r"\_").replace("%", r"\%").replace(PM, r" $\pm$ ") for cell in cells_)
-        return " & ".join(safe) + r" \\"
-
-    body = [rf"\begin{{tabular}}{{{'l' * len(heads)}}}", r"\toprule", row(heads), r"\midrule", *map(row, lines)]
-    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
 
 
 def comma_separated(rows_: Sequence[Row]) -> str:
