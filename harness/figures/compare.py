@@ -19,7 +19,7 @@ from harness.figures.labels import (
     seeds_in_words,
 )
 from harness.figures.marks import below_handle, dot, dot_handle, point_below
-from harness.figures.output import legend_below, style
+from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 
 COLUMN = 3.2  # inches
@@ -53,7 +53,8 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
                 data = curves.points(runs, estimator)
                 for which, curve in data.groupby("split"):
                     mean = curves.over_seeds(curve, "samples")
-                    above.plot(mean["x"], mean["nats"], color=colour, dashes=DASHES.get(str(which)) or (None, None))
+                    dashes, marker = DASHES.get(str(which)) or (None, None), "." if len(mean) == 1 else None
+                    above.plot(mean["x"], mean["nats"], color=colour, dashes=dashes, marker=marker)
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
                 drawn.append(data)
                 ranges |= data["seed"].nunique() > 1
@@ -77,6 +78,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             margin = 0.1 * max(max(ends) - min(ends), 1e-3)
             below.set_ylim(min(ends) - margin, max(ends) + margin)
             below.set_xscale("log")
+            below.tick_params(axis="x", which="minor", labelsize=MINOR)
             below.set_xlabel(counter_label("samples"))
         grid[0][0].set_ylabel(estimate_label([estimator]))
         grid[1][0].set_ylabel(f"first - second\n({split}), nats")

@@ -19,6 +19,8 @@ from harness.store.record import Record
 
 FORMATS = ("png", "svg", "pdf")
 
+MINOR = 6  # points: labels between powers of ten, which lie close
+
 MOST_LETTERS = 150  # of what a figure is of, in the name of its file
 
 
@@ -29,6 +31,7 @@ def style(**more: Any) -> Iterator[None]:
         "svg.hashsalt": "harness",  # the same figure is the same file
         "pdf.fonttype": 42,
         "axes.grid": True,
+        "axes.formatter.useoffset": False,
         "grid.alpha": 0.35,
         **{name.replace("_", "."): value for name, value in more.items()},
     }

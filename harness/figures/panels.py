@@ -23,7 +23,7 @@ from harness.figures.labels import (
     seeds_in_words,
 )
 from harness.figures.marks import GOES_ON, below_handle, cross, cross_handle, dot, dot_handle, point_below
-from harness.figures.output import legend_below, style
+from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
@@ -98,8 +98,8 @@ def draw(
                 if j == 0:
                     axes.set_ylabel(label)
                 axes.set_xlabel(counter_label(counter))
-        title = f"{experiment.title}; {seeds[0]}" if len(seeds) == 1 else experiment.title
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+        title = [experiment.title, *(seeds if len(seeds) == 1 else ())]
+        figure.suptitle("; ".join(filter(None, title)), fontsize=10, x=0.01, ha="left")
         words = f"curves: {over_points(data)}"
         settings = _settings(experiment, parts)
         legend_below(figure, _legend(recipe, data, colours, shown, settings), max(4, columns + 2), words)
@@ -140,6 +140,7 @@ def _panel(
     title = row.title.format(**where) if row.title else ", ".join(_named(*item) for item in where.items())
     axes.set_title(title, loc="left")
     axes.set_xscale(recipe.scale)
+    axes.tick_params(axis="x", which="minor", labelsize=MINOR)
     shown: set[str] = set()
     if recipe.reference and row.reference and counter == "samples":
         panel = published.published(recipe.reference, row.reference.format(**where))
@@ -162,7 +163,8 @@ def _panel(
         whole, rest = mean[mean["seeds"] == mean["seeds"].max()], mean[mean["seeds"] < mean["seeds"].max()]
         dashes = DASHES[split] or (None, None)
         gid = None if rest.empty else GOES_ON
-        axes.plot(whole["x"], whole["nats"], color=colours[name], dashes=dashes, lw=1.5, gid=gid)
+        marker = "." if len(mean) == 1 else None  # a line of one point is none
+        axes.plot(whole["x"], whole["nats"], color=colours[name], dashes=dashes, lw=1.5, gid=gid, marker=marker)
         axes.fill_between(whole["x"], whole["low"], whole["high"], color=colours[name], alpha=0.2, lw=0)
         if not rest.empty:
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)

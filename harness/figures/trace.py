@@ -13,7 +13,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import DASHES, counter_label, estimate_label, over_points, seeds_in_words
 from harness.figures.marks import below_handle, cross, cross_handle, dot, dot_handle, point_below
-from harness.figures.output import legend_below, style
+from harness.figures.output import MINOR, legend_below, style
 from harness.specs.budget import COUNTERS
 
 HEIGHT = 4.0  # inches, without the legend
@@ -94,6 +94,8 @@ def draw(
             errorbar=None, estimator=None, ax=axes, linewidth=1.6,
         )  # fmt: skip
         for (label, _), curve in data.groupby(["label", "split"]):
+            if len(curve) == 1:  # whose line is none
+                axes.plot(curve["x"], curve["nats"], ".", color=palette[label])
             axes.fill_between(
                 curve["x"], curve["nats"] - curve["error"], curve["nats"] + curve["error"],
                 color=palette[label], alpha=0.12, linewidth=0,
@@ -107,6 +109,7 @@ def draw(
             label = names_of[final["run"]]
             dot(axes, final[counter], final["nats"], final["split"], palette[label])
         axes.set_xscale(scale)
+        axes.tick_params(axis="x", which="minor", labelsize=MINOR)
         axes.set_ylim(*limits(data["nats"]))
         axes.set_xlabel(counter_label(counter))
         axes.set_ylabel(estimate_label([estimator]))
@@ -123,7 +126,8 @@ def draw(
             handles.append(cross_handle())
         if point_below(axes):
             handles.append(below_handle())
-        axes.get_legend().remove()
+        if (own := axes.get_legend()) is not None:  # seaborn's, which lies over the curves
+            own.remove()
         axes.set_title(_title(runs), fontsize="medium", loc="left")
         without = [label for run, label in zip(runs, labels(runs), strict=True) if not (data["run"] == run.id).any()]
         words = f"curves: {over_points(data)}; bands: ± one standard error of that mean"

@@ -108,6 +108,11 @@ def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
     assert "diverged" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_a_curve_of_one_point_is_seen() -> None:
+    axes = trace.draw([stored(means=(-540.0,))]).axes[0]
+    assert {line.get_ydata()[0] for line in axes.lines if line.get_marker() == "."} == {-540.0, -539.0}
+
+
 def test_what_ends_below_the_axis_is_pointed_at() -> None:
     good, bad = stored(0, means=(-130.0, -125.0, -120.0)), stored(1, "diverged", means=(-540.0, -9e4, float("nan")))
     figure = trace.draw([good, bad])

@@ -154,11 +154,14 @@ def test_settings_may_differ_between_algorithms_and_the_legend_says_so(tmp_path:
 
 def test_the_title_says_which_seeds_there_are(tmp_path: Path) -> None:
     alike = [stored(seed=s, nz=nz) for s in (0, 2) for nz in (3, 5)]
-    assert panels.draw(experiment(tmp_path), alike).get_suptitle().endswith("; seeds 0, 2")
+    titled = experiment(tmp_path, 'title = "Mine"\n' + SPEC + FIGURE2)
+    assert panels.draw(titled, alike).get_suptitle() == "Mine; seeds 0, 2"
+    nameless = experiment(tmp_path, SPEC)
+    assert panels.draw(nameless, [stored()]).get_suptitle() == "seed 0"
     many = [stored(seed=s) for s in range(1, 9)]
-    assert panels.draw(experiment(tmp_path), many).get_suptitle().endswith("; seeds 1 to 8")
-    figure = panels.draw(experiment(tmp_path), alike[:3])
-    assert "seed" not in figure.get_suptitle()
+    assert panels.draw(titled, many).get_suptitle() == "Mine; seeds 1 to 8"
+    figure = panels.draw(titled, alike[:3])
+    assert figure.get_suptitle() == "Mine"
     assert [axes.get_title("left") for axes in figure.axes] == ["MNIST, 3, seeds 0, 2", "MNIST, 5, seed 0"]
 
 
