@@ -25,12 +25,13 @@ class Side(NamedTuple):
 
 
 class AtMark(NamedTuple):
-    """Both sides at a mark: their means over seeds, and the difference, the first minus the second."""
+    """Both sides at a mark: their means over seeds, and the difference, the first minus the second, all over so many points."""
 
     samples: float
     first: float
     second: float
     difference: Difference
+    points: int
 
     @property
     def half_width(self) -> float | None:
@@ -209,7 +210,7 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
         ]
         if all(values) and (not paired or values[0].keys() == values[1].keys()):
             means = [mean(list(one.values())).mean for one in values]
-            out.append(AtMark(mark, means[0], means[1], difference(values[0], values[1])))
+            out.append(AtMark(mark, means[0], means[1], difference(values[0], values[1]), points[estimator, split]))
     return out
 
 
@@ -252,7 +253,8 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     for one in comparisons:
         marks = [
             {"samples": m.samples, "first": m.first, "second": m.second, "difference": m.difference.mean,
-             "interval": m.half_width, "pairs": m.difference.n if m.difference.paired else 0}
+             "error": m.difference.error, "interval": m.half_width, "points": m.points,
+             "pairs": m.difference.n if m.difference.paired else 0}
             for m in one.marks
         ]  # fmt: skip
         ids = [[run.id for run in runs] for runs in one.sides]

@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,13 +72,14 @@ def points(runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[s
 
 
 def estimates(
-    runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE
+    runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE, *, most: bool = False
 ) -> list[dict[str, Any]]:
     """Return a line for every row and split that has an estimate by this estimator, or by the run's default if it is None.
 
     Columns: run, curve, seed, estimator, direction (of its bias), split; nats, error (standard error over points and noise),
     points; every counter of the ledger; `mark`, the samples at which other runs have a row too; and `end`. Of a row the estimate
-    over the curve's points is taken, not the one over more points at the end; what is not finite is left out.
+    over the fewest points is taken, which are the curve's, and not the one over more points at the end, or over the most; what is
+    not finite is left out.
     """
     out = []
     for run in runs:
@@ -86,7 +88,7 @@ def estimates(
         for row in run.rows:
             spent = {name: row["ledger"].get(name, math.nan) for name in COUNTERS}
             place = {"mark": run.mark(row), "end": row.get("end", False)}
-            for e in _on_the_curve(row["estimates"], name):
+            for e in _of_each_split(row["estimates"], name, most):
                 error = math.hypot(e["se_points"], e["se_estimator"])
                 found = {"split": e["split"], "nats": e["mean"], "error": error, "points": e["points"]}
                 if math.isfinite(e["mean"]):
@@ -94,13 +96,47 @@ def estimates(
     return out
 
 
-def _on_the_curve(estimates: Sequence[dict[str, Any]], estimator: str) -> list[dict[str, Any]]:
-    """Return of each split the estimate over the fewest points."""
-    fewest: dict[str, dict[str, Any]] = {}
-    for e in estimates:
-        if e["estimator"] == estimator and (e["split"] not in fewest or e["points"] < fewest[e["split"]]["points"]):
-            fewest[e["split"]] = e
-    return list(fewest.values())
+def _of_each_split(estimates: Sequence[dict[str, Any]], estimator: str, most: bool) -> list[dict[str, Any]]:
+    """Return of each split the estimate over the fewest points, or over the most."""
+    own = sorted((e for e in estimates if e["estimator"] == estimator), key=lambda e: e["points"], reverse=not most)
+    return list({e["split"]: e for e in own}.values())
+
+
+def finals(runs: Sequence[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE) -> list[dict[str, Any]]:
+    """Return where the curves of a panel end, if a table compares them there over more points than those of the curve.
+
+    Args:
+        runs: the panel's.
+        estimator: whose estimates; each run's default if None.
+        compare: options by which curves differ.
+
+    Returns:
+        A line for each curve and split: curve, split, points; nats and every counter of the ledger, means over the seeds that go
+        farthest.
+    """
+    out: list[dict[str, Any]] = []
+    members: dict[str, list[StoredRun]] = {}
+    for run in runs:
+        if run.sound_rows:
+            members.setdefault(run.curve(compare), []).append(run)
+    for name, own in members.items():
+        mark, judge = max(run.mark(run.sound_rows[-1]) for run in own), estimator_for(own[0], estimator)
+        over = common_points([row for run in runs if (row := run.at(mark)) is not None])
+        rows = [row for run in own if (row := run.at(mark)) is not None]
+        for split in sorted({split for one, split in over if one == judge}):
+            fewest = [
+                e["points"]
+                for row in rows
+                for e in _of_each_split(row["estimates"], judge, False)
+                if e["split"] == split
+            ]
+            found = [(row, nats) for row in rows if (nats := value(row, judge, split, over)) is not None]
+            if not found or over[judge, split] <= min(fewest):
+                continue
+            spent = {c: statistics.fmean(row["ledger"].get(c, math.nan) for row, _ in found) for c in COUNTERS}
+            nats = statistics.fmean(nats for _, nats in found)
+            out.append({"curve": name, "split": split, "points": over[judge, split], "nats": nats, **spent})
+    return out
 
 
 def over_seeds(curve: "pd.DataFrame", counter: str) -> "pd.DataFrame":

@@ -20,23 +20,27 @@ COLUMNS = {"algo": "algorithm"}
 
 
 class Spread(NamedTuple):
-    """A mean over seeds, and the standard deviation between them: None for one seed."""
+    """A mean over seeds, its standard error, and the standard deviation between seeds: both None for one seed."""
 
     mean: float
+    error: float | None
     sd: float | None
 
 
 def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float], targets: Sequence[float]) -> list[Row]:
     """Return a row for each panel, number of samples and curve, as plain data.
 
-    A row has the options of its panel and those that are compared (by default `algorithm`); `samples`, `seeds` and the seeds that
-    `diverged` before; for every estimator and split the mean over seeds with the standard deviation between them,
-    `<estimator> <split>`; of its `estimator` on the test set `difference`, the mean paired difference to the best curve over the
-    seeds that both have, with `interval`, the half-width of its 95 % confidence interval by Student's t (None for one seed);
-    `paper`, the published value there, and `distance`, ours minus the paper's; and for every target the samples and CPU seconds
-    at the first mark where the test estimate reaches it, means over the `reached` seeds.
+    A row has the options of its panel and those that are compared (by default `algorithm`); the `mark`, as asked for, at
+    which curves are compared, and `samples`, how many were evaluated there on average; `seeds` and the seeds that `diverged`
+    before; for every estimator and split the mean over seeds with its standard error, `<estimator> <split>`, and in `points`
+    over how many points it is; of its `estimator` on the test set `difference`, the mean paired difference to the best curve
+    over the seeds that both have, with its standard `error` and `interval`, the half-width of its 95 % confidence interval by
+    Student's t (both None for one seed); `paper`, the published value there, and `distance`, ours minus the paper's; and for
+    every target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached`
+    seeds.
     Where runs have no estimator in common, each is evaluated by its own, and rows also have the `bias` of theirs.
-    All estimates of a row's panel are over the same points: as many as all its runs were evaluated on.
+    All estimates of a row's panel are over the same points: as many as all its runs were evaluated on there. Targets are reached
+    by the curve, whose points are those of every mark.
 
     Args:
         experiment: whose recipe says what is compared by which estimator, and where the published curves are.
@@ -125,9 +129,12 @@ def _panel(
             for run in own
             if run.seed not in reached[name] and run.status == "diverged" and _farthest(run) < samples
         ]
-        line: Row = {**panel, **compared, "samples": samples, "seeds": sorted(reached[name]), "diverged": diverged}
+        spent = [row["ledger"]["samples"] for row in reached[name].values()]
+        line: Row = {**panel, **compared, "mark": samples, "samples": statistics.fmean(spent) if spent else None}
+        line |= {"seeds": sorted(reached[name]), "diverged": diverged}
         for key in points:
             line[" ".join(key)] = _spread(list(_values(reached[name], key[0], points, key[1]).values()))
+        line["points"] = {" ".join(key): n for key, n in points.items()}
         line |= _difference(values[name], values[best]) if best is not None and values[name] and several else {}
         line |= _published(recipe, panel, own[0].algorithm, samples, values[name])
         data = curves.estimates(own, estimators[name])
@@ -150,15 +157,16 @@ def _values(
 def _spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    found = mean(values)
+    return Spread(found.mean, found.error, statistics.stdev(values) if len(values) > 1 else None)
 
 
 def _difference(own: Mapping[int, float], best: Mapping[int, float]) -> Row:
-    """Return the mean paired difference to the best, and the half-width of its confidence interval."""
+    """Return the mean paired difference to the best, its standard error, and the half-width of its confidence interval."""
     if own == best or not own.keys() & best.keys():
-        return {"difference": 0.0 if own == best else None, "interval": None}
+        return {"difference": 0.0 if own == best else None, "error": None, "interval": None}
     pairs = mean([own[seed] - best[seed] for seed in own.keys() & best.keys()])
-    return {"difference": pairs.mean, "interval": pairs.interval}
+    return {"difference": pairs.mean, "error": pairs.error, "interval": pairs.interval}
 
 
 def _published(

@@ -78,7 +78,7 @@ def _importance(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
     why = f"{claim.points} test points of {runs[0].id}"
     for (below, low), (above, high) in itertools.pairwise(rungs):
         both = below == "lower-bound"  # two estimates of the same, so neither may be above
-        required, about = f"0 ± {tolerance:g}" if both else f"≥ -{tolerance:g}", f", {above} minus {below}"
+        required, about = f"within {tolerance:g} of 0" if both else f"≥ -{tolerance:g}", f", {above} minus {below}"
         if not (high - low).isfinite().all():
             yield about, Found(None, None, required, "fails", "it is not finite")
             continue
@@ -192,7 +192,7 @@ def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
             pulls.append(-((z - other) * slope).sum(-1).mean().item() / z.shape[-1])
             training._step()
         found.append(statistics.fmean(pulls))
-    required, why = f"1 ± {tolerance:g}", f"mean over the next {PATH} steps of {len(found)} runs"
+    required, why = f"within {tolerance:g} of 1", f"mean over the next {PATH} steps of {len(found)} runs"
     if not all(map(math.isfinite, found)):
         yield "", Found(None, None, required, "fails", "it is not finite")
         return

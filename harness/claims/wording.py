@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.analysis.statistics import MAX_SEEDS, Difference
 from harness.claims.evidence import Verdict
-from harness.report.text import print_table
+from harness.report.text import print_table, with_error
 
 
 def runs_in_words(n: int) -> str:
@@ -38,19 +38,18 @@ def verdict_row(verdict: "Verdict") -> dict[str, Any]:
 
 
 def observed(verdict: "Verdict") -> str:
-    """Return what was observed, ± its standard error."""
+    """Return what was observed, ± its standard error (se)."""
     if verdict.observed is None:
         return ""
-    digits = 2 if abs(verdict.observed) >= 10 else 3
-    return f"{verdict.observed:.{digits}f}" + ("" if verdict.error is None else f" ± {verdict.error:.{digits}f}")
+    return with_error(verdict.observed, verdict.error, unknown=2 if abs(verdict.observed) >= 10 else 3)
 
 
 def verdict_cells(verdicts: Sequence["Verdict"]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return heads and cells of a table of verdicts; ± is a standard error."""
+    """Return heads and cells of a table of verdicts; ± is a standard error (se)."""
     rows: list[tuple[str, ...]] = [
         (v.claim.title(), v.subject, observed(v), v.required, v.says, v.why) for v in verdicts
     ]
-    return ("claim", "runs", "observed", "required", "verdict", "why"), rows
+    return ("claim", "runs", "observed ± se", "required", "verdict", "why"), rows
 
 
 def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
@@ -67,6 +66,7 @@ def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
 
 def sentence(verdict: Verdict) -> str:
     """Return a verdict as one line."""
-    seen = "" if verdict.observed is None else f", observed {observed(verdict)}"
+    error = "" if verdict.observed is None or verdict.error is None else " (± standard error)"
+    seen = "" if verdict.observed is None else f", observed {observed(verdict)}{error}"
     required = f" ({verdict.required} required{seen})" if verdict.required else ""
     return f"{verdict.subject or verdict.claim.title()} {verdict.says}: {verdict.why}{required}"

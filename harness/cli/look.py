@@ -1,6 +1,5 @@
 """`harness list`, `show`, `plot`, `table` and `compare`: what the store has, for people and for programs."""
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,7 +134,7 @@ def plot(
 
         run = chosen.one(store, what[1])
         figure, records = images.DRAW[what[0]](run, data_dir), [run.read()]
-        name = f"{what[0]}-{run.id}"
+        name = output.file_name(run.id, images.NAMES[what[0]])
     elif len(what) == 1 and is_experiment(parse_selection(what[0]).name):
         from harness.figures import panels
         from harness.specs.experiment import Experiment
@@ -145,7 +144,8 @@ def plot(
         stored = selection.group(store, experiment, say, versions, asked.where)
         figure = panels.draw(experiment, stored, counter, estimator, scale)
         records = [one.record for one in stored]
-        name = experiment.name + ("" if counter is None else f"-{counter}")
+        part = what[0].removeprefix(asked.name)  # such as :nz=20
+        name = output.file_name(experiment.name + part, "curves", of=estimator, by=counter or experiment.figure.x)
     else:
         from harness.figures import trace
 
@@ -157,7 +157,8 @@ def plot(
             trace.draw(stored, counter or "samples", scale or "log", estimator),
             [one.record for one in stored],
         )
-        name = next(iter(runs)) + (f"-and-{len(runs) - 1}-more" if len(runs) > 1 else "") + f"-{counter or 'samples'}"
+        more, kind = (f"-and-{len(runs) - 1}-more", "curves") if len(runs) > 1 else ("", "curve")
+        name = output.file_name(next(iter(runs)) + more, kind, of=estimator, by=counter or "samples")
     path = out or store.root / "figures" / name
     formats = () if out and path.suffix else output.FORMATS
     for written in output.save(figure, path, records, formats):
@@ -189,11 +190,11 @@ def table(
 ) -> None:
     """Compare the algorithms of an experiment in numbers.
 
-    Means over seeds ± the standard deviation between them. Differences to the best algorithm are paired over seeds, ± half of
-    their 95 % confidence interval.
+    ± is the standard error over seeds. Differences to the best algorithm are paired over seeds, and have their 95 % confidence
+    interval beside them.
     """
     from harness.analysis import selection, table
-    from harness.report import tables, text
+    from harness.report import latex, tables, text
     from harness.specs.experiment import Experiment
 
     asked = parse_selection(experiment)
@@ -204,9 +205,12 @@ def table(
     elif form == "csv":
         print(tables.comma_separated(rows))
     elif form == "text":
+        print(tables.note(rows))
         text.print_table(*tables.cells(rows))
+    elif form == "markdown":
+        print(f"{tables.note(rows)}\n\n{tables.markdown(*tables.cells(rows))}")
     else:
-        print((tables.markdown if form == "markdown" else tables.latex)(*tables.cells(rows)))
+        print(latex.latex(rows, chosen.figure.compare))
 
 
 @click.command()
@@ -250,8 +254,9 @@ def compare(
         from harness.figures import output
         from harness.figures.compare import draw
 
-        name = "-".join(re.sub(r"[^A-Za-z0-9._=-]+", "-", word).strip("-.") for word in (first, "and", second))
-        path = out or store.root / "figures" / f"compare-{name[:150]}.png"
+        on = None if split == "test" else split
+        name = output.file_name(f"{first}-and-{second}", "compared", of=estimator, on=on)
+        path = out or store.root / "figures" / f"{name}.png"
         records = [run.record for side in sides for run in side.runs]
         formats = () if path.suffix else output.FORMATS
         drawn = output.save(draw(found, (first, second), chosen, split), path, records, formats)

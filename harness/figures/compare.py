@@ -10,8 +10,16 @@ from matplotlib.lines import Line2D
 from harness.analysis import curves
 from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
-from harness.figures.labels import DASHES, counter_label, estimate_label
-from harness.figures.output import legend_below, style
+from harness.figures.labels import (
+    DASHES,
+    counter_label,
+    differing_settings,
+    estimate_label,
+    over_points,
+    seeds_in_words,
+)
+from harness.figures.marks import below_handle, dot, dot_handle, point_below
+from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 
 COLUMN = 3.2  # inches
@@ -32,20 +40,32 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
     """
     shown = [one for one in comparisons if one.marks][:MOST_PANELS]
     colours = sns.color_palette("colorblind", 2)
+    dots: set[int] = set()
+    every: list[pd.DataFrame] = []
+    ranges = below_axis = False
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(max(7.2, COLUMN * len(shown)), 5.0), layout="constrained")
         grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=(2, 1))
         for column, one in enumerate(shown):
             above, below = grid[0][column], grid[1][column]
-            nats = []
+            drawn = []
             for runs, colour in zip(one.sides, colours, strict=True):
                 data = curves.points(runs, estimator)
                 for which, curve in data.groupby("split"):
                     mean = curves.over_seeds(curve, "samples")
-                    above.plot(mean["x"], mean["nats"], color=colour, dashes=DASHES.get(str(which)) or (None, None))
+                    dashes, marker = DASHES.get(str(which)) or (None, None), "." if len(mean) == 1 else None
+                    above.plot(mean["x"], mean["nats"], color=colour, dashes=dashes, marker=marker)
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
-                nats.append(data["nats"])
-            above.set_ylim(*limits(pd.concat(nats)))
+                drawn.append(data)
+                ranges |= data["seed"].nunique() > 1
+            last, both = one.marks[-1], pd.concat(drawn)
+            if last.points > both.loc[both["split"] == split, "points"].min():
+                for nats, colour in zip((last.first, last.second), colours, strict=True):
+                    dot(above, last.samples, nats, split, colour)
+                dots.add(last.points)
+            above.set_ylim(*limits(both["nats"]))
+            every.append(both)
+            below_axis |= point_below(above)
             above.set_title(one.panel, loc="left")
             x, means = [m.samples for m in one.marks], [m.difference.mean for m in one.marks]
             below.axhline(0.0, color="0.6", lw=0.8)
@@ -58,21 +78,35 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             margin = 0.1 * max(max(ends) - min(ends), 1e-3)
             below.set_ylim(min(ends) - margin, max(ends) + margin)
             below.set_xscale("log")
+            below.tick_params(axis="x", which="minor", labelsize=MINOR)
             below.set_xlabel(counter_label("samples"))
         grid[0][0].set_ylabel(estimate_label([estimator]))
         grid[1][0].set_ylabel(f"first - second\n({split}), nats")
         short = [name if len(name) <= MOST_LETTERS else f"…{name[-MOST_LETTERS:]}" for name in names]
-        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(short, colours, strict=True)]
+        sides = [[run for one in shown for run in one.sides[k]] for k in (0, 1)]
+        settings = differing_settings(dict(zip(("first", "second"), sides, strict=True))).values()
+        told = [f" ({words})" if words else "" for words in settings]
+        full = [f"{place}: {name}{words}" for place, name, words in zip(("first", "second"), short, told, strict=True)]
+        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(full, colours, strict=True)]
         lines += [
             Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
             for which, dashes in DASHES.items()
         ]
+        if ranges:
+            lines.append(Line2D([], [], color=colours[0], alpha=0.2, lw=6, label="range over seeds"))
+        if dots:
+            lines.append(dot_handle(sorted(dots)))
         if any(mark.half_width is not None for one in shown for mark in one.marks):
             lines.append(
                 Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds")
             )
-        legend_below(figure, lines, 2)
+        if below_axis:
+            lines.append(below_handle())
+        legend_below(figure, lines, 2, f"curves: {over_points(pd.concat(every))}")
+        seeds = [seeds_in_words(side) for side in sides]
+        title = seeds[0] if seeds[0] == seeds[1] else f"first: {seeds[0]}; second: {seeds[1]}"
         if len(comparisons) > len(shown):
-            figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")
+            title += f"; the first {len(shown)} of {len(comparisons)} panels"
+        figure.suptitle(title, fontsize=9, x=0.01, ha="left")
         sns.despine(figure)
     return figure

@@ -1,7 +1,12 @@
 """What figures call things: axes, estimators, lines of the train and the test set."""
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COUNTERS = {
     "samples": "training samples evaluated",
@@ -12,7 +17,55 @@ COUNTERS = {
     "wall_seconds": "wall seconds of training",
 }
 
+MOST_SEEDS = 5  # more in a row are told by the first and the last
+
 DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
+
+
+def seeds_in_words(runs: Iterable[StoredRun]) -> str:
+    """Return which seeds runs have, such as `seed 0` and `seeds 0, 1, 2`; empty if there are no runs."""
+    seeds = sorted({run.seed for run in runs})
+    every = len(seeds) > MOST_SEEDS and seeds == list(range(seeds[0], seeds[-1] + 1))
+    words = f"{seeds[0]} to {seeds[-1]}" if every else ", ".join(map(str, seeds))
+    return f"seed{'s' if len(seeds) > 1 else ''} {words}" if seeds else ""
+
+
+def differing_settings(
+    curves: Mapping[str, Sequence[StoredRun]], hidden: Collection[str] = (), varied: Collection[str] = ()
+) -> dict[str, str]:
+    """Return for each curve the settings of its algorithm in which curves or its own runs differ, in words.
+
+    Args:
+        curves: their runs, by name.
+        hidden: options that are told elsewhere, as names of curves or panels have them.
+        varied: options that are told of the curves that have them even if others have none, as the experiment varies them.
+    """
+    values: dict[str, dict[str, list[Any]]] = {}  # by setting and curve
+    for name, runs in curves.items():
+        for run in runs:
+            for setting, value in run.spec["algorithm"]["settings"].items():
+                own = values.setdefault(setting, {}).setdefault(name, [])
+                if value not in own:
+                    own.append(value)
+    told: dict[str, list[str]] = {name: [] for name in curves}
+    for setting, by_curve in values.items():
+        option, rivals = setting.replace("_", "-"), list(by_curve.values())
+        alike = all(len(own) == 1 and own == rivals[0] for own in rivals)
+        if option in hidden or (alike and (option not in varied or len(by_curve) == len(curves))):
+            continue
+        for name, own in by_curve.items():
+            *some, last = map(str, sorted(own, key=str))
+            told[name].append(f"{option} " + (f"{', '.join(some)} or {last} by panel" if some else last))
+    return {name: ", ".join(words) for name, words in told.items()}
+
+
+def over_points(data: "pd.DataFrame") -> str:
+    """Return over how many points the estimates of a table are, such as `over 2,000 train and 465 or 2,000 test points`."""
+    numbers = {split: sorted(set(own["points"])) for split, own in data.groupby("split")}
+    words = [
+        f"{' or '.join(f'{n:,}' for n in numbers[split])} {split}" for split in ("train", "test") if split in numbers
+    ]
+    return f"over {' and '.join(words)} points" if words else "none"
 
 
 def counter_label(counter: str) -> str:

@@ -1,6 +1,7 @@
 """Figures as files: the formats, and what is embedded in them."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,10 @@ from harness.store.record import Record
 
 FORMATS = ("png", "svg", "pdf")
 
+MINOR = 6  # points: labels between powers of ten, which lie close
+
+MOST_LETTERS = 150  # of what a figure is of, in the name of its file
+
 
 @contextmanager
 def style(**more: Any) -> Iterator[None]:
@@ -26,6 +31,7 @@ def style(**more: Any) -> Iterator[None]:
         "svg.hashsalt": "harness",  # the same figure is the same file
         "pdf.fonttype": 42,
         "axes.grid": True,
+        "axes.formatter.useoffset": False,
         "grid.alpha": 0.35,
         **{name.replace("_", "."): value for name, value in more.items()},
     }
@@ -33,13 +39,26 @@ def style(**more: Any) -> Iterator[None]:
         yield
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
-    """Put the legend below all panels, in so many columns or as many as the figure is wide enough for."""
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, note: str) -> float:
+    """Put the legend below all panels, in so many columns or as many as the figure is wide enough for, under a note.
+
+    Returns:
+        Its height, inches.
+    """
+    settings: Any = {
+        "loc": "outside lower center",
+        "frameon": False,
+        "title": note,
+        "title_fontsize": "small",
+        "alignment": "left",
+    }
     for n in range(min(columns, len(handles)), 0, -1):
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=n, frameon=False)
-        if n == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            return
+        legend = figure.legend(handles=handles, ncols=n, **settings)
+        place = legend.get_window_extent()
+        if n == 1 or place.width <= figure.bbox.width:
+            break
         legend.remove()
+    return float(place.height / figure.dpi)
 
 
 def described(records: Sequence[Record]) -> str:
@@ -51,6 +70,20 @@ def described(records: Sequence[Record]) -> str:
     data = dict.fromkeys(p["dataset"]["sha256"] for p in sessions)
     parts = {"runs": [record.run for record in records], "made by harness": list(codes), "data SHA-256": list(data)}
     return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items() if values)
+
+
+def file_name(what: str, kind: str, **shown: str | None) -> str:
+    """Return the name of a figure's file without its ending: what it is of, and what it shows.
+
+    Such as `figure2-curves-by-samples` and `aevb-mnist-nz2-s0-62fe3882-prior-samples`.
+
+    Args:
+        what: runs or an experiment, as they are called.
+        kind: of figure.
+        shown: what else was chosen, with the word before it, such as by="samples"; left out where it is None.
+    """
+    words = [what[:MOST_LETTERS], kind, *(f"{word}-{value}" for word, value in shown.items() if value is not None)]
+    return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-.") for word in words)
 
 
 def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequence[str] = ()) -> list[Path]:

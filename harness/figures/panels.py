@@ -1,5 +1,6 @@
 """An experiment's figure: its recipe's panels, from stored runs alone. Every curve has a colour; test is solid, train dashed."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -13,8 +14,16 @@ from matplotlib.ticker import FuncFormatter
 from harness.analysis import curves, published, selection
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, counter_label, estimate_label
-from harness.figures.output import legend_below, style
+from harness.figures.labels import (
+    DASHES,
+    counter_label,
+    differing_settings,
+    estimate_label,
+    over_points,
+    seeds_in_words,
+)
+from harness.figures.marks import GOES_ON, below_handle, cross, cross_handle, dot, dot_handle, point_below
+from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
@@ -24,6 +33,8 @@ from harness.specs.where import Where
 PANEL_SIZE = 2.6, 2.5  # inches
 
 GREYS = {0: "0.4", 1: "0.62", 2: "0.78"}  # of published curves, an algorithm each
+
+MARKERS = {0: "", 1: "x", 2: "+"}  # along them, as greys alone are hard to tell apart
 
 
 def draw(
@@ -35,7 +46,8 @@ def draw(
 ) -> Figure:
     """Return the figure of an experiment.
 
-    A curve is the mean over seeds within their range; beyond what all seeds have reached, the farthest go on as a thin line.
+    A curve is the mean over seeds within their range; beyond what all seeds have reached, the farthest go on as a thin line. A
+    dot at a curve's end is over the points of the final evaluation, as in a table, where they are more than the curve's.
 
     Args:
         experiment: its recipe says what is compared in which panels; by default there is one for each combination of the options
@@ -64,6 +76,8 @@ def draw(
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
     rows = recipe.rows or _rows(runs, selection.panel_options(runs, experiment))
     columns = max(len(list(row.panels())) for row in rows)
+    parts = [(row, where, selection.select(runs, where)) for row in rows for where in row.panels()]
+    seeds = sorted({seeds_in_words(here) for *_, here in parts if here})
     colours = _colours(experiment, runs)
     data = curves.points(runs, recipe.estimator, recipe.compare)
     label = estimate_label(set(data["estimator"]) or {"lower-bound"}, set(data["direction"]))
@@ -79,11 +93,16 @@ def draw(
                 axes = figure.add_subplot(grid[i, j])
                 here = selection.select(runs, where)
                 shown |= _panel(axes, experiment, recipe, row, where, here, data, counter, colours)
+                if len(seeds) > 1 and here:
+                    axes.set_title(f"{axes.get_title('left')}, {seeds_in_words(here)}", loc="left")
                 if j == 0:
                     axes.set_ylabel(label)
                 axes.set_xlabel(counter_label(counter))
-        figure.suptitle(experiment.title, fontsize=10, x=0.01, ha="left")
-        legend_below(figure, _legend(recipe, data, colours, shown), max(4, columns + 2))
+        title = [experiment.title, *(seeds if len(seeds) == 1 else ())]
+        figure.suptitle("; ".join(filter(None, title)), fontsize=10, x=0.01, ha="left")
+        words = f"curves: {over_points(data)}"
+        settings = _settings(experiment, parts)
+        legend_below(figure, _legend(recipe, data, colours, shown, settings), max(4, columns + 2), words)
         sns.despine(figure)
     return figure
 
@@ -121,6 +140,7 @@ def _panel(
     title = row.title.format(**where) if row.title else ", ".join(_named(*item) for item in where.items())
     axes.set_title(title, loc="left")
     axes.set_xscale(recipe.scale)
+    axes.tick_params(axis="x", which="minor", labelsize=MINOR)
     shown: set[str] = set()
     if recipe.reference and row.reference and counter == "samples":
         panel = published.published(recipe.reference, row.reference.format(**where))
@@ -130,9 +150,8 @@ def _panel(
                 axes.plot(
                     [point.samples for point in line],
                     [point.value for point in line],
-                    color=GREYS[min(k, 2)],
                     dashes=DASHES[split] or (None, None),
-                    lw=0.8,
+                    **_published_line(k),
                 )
                 shown.add(f"published {name}")
     selection.require_alike(runs, f"the panel {title!r}", recipe.compare)
@@ -143,22 +162,27 @@ def _panel(
         mean = curves.over_seeds(curve, counter)
         whole, rest = mean[mean["seeds"] == mean["seeds"].max()], mean[mean["seeds"] < mean["seeds"].max()]
         dashes = DASHES[split] or (None, None)
-        axes.plot(whole["x"], whole["nats"], color=colours[name], dashes=dashes, lw=1.5)
+        gid = None if rest.empty else GOES_ON
+        marker = "." if len(mean) == 1 else None  # a line of one point is none
+        axes.plot(whole["x"], whole["nats"], color=colours[name], dashes=dashes, lw=1.5, gid=gid, marker=marker)
         axes.fill_between(whole["x"], whole["low"], whole["high"], color=colours[name], alpha=0.2, lw=0)
         if not rest.empty:
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)
             shown.add("fewer")
         shown |= {name, split} | ({"range"} if mean["seeds"].max() > 1 else set())
+    for final in curves.finals(runs, recipe.estimator, recipe.compare):
+        if final["split"] in DASHES:
+            dot(axes, final[counter], final["nats"], final["split"], colours[final["curve"]])
+            shown |= {f"dot of {final['points']}"}
     diverged = [run.id for run in runs if run.status == "diverged"]
     for (_, name), curve in _groups(data[data["run"].isin(diverged) & (data["split"] == "test")], "run", "curve"):
-        axes.plot(curve[counter].iloc[-1], curve["nats"].iloc[-1], "X", color=colours[name], ms=7)
+        cross(axes, curve[counter].iloc[-1], curve["nats"].iloc[-1], colours[name])
         shown.add("diverged")
     if recipe.end_estimator:
-        ends = curves.points(runs, recipe.end_estimator, recipe.compare)
-        ends = ends[ends["end"].astype(bool)]
-        for (_, _, name), end in _groups(ends, "run", "split", "curve"):
-            axes.plot(end[counter].iloc[-1], end["nats"].iloc[-1], "D", color=colours[name], ms=4, mfc="none", zorder=3)
-            shown.add("end")
+        for end in curves.estimates(runs, recipe.end_estimator, recipe.compare, most=True):
+            if end["end"]:
+                axes.plot(end[counter], end["nats"], "D", color=colours[end["curve"]], ms=4, mfc="none", zorder=3)
+                shown.add("end")
     without = len({run.id for run in runs} - set(data["run"]))
     counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {
         f"without {recipe.estimator or 'estimates'}": without
@@ -170,9 +194,17 @@ def _panel(
         axes.set_ylim(*row.y_limits)
     elif not data.empty:
         axes.set_ylim(*limits(data["nats"]))
+    if point_below(axes):
+        shown.add("below")
     if recipe.scale == "linear":
         axes.xaxis.set_major_formatter(FuncFormatter(_in_words))
     return shown
+
+
+def _published_line(k: int) -> dict[str, Any]:
+    """Return how the published curves of the k-th algorithm are drawn."""
+    grey, marker = GREYS[min(k, 2)], MARKERS[min(k, 2)]
+    return {"color": grey, "lw": 0.8, "marker": marker, "ms": 4, "mew": 0.8, "markevery": 0.12, "gid": GOES_ON}
 
 
 def _named(option: str, value: Any) -> str:
@@ -209,7 +241,19 @@ def _in_words(value: float, _: Any = None) -> str:
     return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
 
 
-def _legend(recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any], shown: set[str]) -> list[Line2D]:
+def _settings(experiment: Experiment, parts: Sequence[tuple[PanelRow, Where, Sequence[StoredRun]]]) -> dict[str, str]:
+    """Return for each curve the settings that the legend tells; panels tell of those by which they differ."""
+    compare, members = experiment.figure.compare, dict[str, list[StoredRun]]()
+    for *_, here in parts:
+        for run in here:
+            members.setdefault(run.curve(compare), []).append(run)
+    hidden = {*compare, *itertools.chain.from_iterable(where for _, where, _ in parts)}
+    return differing_settings(members, hidden, experiment.varying)
+
+
+def _legend(
+    recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any], shown: set[str], settings: Mapping[str, str]
+) -> list[Line2D]:
     """Return the lines of the legend: those alone that a panel shows. Curves of several estimators say which is theirs."""
     several = data["estimator"].nunique() > 1
     lines = []
@@ -219,7 +263,9 @@ def _legend(recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any]
             used = " and ".join(
                 f"{e} ({d})" if d else e for e, d in zip(own["estimator"], own["direction"], strict=True)
             )
-            lines.append(Line2D([], [], color=colour, lw=1.5, label=f"{name}: {used}" if several else name))
+            label = f"{name} ({settings[name]})" if settings.get(name) else name
+            label += f": {used}" if several else ""
+            lines.append(Line2D([], [], color=colour, lw=1.5, label=label))
     for split, dashes in DASHES.items():
         if split in shown:
             lines.append(Line2D([], [], color="0.2", lw=1.5, dashes=dashes or (None, None), label=f"{split} set"))
@@ -227,13 +273,17 @@ def _legend(recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any]
         lines.append(Line2D([], [], color="0.2", lw=6, alpha=0.2, label="range over seeds"))
     if "fewer" in shown:
         lines.append(Line2D([], [], color="0.2", lw=0.8, label="fewer seeds"))
+    if dots := sorted(int(word.removeprefix("dot of ")) for word in shown if word.startswith("dot of ")):
+        lines.append(dot_handle(dots))
     if "end" in shown:
         label = f"{recipe.end_estimator} at the end"
         lines.append(Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=label))
     if "diverged" in shown:
-        lines.append(Line2D([], [], color="0.2", marker="X", ms=7, lw=0, label="diverged"))
+        lines.append(cross_handle())
+    if "below" in shown:
+        lines.append(below_handle())
     for k, name in enumerate(colours):
         if f"published {name}" in shown:
             label = f"{name} ({published.REFERENCE_NAME})"
-            lines.append(Line2D([], [], color=GREYS[min(k, 2)], lw=0.8, label=label))
+            lines.append(Line2D([], [], label=label, **_published_line(k)))
     return lines

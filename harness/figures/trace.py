@@ -11,9 +11,12 @@ from matplotlib.ticker import FuncFormatter
 from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, counter_label, estimate_label
-from harness.figures.output import style
+from harness.figures.labels import DASHES, counter_label, estimate_label, over_points, seeds_in_words
+from harness.figures.marks import below_handle, cross, cross_handle, dot, dot_handle, point_below
+from harness.figures.output import MINOR, legend_below, style
 from harness.specs.budget import COUNTERS
+
+HEIGHT = 4.0  # inches, without the legend
 
 
 def frame(runs: Sequence[StoredRun], counter: str, estimator: str) -> pd.DataFrame:
@@ -32,16 +35,14 @@ def frame(runs: Sequence[StoredRun], counter: str, estimator: str) -> pd.DataFra
 def labels(runs: Sequence[StoredRun]) -> list[str]:
     """Name each run by its algorithm, by whatever differs between the runs, and by its status if it is not done.
 
-    A setting of an algorithm's own is compared among the runs of that algorithm alone.
+    A setting is compared among the runs that have it.
     """
     facts = [_facts(run) for run in runs]
     out = []
     for run, fact in zip(runs, facts, strict=True):
         words = [fact["algorithm"]]
         for key, value in fact.items():
-            own = key in run.spec["algorithm"]["settings"]
-            rivals = [other for other in facts if not own or other["algorithm"] == fact["algorithm"]]
-            if key != "algorithm" and len({str(rival.get(key)) for rival in rivals}) > 1:
+            if key != "algorithm" and len({str(other[key]) for other in facts if key in other}) > 1:
                 words.append(f"{key} {value}")
         if run.status != "done":
             words.append(f"({run.status})")
@@ -83,8 +84,9 @@ def draw(
         choices = f": --y can be {' or '.join(there)}" if there else ": see `harness show RUN`"
         raise BadInput(f"there is no {estimator} to draw in {reasons}{choices}")
     with style():
-        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        figure = Figure(figsize=(7.2, HEIGHT), layout="constrained")
         axes = figure.subplots()
+        names_of = dict(zip((run.id for run in runs), labels(runs), strict=True))
         order = list(dict.fromkeys(data["label"]))
         palette = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
         sns.lineplot(
@@ -92,6 +94,8 @@ def draw(
             errorbar=None, estimator=None, ax=axes, linewidth=1.6,
         )  # fmt: skip
         for (label, _), curve in data.groupby(["label", "split"]):
+            if len(curve) == 1:  # whose line is none
+                axes.plot(curve["x"], curve["nats"], ".", color=palette[label])
             axes.fill_between(
                 curve["x"], curve["nats"] - curve["error"], curve["nats"] + curve["error"],
                 color=palette[label], alpha=0.12, linewidth=0,
@@ -99,8 +103,13 @@ def draw(
         for run, label in zip(runs, labels(runs), strict=True):
             if run.status == "diverged" and (data["label"] == label).any():
                 end = data[data["label"] == label].iloc[-1]
-                axes.plot(end["x"], end["nats"], "X", color=palette[label], markersize=9)
+                cross(axes, end["x"], end["nats"], palette[label])
+        dots = _finals(runs, data, estimator)
+        for final in dots:
+            label = names_of[final["run"]]
+            dot(axes, final[counter], final["nats"], final["split"], palette[label])
         axes.set_xscale(scale)
+        axes.tick_params(axis="x", which="minor", labelsize=MINOR)
         axes.set_ylim(*limits(data["nats"]))
         axes.set_xlabel(counter_label(counter))
         axes.set_ylabel(estimate_label([estimator]))
@@ -108,16 +117,31 @@ def draw(
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         handles, texts = axes.get_legend_handles_labels()
         kept = [(h, t) for h, t in zip(handles, texts, strict=True) if t not in ("label", "split")]
-        names = [t if t not in DASHES else f"{t} set" for _, t in kept]
-        axes.legend([h for h, _ in kept], names, loc="lower right", frameon=True, framealpha=0.9, fontsize="small")
+        for handle, text in kept:
+            handle.set_label(f"{text} set" if text in DASHES else text)
+        handles = [handle for handle, _ in kept]
+        if dots:
+            handles.append(dot_handle(sorted({final["points"] for final in dots})))
+        if any(run.status == "diverged" for run in runs):
+            handles.append(cross_handle())
+        if point_below(axes):
+            handles.append(below_handle())
+        if (own := axes.get_legend()) is not None:  # seaborn's, which lies over the curves
+            own.remove()
         axes.set_title(_title(runs), fontsize="medium", loc="left")
         without = [label for run, label in zip(runs, labels(runs), strict=True) if not (data["run"] == run.id).any()]
-        points = sorted(data.groupby("split")["points"].max().items(), reverse=True)
-        bands = "bands: ± one standard error of the mean over " + " and ".join(f"{n:,} {s} points" for s, n in points)
-        bands += f"; no {estimator}: {', '.join(without)}" if without else ""
-        figure.supxlabel(bands, x=1.0, ha="right", fontsize="x-small", color="0.35")
+        words = f"curves: {over_points(data)}; bands: ± one standard error of that mean"
+        words += f"; no {estimator}: {', '.join(without)}" if without else ""
+        figure.set_figheight(HEIGHT + legend_below(figure, handles, 3, words))
         sns.despine(figure)
     return figure
+
+
+def _finals(runs: Sequence[StoredRun], data: pd.DataFrame, estimator: str) -> list[dict[str, Any]]:
+    """Return the estimates at the ends of runs that are over more points than their curves."""
+    own = data.groupby(["run", "split"])["points"].min()
+    every = curves.estimates(runs, estimator, most=True)
+    return [e for e in every if e["end"] and e["split"] in DASHES and e["points"] > own[e["run"], e["split"]]]
 
 
 def limits(nats: "pd.Series[float]") -> tuple[float, float]:
@@ -140,4 +164,4 @@ def _title(runs: Sequence[StoredRun]) -> str:
     common = [
         w for w in words if all(w in {str(v) for v in f.values()} | {f"{k}={v}" for k, v in f.items()} for f in facts)
     ]
-    return ", ".join(common)
+    return ", ".join([*common, seeds_in_words(runs)])

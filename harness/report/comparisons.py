@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.text import counted, print_table, quantity
+from harness.report.text import counted, interval_text, print_table, quantity, with_error
 
 if TYPE_CHECKING:
     from harness.analysis.compare import AtMark, Comparison
@@ -18,16 +18,16 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     rows, costs = [], []
     for one in comparisons:
         for mark in _shown(one.marks):
-            half_width = "" if mark.half_width is None else f" ± {mark.half_width:.2f}"
-            means = (f"{mark.first:.2f}", f"{mark.second:.2f}", f"{mark.difference.mean:+.2f}{half_width}")
-            pairs = counted(mark.difference.n, "pair") if mark.difference.paired else "unpaired"
-            rows.append((one.panel, f"{mark.samples:,.0f}", *means, pairs))
+            found = mark.difference
+            interval = "" if mark.half_width is None else interval_text(found.mean, mark.half_width, found.error)
+            difference = with_error(found.mean, found.error, sign=True)
+            means = (f"{mark.first:.2f}", f"{mark.second:.2f}", difference, interval)
+            pairs = counted(found.n, "pair") if found.paired else "unpaired"
+            rows.append((one.panel, f"{mark.samples:,.0f}", f"{mark.points:,}", *means, pairs))
         if (cost := one.target_cost) is not None:
             costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
-    print(
-        f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the half-width of a 95 % confidence interval"
-    )
-    print_table(("panel", "samples", "A", "B", "A - B ± 95% half-width", "seeds"), rows)
+    print(f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
+    print_table(("panel", "samples", "points", "A", "B", "A - B ± se", "95% interval", "seeds"), rows)
     for one in comparisons:
         if one.left_out:
             print(f"{one.panel}: left out {', '.join(one.left_out)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput, in_one_line
-from harness.report.text import estimate_text, fits_terminal, print_table, quantity
+from harness.report.text import estimate_text, fits_terminal, print_table, quantity, with_error
 from harness.store.record import Record, changes, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
@@ -195,7 +195,8 @@ def print_run(
         print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
     if rows:
         print(
-            "\nat every mark: nats per datapoint ± standard error (higher is better), and means of what steps reported"
+            "\nat every mark: nats per datapoint ± standard error over points and noise (higher is better), and means of what "
+            "steps reported"
         )
         heads = list(dict.fromkeys(f"{e['estimator']} {e['split']}" for row in rows for e in row["estimates"]))
         names = list(rows[-1]["info"])
@@ -254,7 +255,16 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
         ]
         for e in estimates
     ]
-    columns = ["estimate", "split", "points", "nats", "± points", "± estimator", "bias", "mean over points of"]
+    columns = [
+        "estimate",
+        "split",
+        "points",
+        "nats",
+        "se over points",
+        "se of estimator",
+        "bias",
+        "mean over points of",
+    ]
     if samples:
         columns.append("samples")
         rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
@@ -266,13 +276,14 @@ def print_certificate(certificate: "Certificate") -> None:
     print_estimates([estimate.row() for estimate in certificate.estimates])
     limit, where = certificate.tolerance, ""
     if certificate.reference == "ais":
-        gap = f"{certificate.gap:.3f} ± {certificate.gap_error:.3f} nats between lower and upper bound"
+        gap = f"{with_error(certificate.gap, certificate.gap_error)} nats (± standard error) between lower and upper bound"
         print(f"\nsandwich on simulated points: {gap}")
     else:
         print(f"\nthe reference is log p(x) by {certificate.reference}")
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
-        print(f"on test points, {where} minus {certificate.reference}: {difference:+.3f} ± {error:.3f} nats")
+        off = with_error(difference, error, sign=True)
+        print(f"on test points, {where} minus {certificate.reference}: {off} nats (± standard error)")
     if certificate.trustworthy:
         print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
     elif not certificate.closed:
@@ -287,7 +298,7 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
     """Print how a run ended, what it cost, where it is and what to do next."""
     print(f"{run.id}: {'was done already' if already else record.status}")
     for e in final_estimates(record):
-        print(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats")
+        print(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
     if record.ledger and not _has_bound(record):
         print(f"  {_no_bound(record)}")
     spent = record.ledger

@@ -6,16 +6,16 @@ import itertools
 from collections.abc import Sequence
 
 from harness.analysis.table import Row, Spread
-from harness.report.text import quantity
+from harness.report.text import decimals, either, interval_text, quantity, with_error
 
-PM = " ± "
+SE = " ± se"  # what a head ends in whose numbers have their standard errors
 
 
 def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return heads and cells for people; empty columns are left out. A head says what `±` is in its column."""
+    """Return heads and cells for people; empty columns are left out. `±` is a standard error (se), as heads say."""
     if not rows_:
         return [], []
-    options = list(itertools.takewhile(lambda name: name != "samples", rows_[0]))
+    options = list(itertools.takewhile(lambda name: name != "mark", rows_[0]))
     estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
     names = {row["estimator"] for row in rows_}
     difference = f"{names.pop()}: difference to best" if len(names) == 1 else "difference to best"
@@ -26,26 +26,33 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         columns[name] = ["all" if row[name] is None and name == "n-train" else _text(row[name]) for row in rows_]
     columns["estimator"] = [_text(row["estimator"]) if "bias" in row else "" for row in rows_]
     columns["bias"] = [row.get("bias", "") for row in rows_]
-    columns["samples"] = [f"{row['samples']:,.0f}" for row in rows_]
+    columns["at samples"] = [f"{row['mark']:,.0f}" for row in rows_]
     columns["seeds"] = [_seeds(row) for row in rows_]
     for key in estimates:
-        columns[key] = [_with_error(*(row.get(key) or (None, None))) for row in rows_]
-    columns[difference] = [
-        "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("interval"), sign=True)
-        for row in rows_
-    ]
-    columns["paper"] = [_with_error(row["paper"], None) for row in rows_]
-    columns["difference to paper"] = [_with_error(row["distance"], None, sign=True) for row in rows_]
+        columns[key] = [_spread(row.get(key)) for row in rows_]
+    columns[difference] = [_difference(row) for row in rows_]
+    columns["95% interval"] = [_interval(row) for row in rows_]
+    columns["paper"] = ["" if row["paper"] is None else f"{row['paper']:.2f}" for row in rows_]
+    columns["difference to paper"] = [_distance(row) for row in rows_]
     for i, target in enumerate(target["target"] for target in rows_[0]["targets"]):
         for name, cost in (("samples", "samples"), ("CPU s", "cpu_seconds")):
             columns[f"{name} to {target:g}"] = [_cost(row["targets"][i], cost) for row in rows_]
-    spread = {**dict.fromkeys(estimates, "sd"), difference: "95% half-width"}
     heads = {
-        name: f"{name}{PM}{spread[name]}" if name in spread and any(PM in cell for cell in column) else name
+        name: f"{name}{SE}" if any("±" in cell for cell in column) else name
         for name, column in columns.items()
         if any(column)
     }
     return list(heads.values()), [list(line) for line in zip(*(columns[name] for name in heads), strict=True)]
+
+
+def note(rows_: Sequence[Row]) -> str:
+    """Return what the numbers of the table are, in a sentence."""
+    points: dict[str, set[int]] = {"train": set(), "test": set()}
+    for row in rows_:
+        for key, n in row["points"].items():
+            points.setdefault(key.rpartition(" ")[2], set()).add(n)
+    over = " and ".join(f"{either(sorted(n))} {split}" for split, n in points.items() if n)
+    return f"nats per datapoint over {over} points, means over seeds; ± is the standard error (se) over seeds"
 
 
 def _text(value: object) -> str:
@@ -57,10 +64,27 @@ def _seeds(row: Row) -> str:
     return f"{len(row['seeds'])}{diverged}"
 
 
-def _with_error(value: float | None, error: float | None, *, sign: bool = False) -> str:
-    if value is None:
+def _spread(spread: Spread | None) -> str:
+    return "" if spread is None else with_error(spread.mean, spread.error)
+
+
+def _difference(row: Row) -> str:
+    found = row.get("difference")
+    return "best" if found == 0 else "" if found is None else with_error(found, row["error"], sign=True)
+
+
+def _interval(row: Row) -> str:
+    if row.get("difference") is None or row["interval"] is None:
         return ""
-    return f"{value:{'+' if sign else ''}.2f}" + ("" if error is None else f"{PM}{error:.2f}")
+    return interval_text(row["difference"], row["interval"], row["error"])
+
+
+def _distance(row: Row) -> str:
+    """Return the difference to the paper, which is no surer than our estimate and the paper's curve."""
+    if row["distance"] is None:
+        return ""
+    ours: Spread | None = row.get(f"{row['estimator']} test")
+    return f"{row['distance']:+.{min(decimals(ours.error if ours else None), 2)}f}"
 
 
 def _cost(target: Row, cost: str) -> str:
@@ -76,17 +100,6 @@ def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *lines))
 
 
-def latex(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a LaTeX tabular, with booktabs' rules."""
-
-    def row(cells_: Sequence[str]) -> str:
-        safe = (cell.replace("_", r"\_").replace("%", r"\%").replace(PM, r" $\pm$ ") for cell in cells_)
-        return " & ".join(safe) + r" \\"
-
-    body = [rf"\begin{{tabular}}{{{'l' * len(heads)}}}", r"\toprule", row(heads), r"\midrule", *map(row, lines)]
-    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
-
-
 def comma_separated(rows_: Sequence[Row]) -> str:
     """Return CSV for programs: a number a cell, and full precision."""
     flat = []
@@ -94,7 +107,9 @@ def comma_separated(rows_: Sequence[Row]) -> str:
         line: Row = {}
         for name, value in row.items():
             if isinstance(value, Spread):
-                line |= {name: value.mean, f"{name} sd": value.sd}
+                line |= {name: value.mean, f"{name} se": value.error, f"{name} sd": value.sd}
+            elif name == "points":
+                line |= {f"{key} points": n for key, n in value.items()}
             elif name == "targets":
                 for target in value:
                     line |= {

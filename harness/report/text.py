@@ -1,9 +1,16 @@
 """Words, numbers and tables for people."""
 
+import math
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+TWO_DIGITS = 3.55  # an error that begins with less is told by two digits
+
+MOST_DECIMALS = 6
+
+IN_PLACE_OF_NUMBERS = ("", "best", "never", "all")
 
 
 def quantity(value: float) -> str:
@@ -22,7 +29,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     """Print a table: folded where a terminal is too narrow for it, and uncut where the output is no terminal."""
     rows = [tuple(row) for row in rows]
     widths = _widths(columns, rows)
-    right = [all(row[i].lstrip("-")[:1].isdigit() or not row[i] for row in rows) for i in range(len(columns))]
+    right = [are_numbers([row[i] for row in rows]) for i in range(len(columns))]
     if not fits_terminal(columns, rows):
         _print_folded(columns, rows, right, title)
         return
@@ -31,6 +38,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     for row in (columns, *rows):  # rich takes a millisecond a row
         cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
         print("  ".join(cells).rstrip())
+
+
+def are_numbers(cells: Iterable[str]) -> bool:
+    """Say whether the cells of a column begin with numbers, or have none in words."""
+    return all(cell.lstrip("+-")[:1].isdigit() or cell in IN_PLACE_OF_NUMBERS for cell in cells)
 
 
 def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -60,7 +72,43 @@ def _print_folded(
 def estimate_text(estimate: dict[str, Any]) -> str:
     """Return mean ± the standard error over points and over the estimator's noise together."""
     error = (estimate["se_points"] ** 2 + estimate["se_estimator"] ** 2) ** 0.5
-    return f"{estimate['mean']:.2f} ± {error:.2f}"
+    return with_error(estimate["mean"], error)
+
+
+def decimals(error: float | None) -> int:
+    """Return to how many decimals a number with this standard error is told.
+
+    It is the rule of the Particle Data Group: of the error two digits where they are below 3.55, else one, but always whole nats.
+    Two decimals where there is no error.
+    """
+    if not error or not math.isfinite(error):
+        return 2
+    exponent = math.floor(math.log10(error))
+    return min(max((1 if error / 10.0**exponent < TWO_DIGITS else 0) - exponent, 0), MOST_DECIMALS)
+
+
+def with_error(value: float, error: float | None, *, sign: bool = False, unknown: int = 2) -> str:
+    """Return a number ± its standard error, to the digits that the error allows.
+
+    Args:
+        value: the number.
+        error: its standard error; None if it is not known.
+        sign: whether a positive number has one.
+        unknown: decimals of a number without an error.
+    """
+    digits, plus = unknown if error is None else decimals(error), "+" if sign else ""
+    return f"{value:{plus}.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def interval_text(middle: float, half_width: float, error: float | None) -> str:
+    """Return an interval by its ends, such as -1.23 to +0.45, to the digits that the standard error allows."""
+    digits = decimals(error)
+    return f"{middle - half_width:+.{digits}f} to {middle + half_width:+.{digits}f}"
+
+
+def either(numbers: Sequence[int]) -> str:
+    """Return numbers as alternatives: 465 or 10,000."""
+    return " or ".join(f"{n:,}" for n in numbers)
 
 
 def counted(n: int, what: str) -> str:

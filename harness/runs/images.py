@@ -13,26 +13,36 @@ from harness.inference.rng import Streams
 from harness.runs.evaluate import Trained
 from harness.specs.plugin_errors import blaming
 from harness.store.run import Run
+from harness.training.evaluation import chosen_points
 
-SIDE = 20  # images along each edge of the latent plane
+WIDTH = 900  # pixels of the latent plane; samples and data take two thirds of it each
 
-DRAWS = 10  # rows and columns of samples
+TILE = 60  # pixels along the longer edge of an image, from which on even 8 x 8 pixels can be told apart
+
+FEWEST = 3  # images side by side, however large they are
 
 
 class Mosaic(NamedTuple):
     """Images that belong side by side.
 
     Attributes:
-        images: (n, rows, columns), 0 for black and 1 for white.
+        images: (n, rows, columns).
         columns: how many stand side by side.
-        title: what they are.
-        axes: what the columns and the rows stand for; None where their order means nothing.
+        title: which model they are of.
+        what: what they are.
+        quantiles: of the prior of the first latent, from left to right, and of the second, from bottom to top; none where the
+            order of the images means nothing.
+        data: points of the test set, to be shown beside them; None where they are no draws.
+        greys: the values of black and of white.
     """
 
     images: NDArray[Any]
     columns: int
     title: str
-    axes: tuple[str, str] | None = None
+    what: str
+    quantiles: tuple[float, ...] = ()
+    data: NDArray[Any] | None = None
+    greys: tuple[float, float] = (0.0, 1.0)
 
 
 def manifold(run: Run, data_dir: str | None = None) -> Mosaic:
@@ -49,16 +59,19 @@ def manifold(run: Run, data_dir: str | None = None) -> Mosaic:
             f"run {run.id} has {latents.total} {latents.kinds} latents, and a plane takes 2 continuous ones: see "
             f"`harness plot samples {run.id}`"
         )
-    axis = torch.from_numpy(norm.ppf((np.arange(SIDE) + 0.5) / SIDE))
+    side = _side(_shape(trained), WIDTH)
+    quantiles = (np.arange(side) + 0.5) / side
+    axis = torch.from_numpy(norm.ppf(quantiles))
     z = torch.stack(
         torch.meshgrid(axis.flip(0), axis, indexing="ij")[::-1], -1
-    )  # (SIDE, SIDE, 2), the first latent along x
+    )  # (side, side, 2), the first latent along x
     images = _images(trained, z.reshape(1, -1, 2).to(model.params.flat.dtype))
-    return Mosaic(images, SIDE, f"{_name(trained)}: E[x|z] at quantiles of p(z)", ("$z_1$", "$z_2$"))
+    greys = _greys(_data(trained, side * side))
+    return Mosaic(images, side, _name(trained), "E[x|z] at quantiles of p(z)", tuple(quantiles.tolist()), None, greys)
 
 
 def samples(run: Run, data_dir: str | None = None) -> Mosaic:
-    """Return images E[x|z] for z drawn from the prior; of a model without `mean_x`, draws of x itself.
+    """Return images E[x|z] for z drawn from the prior; of a model without `mean_x`, draws of x itself. Data are beside them.
 
     Raises:
         BadInput: its data are no images.
@@ -66,13 +79,33 @@ def samples(run: Run, data_dir: str | None = None) -> Mosaic:
     trained = Trained(run, data_dir)
     model = trained.subject.model
     rng = Streams(trained.spec.seed)("figure of samples")
+    side = _side(_shape(trained), WIDTH * 2 // 3)
+    data = _data(trained, side * side)
     if isinstance(model, LatentVariableModel) and isinstance(model, MeanImage):
         with blaming(f"model {trained.spec.model.name!r}"):
-            _, z = model.sample_xz(DRAWS * DRAWS, rng)
-        return Mosaic(_images(trained, z.unsqueeze(0)), DRAWS, f"{_name(trained)}: E[x|z], z drawn from p(z)")
-    with blaming(f"model {trained.spec.model.name!r}"):
-        drawn = model.sample(DRAWS * DRAWS, rng)
-    return Mosaic(_shaped(trained, drawn), DRAWS, f"{_name(trained)}: x drawn from p(x)")
+            _, z = model.sample_xz(side * side, rng)
+        images, what = _images(trained, z.unsqueeze(0)), "E[x|z], z drawn from p(z)"
+    else:
+        with blaming(f"model {trained.spec.model.name!r}"):
+            x = model.sample(side * side, rng)
+        images, what = _shaped(trained, x), "x drawn from p(x)"
+    return Mosaic(images, side, _name(trained), what, data=data, greys=_greys(data))
+
+
+def _side(shape: tuple[int, int], pixels: int) -> int:
+    """Return how many images of this shape can be read side by side on so many pixels."""
+    return max(FEWEST, pixels // max(TILE, *shape))
+
+
+def _data(trained: Trained, n: int) -> NDArray[Any]:
+    """Return the first n evaluation points of the test set as images, or all if there are fewer."""
+    return _shaped(trained, chosen_points(trained.subject.dataset, "test", n))
+
+
+def _greys(data: NDArray[Any]) -> tuple[float, float]:
+    """Return the values of black and white: 0 and 1, or the range of data that have others."""
+    low, high = float(data.min()), float(data.max())
+    return (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high)
 
 
 def _images(trained: Trained, z: torch.Tensor) -> NDArray[Any]:
@@ -87,11 +120,16 @@ def _images(trained: Trained, z: torch.Tensor) -> NDArray[Any]:
         return _shaped(trained, model.mean_x(z)[0])
 
 
-def _shaped(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
+def _shape(trained: Trained) -> tuple[int, int]:
+    """Return the rows and columns of an image."""
     shape = trained.subject.dataset.shape
     if shape is None:
         raise BadInput(f"the points of dataset {trained.spec.dataset.name!r} are no images, so they cannot be drawn")
-    return np.asarray(x.reshape(-1, *shape).float().cpu().numpy())
+    return shape
+
+
+def _shaped(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
+    return np.asarray(x.reshape(-1, *_shape(trained)).float().cpu().numpy())
 
 
 def _name(trained: Trained) -> str:

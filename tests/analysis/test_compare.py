@@ -130,14 +130,18 @@ def test_the_command_draws_and_prints(harness: Harness, store: Store, tmp_path: 
     out = tmp_path / "c.png"
     done = harness("compare", "mine:algo=aevb", "mine:algo=wake-sleep", "--out", out, "--target", "-140")
     assert done.code == 0, done.err
-    assert "+1.23 ± 0.63" in done.out
+    assert "+1.23 ± 0.15" in done.out  # differences 1, 1.5 and 1.2: standard error 0.145, and t of 2 degrees is 4.303
+    assert "+0.61 to +1.86" in done.out
+    assert "± is the standard error (se) over seeds" in done.out
     assert "A and B differ in algorithm.name aevb and wake-sleep" in done.out
     assert out.stat().st_size > 10_000
     (row,) = json.loads(harness("compare", "mine:algo=aevb", "mine:algo=wake-sleep", "--json").out)
     assert row["marks"][-1]["pairs"] == 3
+    assert row["marks"][-1]["points"] == 10_000
+    assert row["marks"][-1]["error"] == pytest.approx(0.1453, abs=1e-4)
     assert row["target"]["samples"] == [1e6, 1e6]
     default = harness("compare", "mine:algo=aevb", "mine:algo=wake-sleep")
-    assert (store.root / "figures" / "compare-mine-algo=aevb-and-mine-algo=wake-sleep.png").is_file(), default.out
+    assert (store.root / "figures" / "mine-algo-aevb-and-mine-algo-wake-sleep-compared.png").is_file(), default.out
     for words, said in [
         (("--split", "tset"), "choose train or test"),
         (("--target", "x"), "--target is 'x': give a number, such as -140"),

@@ -53,7 +53,7 @@ def test_run_show_list_plot(harness: Harness, tiny_run: list[str], store: Store,
         "nz=2 hidden=5",
         "encoder_rows_grad",
         "lower-bound",
-        "± estimator",
+        "se of estimator",
         "10,000",
         "20,000",
     ):

@@ -62,9 +62,10 @@ def test_train_is_dashed_and_test_solid_in_the_colour_of_the_run() -> None:
     for line in lines:
         expected = [-540, -150, -120] if not line.is_dashed() else [-539, -149, -119]
         assert np.asarray(line.get_ydata()).tolist() == expected
-    legend = figure.axes[0].get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["aevb seed 0", "aevb seed 1", "test set", "train set"]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["aevb seed 0", "aevb seed 1", "test set", "train set"]
+    assert "bands: ± one standard error" in figure.legends[0].get_title().get_text()
+    assert figure.axes[0].get_title("left").endswith("seeds 0, 1")
 
 
 @pytest.mark.parametrize("scale", ["log", "linear"])
@@ -87,7 +88,7 @@ def test_labels_name_what_differs_and_how_a_run_ended() -> None:
     assert "nz" not in trace.draw([stored(0, nz=3), stored(0, nz=5)]).axes[0].get_title("left")
 
 
-def test_settings_of_different_algorithms_are_not_compared() -> None:
+def test_settings_are_compared_among_the_runs_that_have_them() -> None:
     runs = [stored(0), stored(1), stored(2)]
     for run, name, settings in zip(
         runs,
@@ -97,13 +98,48 @@ def test_settings_of_different_algorithms_are_not_compared() -> None:
     ):
         run.spec["algorithm"] = {"name": name, "settings": settings}
         run.spec["seed"] = 0
-    assert trace.labels(runs) == ["aevb lr 0.1", "aevb lr 0.02", "mcem"]
+    assert trace.labels(runs) == ["aevb lr 0.1", "aevb lr 0.02", "mcem lr 0.1"]
 
 
 def test_a_diverged_run_is_drawn_to_its_last_finite_bound_and_marked() -> None:
     figure = trace.draw([stored(0), stored(1, "diverged", means=(-540.0, -300.0, float("nan")))])
     (marker,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]
     assert np.asarray(marker.get_xdata()).tolist() == [1e5]
+    assert "diverged" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_curve_of_one_point_is_seen() -> None:
+    axes = trace.draw([stored(means=(-540.0,))]).axes[0]
+    assert {line.get_ydata()[0] for line in axes.lines if line.get_marker() == "."} == {-540.0, -539.0}
+
+
+def test_what_ends_below_the_axis_is_pointed_at() -> None:
+    good, bad = stored(0, means=(-130.0, -125.0, -120.0)), stored(1, "diverged", means=(-540.0, -9e4, float("nan")))
+    figure = trace.draw([good, bad])
+    axes, low = figure.axes[0], figure.axes[0].get_ylim()[0]
+    colour = {to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "X"}
+    arrows = [line for line in axes.lines if line.get_marker() == "v"]
+    assert {to_hex(line.get_color()) for line in arrows} == colour
+    assert {line.get_xdata()[0] for line in arrows} == {1e5}
+    for line in arrows:
+        x, y = line.get_transform().transform((line.get_xdata()[0], line.get_ydata()[0]))
+        assert axes.transData.inverted().transform((x, y))[1] > low  # within the axes
+    assert len([line for line in axes.lines if line.get_marker() == "X"]) == 2  # where it is, and above the arrow
+    assert "below the axis" in [text.get_text() for text in figure.legends[0].get_texts()]
+    alone = trace.draw([good])
+    assert "below the axis" not in [text.get_text() for text in alone.legends[0].get_texts()]
+
+
+def test_the_final_evaluation_is_a_dot_where_it_is_over_more_points() -> None:
+    run = stored()
+    for k, row in enumerate(run.rows):
+        row["end"] = k == 2
+    figure = trace.draw([run])
+    axes = figure.axes[0]
+    (found,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert (found.get_xdata()[0], found.get_ydata()[0]) == (1e6, -170.0)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "at the end, over 10,000 points (train open, test filled)" in texts
 
 
 def test_runs_without_a_bound_are_refused_by_name() -> None:

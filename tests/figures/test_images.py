@@ -34,6 +34,8 @@ class Bare(api.LatentVariableModel):
 
 TWO = api.Latents.of("continuous", 2)
 
+DATA = torch.linspace(0, 1, 200).view(50, 4)
+
 
 class Plane(Bare):
     """A model whose image shows one of its latents as its grey value, between 0 and 1 by the prior's distribution."""
@@ -46,35 +48,72 @@ class Plane(Bare):
         return torch.special.ndtr(z[..., self.shown : self.shown + 1]).expand(*z.shape[:-1], 4)
 
 
-def trained(model: Any, shape: tuple[int, int] | None = (2, 2)) -> Any:
+def trained(model: Any, shape: tuple[int, int] | None = (2, 2), data: torch.Tensor = DATA) -> Any:
     plugin = SimpleNamespace(name="plane")
     spec = SimpleNamespace(algorithm=plugin, dataset=plugin, model=plugin, seed=0)
-    subject = SimpleNamespace(model=model, dataset=SimpleNamespace(shape=shape))
+    kind = "unit" if data.min() >= 0 else "real"
+    subject = SimpleNamespace(model=model, dataset=api.Dataset(data, data, kind, shape=shape))
     return SimpleNamespace(run=SimpleNamespace(id="plane-1"), subject=subject, spec=spec, ledger={"samples": 1000})
 
 
-def pixels(figure: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(figure.axes[0].images[0].get_array())
+def pixels(figure: Any, part: int = 0) -> Any:
+    return np.ma.filled(figure.axes[part].images[0].get_array(), np.nan)
 
 
 @pytest.mark.parametrize("shown", [0, 1])
 def test_the_first_latent_runs_to_the_right_and_the_second_upwards(shown: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(computed, "Trained", lambda *_: trained(Plane(shown)))
-    picture = pixels(images.manifold(None))  # type: ignore[arg-type]
-    n = computed.SIDE
-    assert picture.shape == (2 * n, 2 * n)
+    figure = images.manifold(None)  # type: ignore[arg-type]
+    picture, n = pixels(figure), computed.WIDTH // computed.TILE
+    assert picture.shape == (3 * n + 1, 3 * n + 1)
+    assert np.isnan(picture[::3]).all()  # gaps
+    assert np.isnan(picture[:, ::3]).all()
     quantiles = (np.arange(n) + 0.5) / n
     expected = np.tile(quantiles, (n, 1)) if shown == 0 else np.tile(quantiles[::-1, None], (1, n))
-    assert np.allclose(picture[::2, ::2], expected, atol=1e-6)
+    for k in (1, 2):
+        assert np.allclose(picture[k::3, k::3], expected, atol=1e-6)
     assert np.allclose(norm.cdf(norm.ppf(quantiles)), quantiles)
+
+
+def test_the_axes_of_the_plane_are_quantiles_of_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    for shown in (0, 1):
+        monkeypatch.setattr(computed, "Trained", lambda *_, shown=shown: trained(Plane(shown)))
+        figure = images.manifold(None)  # type: ignore[arg-type]
+        axes, picture = figure.axes[0], pixels(figure)
+        labels = axes.get_xticklabels() if shown == 0 else axes.get_yticklabels()
+        places = axes.get_xticks() if shown == 0 else axes.get_yticks()
+        assert sorted(label.get_text() for label in labels) == ["0.1", "0.3", "0.5", "0.7", "0.9"]
+        for place, label in zip(places, labels, strict=True):
+            at = int(place)
+            value = picture[1, at] if shown == 0 else picture[at, 1]
+            assert value == pytest.approx(float(label.get_text()), abs=1e-3)
+        assert "quantile" in axes.get_xlabel()
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((8, 8), 15), ((28, 28), 15), ((20, 100), 9), ((1000, 1000), 3)])
+def test_there_are_as_many_images_as_can_be_read(shape: tuple[int, int], expected: int) -> None:
+    assert computed._side(shape, computed.WIDTH) == expected
+
+
+def test_data_are_beside_samples_in_the_same_greys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(computed, "Trained", lambda *_: trained(Plane(0)))
+    figure = images.samples(None)  # type: ignore[arg-type]
+    assert [axes.get_title("left") for axes in figure.axes] == ["E[x|z], z drawn from p(z)", "data: test set"]
+    shown = pixels(figure, 1)
+    assert sorted(shown[~np.isnan(shown)].tolist()) == pytest.approx(DATA.flatten().tolist())
+    assert [axes.images[0].get_clim() for axes in figure.axes] == [(0, 1), (0, 1)]
+    monkeypatch.setattr(computed, "Trained", lambda *_: trained(Plane(0), data=DATA * 4 - 3))
+    figure = images.samples(None)  # type: ignore[arg-type]
+    assert [axes.images[0].get_clim() for axes in figure.axes] == [(-3, 1), (-3, 1)]
+    assert "black is -3, white is 1" in figure.get_suptitle()
 
 
 def test_samples_are_means_where_the_model_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(computed, "Trained", lambda *_: trained(Plane(0)))
-    assert np.allclose(pixels(images.samples(None)), 0, atol=1e-6)  # type: ignore[arg-type]
+    assert np.nanmax(pixels(images.samples(None))) < 1e-6  # type: ignore[arg-type]
     monkeypatch.setattr(computed, "Trained", lambda *_: trained(Bare(TWO)))
     figure = images.samples(None)  # type: ignore[arg-type]
-    assert np.all(pixels(figure) == 1)
+    assert np.nanmin(pixels(figure)) == 1
     assert "x drawn from p(x)" in figure.axes[0].get_title("left")
 
 
@@ -97,7 +136,9 @@ def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_commands(harness: Harness, mnist: api.Dataset, tmp_path: Path) -> None:
     words = ["run", "--algo", "aevb", "--nz", "2", "--hidden", "8", "--n-train", "200", "--samples", "500"]
     run_id = harness(*words, "--eval-points", "10", "--final-points", "10").out.partition(":")[0]
-    for kind in ("manifold", "samples"):
+    for kind, name in (("manifold", "latent-plane"), ("samples", "prior-samples")):
+        named = [Path(line).name for line in harness("plot", kind, run_id).out.splitlines()]
+        assert named == [f"{run_id}-{name}.{form}" for form in ("png", "svg", "pdf")]
         done = harness("plot", kind, run_id, "--out", tmp_path / f"{kind}.png")
         assert done.code == 0, done.err
         assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")

@@ -47,7 +47,8 @@ def experiment(folder: Path, text: str = SPEC + FIGURE2) -> Experiment:
 
 
 def drawn(axes: Any, colour: str, dashed: bool) -> list[tuple[list[float], list[float]]]:
-    lines = [line for line in axes.lines if to_hex(line.get_color()) == colour and line.is_dashed() == dashed]
+    curves_ = [line for line in axes.lines if line.get_marker() == "None"]
+    lines = [line for line in curves_ if to_hex(line.get_color()) == colour and line.is_dashed() == dashed]
     return [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in lines]
 
 
@@ -91,6 +92,10 @@ def test_published_curves_lie_behind_on_their_own_axis_alone(tmp_path: Path) -> 
     assert {"aevb (K&W 2014)", "wake-sleep (K&W 2014)"} <= set(texts)
     grey = [line for line in figure.axes[0].lines if to_hex(line.get_color()) == to_hex(panels.GREYS[0])]
     assert sorted(line.is_dashed() for line in grey) == [False, True]
+    other = [line for line in figure.axes[0].lines if to_hex(line.get_color()) == to_hex(panels.GREYS[1])]
+    assert {line.get_marker() for line in other} == {"x"}
+    assert {line.get_marker() for line in grey} == {""}
+    assert [line.get_marker() for line in figure.legends[0].get_lines() if "K&W" in str(line.get_label())] == ["", "x"]
     by_time = panels.draw(experiment(tmp_path), runs, "cpu_seconds")
     assert not any("K&W" in text.get_text() for text in by_time.legends[0].get_texts())
     assert by_time.axes[0].get_xlabel() == "CPU seconds of training"
@@ -135,8 +140,37 @@ def test_mixed_settings_are_refused_by_name(tmp_path: Path, other: dict[str, Any
         table.rows(experiment(tmp_path), runs, [], [])
 
 
-def test_settings_may_differ_between_algorithms(tmp_path: Path) -> None:
-    panels.draw(experiment(tmp_path), [stored(lr=0.02), stored("wake-sleep", lr=0.1)])
+def test_settings_may_differ_between_algorithms_and_the_legend_says_so(tmp_path: Path) -> None:
+    def legend(*runs: StoredRun) -> list[str]:
+        return [text.get_text() for text in panels.draw(experiment(tmp_path), runs).legends[0].get_texts()]
+
+    assert {"aevb (lr 0.02)", "wake-sleep (lr 0.1)"} <= set(legend(stored(lr=0.02), stored("wake-sleep", lr=0.1)))
+    assert {"aevb", "wake-sleep"} <= set(legend(stored(lr=0.1), stored("wake-sleep", lr=0.1)))
+    by_panel = legend(
+        stored(lr=0.02), stored(nz=5, lr=0.01), stored("wake-sleep", lr=0.1), stored("wake-sleep", nz=5, lr=0.1)
+    )
+    assert {"aevb (lr 0.01 or 0.02 by panel)", "wake-sleep (lr 0.1)"} <= set(by_panel)
+
+
+def test_the_title_says_which_seeds_there_are(tmp_path: Path) -> None:
+    alike = [stored(seed=s, nz=nz) for s in (0, 2) for nz in (3, 5)]
+    titled = experiment(tmp_path, 'title = "Mine"\n' + SPEC + FIGURE2)
+    assert panels.draw(titled, alike).get_suptitle() == "Mine; seeds 0, 2"
+    nameless = experiment(tmp_path, SPEC)
+    assert panels.draw(nameless, [stored()]).get_suptitle() == "seed 0"
+    many = [stored(seed=s) for s in range(1, 9)]
+    assert panels.draw(titled, many).get_suptitle() == "Mine; seeds 1 to 8"
+    figure = panels.draw(titled, alike[:3])
+    assert figure.get_suptitle() == "Mine"
+    assert [axes.get_title("left") for axes in figure.axes] == ["MNIST, 3, seeds 0, 2", "MNIST, 5, seed 0"]
+
+
+def test_a_curve_below_the_axis_is_pointed_at(tmp_path: Path) -> None:
+    figure = panels.draw(experiment(tmp_path), [stored(), stored("wake-sleep", test=(-900.0, -800.0, -700.0))])
+    orange = colour_of(figure, "wake-sleep")
+    arrows = [line for line in figure.axes[0].lines if line.get_marker() == "v"]
+    assert {(to_hex(line.get_color()), line.get_xdata()[0]) for line in arrows} == {(orange, 1e6)}
+    assert "below the axis" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_an_experiment_without_a_recipe_has_panels_by_size(tmp_path: Path) -> None:
@@ -171,11 +205,13 @@ def test_the_table_compares_at_a_number_of_samples(tmp_path: Path) -> None:
     ]
     best, other = table.rows(experiment(tmp_path), runs, [1e6], [-151.0, -100.0])
     assert (best["algorithm"], best["nz"], best["samples"], best["seeds"]) == ("aevb", 3, 1e6, [0, 1])
-    assert best["lower-bound test"] == table.Spread(-130.5, pytest.approx(math.sqrt(0.5)))
+    assert best["lower-bound test"] == table.Spread(-130.5, pytest.approx(0.5), pytest.approx(math.sqrt(0.5)))
+    assert best["points"] == {"lower-bound train": 10_000, "lower-bound test": 10_000}
     assert best["lower-bound train"].mean == -129.5
     assert best["difference"] == 0
     # differences are -10 and -14: mean -12, sd √8, and Student's t for one degree of freedom is 12.706
     assert other["difference"] == -12
+    assert other["error"] == pytest.approx(math.sqrt(8 / 2))
     assert other["interval"] == pytest.approx(12.7062 * math.sqrt(8 / 2), rel=1e-4)
     paper = published.published_at("fig2", "mnist_nz3", "aevb", "test", 1e6)
     assert paper == pytest.approx(-153.0, abs=0.3)
@@ -200,14 +236,19 @@ def test_the_table_as_text_for_every_reader(tmp_path: Path) -> None:
     runs = [stored(seed=s, test=(-200.0, -150.0, -130.0 - s)) for s in (0, 1)] + [stored("wake-sleep")]
     rows = table.rows(experiment(tmp_path), runs, [1e6], [-151.0])
     heads, lines = tables.cells(rows)
-    assert heads[:4] == ["dataset", "nz", "algorithm", "samples"]
-    assert "-130.50 ± 0.71" in lines[0]
+    assert heads[:4] == ["dataset", "nz", "algorithm", "at samples"]
+    assert "lower-bound test ± se" in heads
+    assert tables.note(rows) == (
+        "nats per datapoint over 10,000 train and 10,000 test points, means over seeds; ± is the standard error (se) over seeds"
+    )
+    assert "-130.5 ± 0.5" in lines[0]
     assert "1,000,000" in lines[0]
     assert tables.markdown(heads, lines).splitlines()[1].startswith("| --- |")
-    assert r"-130.50 $\pm$ 0.71" in tables.latex(heads, lines)
     (first, _) = csv.DictReader(io.StringIO(tables.comma_separated(rows)))
     assert float(first["lower-bound test"]) == -130.5
+    assert float(first["lower-bound test se"]) == pytest.approx(0.5)
     assert float(first["lower-bound test sd"]) == pytest.approx(math.sqrt(0.5))
+    assert first["lower-bound test points"] == "10000"
     assert json.loads(json.dumps(table.plain(rows)))[0]["lower-bound test"]["mean"] == -130.5
 
 
@@ -261,7 +302,38 @@ def test_a_step_beyond_the_budget_is_no_other_number_of_samples(tmp_path: Path) 
     exact, beyond = stored(), stored("mcem")
     last = beyond.rows[-1]
     last["ledger"]["samples"], last["marks"] = 1e6 + 15_000, {}
-    assert [row["seeds"] for row in table.rows(experiment(tmp_path), [exact, beyond], [1e6], [])] == [[0], [0]]
+    rows = table.rows(experiment(tmp_path), [exact, beyond], [1e6], [])
+    assert [row["seeds"] for row in rows] == [[0], [0]]
+    assert [(row["mark"], row["samples"]) for row in rows] == [(1e6, 1e6), (1e6, 1_015_000)]
+
+
+def judged_over_more(run: StoredRun, better: float) -> StoredRun:
+    """Return the run with other values over the many points of its end than over the few of its curve."""
+    for e in run.rows[-1]["estimates"]:
+        e["mean"] += better * (e["points"] == 10_000)
+    return run
+
+
+def test_a_figure_ends_at_the_numbers_of_the_table(tmp_path: Path) -> None:
+    """Curves are over the points of every mark; the end is also over more, and a table has those that all runs share."""
+    longer = stored("wake-sleep", test=(-210.0, -160.0, -140.0))
+    runs = [judged_over_more(stored(seed=s, test=(-200.0, -150.0, -130.0 - s)), 3.0) for s in (0, 1)]
+    for others, nats, points in (([judged_over_more(longer, 4.0)], -127.5, 10_000), ([], -127.5, 10_000)):
+        every = runs + others
+        row, *_ = table.rows(experiment(tmp_path), every, [1e6], [])
+        assert (row["lower-bound test"].mean, row["points"]["lower-bound test"]) == (nats, points)
+        figure = panels.draw(experiment(tmp_path), every)
+        blue = colour_of(figure, "aevb")
+        dots = [line for line in figure.axes[0].lines if line.get_marker() == "o" and to_hex(line.get_color()) == blue]
+        assert sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in dots) == [(1e6, nats), (1e6, nats + 1)]
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "at the end, over 10,000 points (train open, test filled)" in texts
+        assert figure.legends[0].get_title().get_text() == "curves: over 2,000 train and 2,000 test points"
+    longer.rows[-1]["estimates"] = [e for e in longer.rows[-1]["estimates"] if e["points"] == 2000]
+    row, *_ = table.rows(experiment(tmp_path), [*runs, longer], [1e6], [])  # the other goes on from there
+    assert (row["lower-bound test"].mean, row["points"]["lower-bound test"]) == (-130.5, 2000)
+    figure = panels.draw(experiment(tmp_path), [*runs, longer])
+    assert not [line for line in figure.axes[0].lines if line.get_marker() == "o"]
 
 
 def test_a_mark_that_nobody_reached_is_refused(tmp_path: Path) -> None:
@@ -301,8 +373,16 @@ def test_commands(harness: Harness, tmp_path: Path) -> None:
     fill(store, "mine", [stored(), stored("wake-sleep", test=(-210.0, -160.0, -140.0))])
     done = harness("plot", path)
     assert done.code == 0, done.err
-    assert [Path(line).name for line in done.out.splitlines()] == ["mine.png", "mine.svg", "mine.pdf"]
+    assert [Path(line).name for line in done.out.splitlines()] == [
+        f"mine-curves-by-samples.{form}" for form in ("png", "svg", "pdf")
+    ]
     assert harness("plot", path, "--x", "cpu_seconds", "--out", tmp_path / "t.svg").out == f"{tmp_path / 't.svg'}\n"
+    by_time = harness("plot", path, "--x", "cpu_seconds", "--y", "lower-bound").out.splitlines()
+    assert Path(by_time[0]).name == "mine-curves-of-lower-bound-by-cpu_seconds.png"
+    first, *_ = Store(tmp_path / "results").runs("mine")
+    assert Path(harness("plot", first.id).out.splitlines()[0]).name == f"{first.id}-curve-by-samples.png"
+    every = harness("plot", *(run.id for run in Store(tmp_path / "results").runs("mine"))).out.splitlines()
+    assert Path(every[0]).name == f"{first.id}-and-1-more-curves-by-samples.png"
     bad = harness("plot", path, "--x", "minutes")
     assert (bad.code, bad.err.count("\n")) == (2, 1)
     assert "-10.00" in harness("table", path).out
