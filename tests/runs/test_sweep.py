@@ -1,12 +1,14 @@
 """Sweeps: every run once and whole, whatever is killed, whoever else is at it; tuning; and what is said of trouble."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,33 @@ def test_a_sweep_makes_every_run_once(harness: Harness, store: Store, tmp_path: 
     assert (again.code, again.out) == (0, "mine: 4 done already\n")
     assert before == {run.id: (run.path / "run.json").stat().st_mtime_ns for run in runs}
     assert "4 done, 0 to run" in harness("sweep", path, "--dry-run").out
+
+
+def test_workers_report_by_whatever_connection_the_system_has(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows a pipe ends in `PipeConnection`, a sibling of `Connection`."""
+    kinds = set()
+
+    class Sibling(connection._ConnectionBase):  # type: ignore[name-defined, misc]
+        _close, _send, _recv, _send_bytes, _recv_bytes, _poll = (
+            vars(connection.Connection)[name]
+            for name in ("_close", "_send", "_recv", "_send_bytes", "_recv_bytes", "_poll")
+        )
+
+        def recv(self) -> object:
+            kinds.add(type(self))
+            return super().recv()
+
+    def pipe(duplex: bool = True) -> tuple[object, object]:
+        here, there = real(duplex)
+        return Sibling(os.dup(here.fileno()), writable=False), there
+
+    real = connection.Pipe
+    monkeypatch.setattr(connection, "Pipe", pipe)
+    done = harness("sweep", write(tmp_path, GRID), "--jobs", 2)
+    assert (done.code, done.out) == (0, "mine: 4 done\n")
+    assert kinds == {Sibling}
 
 
 def test_a_sweep_goes_on_to_larger_budgets(harness: Harness, store: Store, tmp_path: Path) -> None:
