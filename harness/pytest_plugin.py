@@ -1,6 +1,5 @@
 """Claims in a project's own tests: what `inference_harness_pytest`, which pytest loads without this package, does when used."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +54,9 @@ class Bounds:
         if run:
             from harness.runs.local import LocalExecutor
             from harness.runs.sweep import Scheduler
+            from harness.specs.cores import usable_cores
 
-            scheduler = Scheduler(LocalExecutor(store, jobs or os.cpu_count() or 1, data_dir))
+            scheduler = Scheduler(LocalExecutor(store, jobs or usable_cores(), data_dir))
             groups, ended = check.make(chosen, scheduler, only)
             if failures := check.failures(ended):
                 raise RunFailed("; ".join(failures))

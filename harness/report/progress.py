@@ -1,8 +1,10 @@
 """Progress bars for terminals: of a run over whichever budget will end first, and of a sweep over its runs."""
 
+import contextlib
+import errno
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -15,6 +17,16 @@ from harness.specs.budget import Budget
 from harness.training.loop import Row, Tick, Training
 
 UNITS = {"samples": "samples", "cpu_seconds": "CPU s", "wall_seconds": "s"}
+
+
+@contextlib.contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Draw, unless the terminal is lost: a run goes on without it, or ends by the signal that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 class _Bars:
@@ -32,7 +44,8 @@ class _Bars:
 
     def __exit__(self, *exception: Any) -> None:
         if self._console.is_terminal:
-            self._progress.stop()
+            with _unless_lost():
+                self._progress.stop()
 
 
 class ProgressBar(_Bars):
@@ -50,8 +63,11 @@ class ProgressBar(_Bars):
 
     def __call__(self, training: Training, event: Row | Tick) -> None:
         """Take in what the training yielded, and draw."""
-        if not self._console.is_terminal:
-            return
+        if self._console.is_terminal:
+            with _unless_lost():
+                self._show(training, event)
+
+    def _show(self, training: Training, event: Row | Tick) -> None:
         spent = training.spent()
         if not isinstance(event, str):
             bounds = {e["split"]: e["mean"] for e in event["estimates"] if e["estimator"] == "lower-bound"}
@@ -87,6 +103,10 @@ class SweepProgress(_Bars):
 
     def __call__(self, outcomes: Sequence[Outcome], active: Mapping[str, float]) -> None:
         """Show how things stand; see `harness.runs.jobs.Report`."""
+        with _unless_lost():
+            self._show(outcomes, active)
+
+    def _show(self, outcomes: Sequence[Outcome], active: Mapping[str, float]) -> None:
         for outcome in outcomes[self._shown :]:
             self._shown += 1
             run = outcome.job.spec.run_id

@@ -10,12 +10,14 @@ import math
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -39,6 +41,8 @@ REPORT_SECONDS = 0.5  # between a worker's reports of progress
 CALIBRATION_SECONDS = 0.3  # of training, to estimate what a run costs
 
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
+
+LONGEST_FOLDER = 70  # bytes: a socket's whole address has about 100 on every system
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -212,9 +216,9 @@ def _start(target: Callable[..., None], *arguments: object) -> _Worker:
 
     Where there is a fork server it has PyTorch imported already, in a process that has done nothing else.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
+    served = "forkserver" in multiprocessing.get_all_start_methods() and _has_place_for_a_socket()
+    context: Any = multiprocessing.get_context("forkserver" if served else "spawn")
+    if served:
         context.set_forkserver_preload(["harness.runs.local"])
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(there, *arguments))
@@ -226,6 +230,21 @@ def _start(target: Callable[..., None], *arguments: object) -> _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
     return _Worker(process, here)
+
+
+def _has_place_for_a_socket() -> bool:
+    """Say whether the temporary folder of this process has a short path; it is made elsewhere where TMPDIR is a long one."""
+    before = tempfile.tempdir
+    try:
+        for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+            if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
+                tempfile.tempdir = folder
+                break
+        return len(os.fsencode(os.path.dirname(get_temp_dir()))) <= LONGEST_FOLDER
+    except OSError:  # there is no temporary folder
+        return False
+    finally:
+        tempfile.tempdir = before
 
 
 def _how_it_ended(process: BaseProcess) -> str:

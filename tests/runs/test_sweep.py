@@ -6,13 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from multiprocessing import connection
 from pathlib import Path
 
 import pytest
-from support import PLUGINS, Result, what_was_learned
+from support import PLUGINS, Result, environment, what_was_learned
 
 from harness.store.store import Store
 from harness.testing import toy
@@ -33,6 +34,12 @@ GRID = """
 algo = ["aevb", "wake-sleep"]
 lr = 0.02
 seed = [0, 1]
+"""
+
+ONE = """
+[[grid]]
+algo = "aevb"
+lr = 0.02
 """
 
 
@@ -95,9 +102,30 @@ def test_workers_report_by_whatever_connection_the_system_has(
 
     real = connection.Pipe
     monkeypatch.setattr(connection, "Pipe", pipe)
-    done = harness("sweep", write(tmp_path, GRID), "--jobs", 2)
-    assert (done.code, done.out) == (0, "mine: 4 done\n")
+    done = harness("sweep", write(tmp_path, ONE), "--jobs", 2)
+    assert (done.code, done.out) == (0, "mine: 1 done\n")
     assert kinds == {Sibling}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system whose workers need no socket")
+@pytest.mark.parametrize("room", ["elsewhere", pytest.param("nowhere", marks=pytest.mark.slow)])
+def test_a_long_temporary_folder_is_no_hindrance(
+    room: str, started: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, store: Store
+) -> None:
+    """A socket's address has about 100 characters; workers need none where they are not forked by a server."""
+    long = tmp_path.joinpath(*["folder-of-a-batch-job"] * 6)
+    long.mkdir(parents=True)
+    words = ["sweep", write(tmp_path, ONE), "--jobs", "1", "--results", store.root]
+    if room == "elsewhere":
+        driver = started(*words, TMPDIR=str(long))
+    else:
+        code = "import sys\nfrom harness.runs import local\nlocal.LONGEST_FOLDER = 0\nfrom harness.cli import main\nmain()\n"
+        (tmp_path / "without.py").write_text(f"if __name__ == '__main__':\n{textwrap.indent(code, '    ')}")
+        command = [sys.executable, "-P", str(tmp_path / "without.py"), *map(str, words)]
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    out, err = driver.communicate(timeout=120)
+    assert (driver.returncode, out) == (0, "mine: 1 done\n"), err
+    assert list(long.iterdir()) == []
 
 
 def test_a_sweep_goes_on_to_larger_budgets(harness: Harness, store: Store, tmp_path: Path) -> None:
