@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 with tempfile.TemporaryDirectory() as folder:
     package = Path(folder) / "harness"
     shutil.copytree(ROOT / "harness", package)
+    shutil.copy(ROOT / "inference_harness_pytest.py", folder)
     for part in ("algorithms", "datasets"):
         shutil.copytree(ROOT / part, package / part)
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "-p", "harness"]
+    command += ["-m", "inference_harness_pytest"]
     sys.exit(subprocess.run(command, cwd=folder).returncode)

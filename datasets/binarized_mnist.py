@@ -75,7 +75,7 @@ def _packed(split: str, local: Any, cache: Any) -> tuple[Any, str]:
 def _decode(content: bytes, split: str) -> Any:
     """Return the rows in a MATLAB file (`X`), in text of 0 and 1, or packed to bits by xz; BadInput if they are others."""
     sha256, n = SPLITS[split]
-    if content.startswith(b"MATLAB 5.0"):
+    if api.files.is_matlab(content):
         bits = api.files.read_matlab(content, "X", size=9 * n * 784)  # bytes or doubles
         packed = np.packbits(bits == 1, axis=-1)
     elif content.startswith(b"\xfd7zXZ"):

@@ -75,10 +75,10 @@ def _frames(data_dir: str | None) -> tuple[Any, str]:
 
 def _decode(content: bytes) -> Any:
     """Return the frames in a pickle, in a MATLAB file (`ff`, a frame a column) or as mere bytes; BadInput if they are others."""
-    if content.startswith(b"MATLAB 5.0"):
-        frames = api.files.read_matlab(content, "ff", size=SIZE).T
-    elif len(content) == SHAPE[0] * SHAPE[1]:
+    if len(content) == SHAPE[0] * SHAPE[1]:
         frames = np.frombuffer(content, np.uint8).reshape(SHAPE)
+    elif api.files.is_matlab(content):
+        frames = api.files.read_matlab(content, "ff", size=SIZE).T
     else:
         frames = api.files.unpickle_arrays(io.BytesIO(content), size=SIZE)
         if isinstance(frames, list) and len(frames) == 1:

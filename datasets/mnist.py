@@ -7,6 +7,8 @@ Kingma & Welling (2014) most likely trained on; `binarize` gives the two usual b
 import gzip
 import io
 import struct
+import zlib
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +20,8 @@ N_TRAIN = 50_000
 # SHA-256 and size of the decompressed IDX files.
 TRAIN = ("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 47_040_016)
 TEST = ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 7_840_016)
+# CRC-32 of the first and of the last image, by which a damaged file is told from another dataset's of the same name.
+ENDS = {TRAIN[0]: (2427004754, 1655297405), TEST[0]: (2125712646, 4049437131)}
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -66,10 +70,9 @@ def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
     for folder in (local, cache):
         found = []
         for name, sha256, size in (TRAIN, TEST):
-            names = (name, name.replace("-idx3", ".idx3"))
-            found.append(
-                api.files.find(folder, names, api.files.expect(sha256), size=size, skip_damaged=folder == cache)
-            )
+            names = (name, name.replace("-idx3", ".idx3"), f"MNIST/raw/{name}")  # the last as torchvision keeps it
+            accept = _expect(name, sha256)
+            found.append(api.files.find(folder, names, accept, size=size, skip_damaged=folder == cache))
         contents = [content for content, _ in filter(None, found)]
         if len(contents) == len(found):
             return contents, str(folder)
@@ -77,6 +80,36 @@ def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
     for (name, _, _), content in zip((TRAIN, TEST), contents, strict=True):
         api.files.save(cache / f"{name}.gz", gzip.compress(content, 1))
     return contents, source
+
+
+def _expect(name: str, sha256: str) -> Callable[[bytes], bytes]:
+    """Return a function that gives back the file's content, and tells one of another dataset from a damaged one."""
+
+    def accept(content: bytes) -> bytes:
+        try:
+            return api.files.expect(sha256)(content)
+        except api.BadInput:
+            if other := _of_another_dataset(name, content):
+                raise api.files.NotThisFile(
+                    f"holds {other}, and not MNIST's: Fashion-MNIST, KMNIST and others have files of this name; name the "
+                    "folder of MNIST's own with --data-dir FOLDER, or move this file elsewhere and MNIST is fetched"
+                ) from None
+            raise
+
+    return accept
+
+
+def _of_another_dataset(name: str, content: bytes) -> str:
+    """Return in words what a sound IDX file holds that is not this one; nothing if it is damaged, or this one damaged."""
+    try:
+        images = api.files.read_idx(content)
+    except api.BadInput:
+        return ""
+    n = 60_000 if name == TRAIN[0] else 10_000
+    if images.shape != (n, 28, 28):
+        return f"an array of {' × '.join(map(str, images.shape))} values"
+    ends = tuple(zlib.crc32(image.tobytes()) for image in (images[0], images[-1]))
+    return "other images" if not set(ends) & set(ENDS[name]) else ""
 
 
 def _fetch(local: Any) -> tuple[list[bytes], str]:

@@ -7,12 +7,15 @@ import math
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 _SEAL = b',\n "checksum": "'
+
+MOVES = 20 if os.name == "nt" else 1  # tries to replace a file, which fails on Windows while another process reads it
 
 MAX_BYTES = 1 << 30  # of a file that is read; none of ours comes near it
 
@@ -88,13 +91,24 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _move(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None  # which a failing write does not tell
         raise
     sync_folder(path.parent)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    for left in reversed(range(MOVES)):
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            if not left:
+                raise
+            time.sleep(0.05)
 
 
 def sync_folder(folder: Path) -> None:
@@ -113,7 +127,8 @@ def write_output(path: Path, content: bytes) -> None:
     if path.exists() and not path.is_file():
         # A pipe that nobody reads would block: it is refused.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0)), "wb") as file:
-            os.set_blocking(file.fileno(), True)
+            if hasattr(os, "O_NONBLOCK"):
+                os.set_blocking(file.fileno(), True)
             file.write(content)
     else:
         replace_file(Path(os.path.realpath(path)), content)

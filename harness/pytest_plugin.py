@@ -1,16 +1,5 @@
-"""Claims in a project's own tests: a fixture and a mark, there for every pytest once the harness is installed.
+"""Claims in a project's own tests: what `inference_harness_pytest`, which pytest loads without this package, does when used."""
 
-    def test_learning(bounds):
-        bounds.check("claims.toml", run=True)
-
-    @pytest.mark.bounds("claims.toml", run=True)
-    def test_learning(): ...
-
-Arguments are those of `Bounds.check`. The test fails with a line for each claim that fails; with the mark it does so in its
-set-up, which pytest calls an error. PyTorch is imported when something is checked, not before.
-"""
-
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Bounds:
-    """What the fixture `bounds` is."""
+    """What the fixture `inference_bounds` is."""
 
     def check(
         self,
@@ -65,8 +54,9 @@ class Bounds:
         if run:
             from harness.runs.local import LocalExecutor
             from harness.runs.sweep import Scheduler
+            from harness.specs.cores import usable_cores
 
-            scheduler = Scheduler(LocalExecutor(store, jobs or os.cpu_count() or 1, data_dir))
+            scheduler = Scheduler(LocalExecutor(store, jobs or usable_cores(), data_dir))
             groups, ended = check.make(chosen, scheduler, only)
             if failures := check.failures(ended):
                 raise RunFailed("; ".join(failures))
@@ -75,22 +65,3 @@ class Bounds:
             bad = [sentence(one) for one in verdicts if one.says not in ("holds", "better")]
             pytest.fail(f"{chosen.path}:\n" + "\n".join(bad), pytrace=False)
         return verdicts
-
-
-@pytest.fixture
-def bounds() -> Bounds:
-    """Claims about runs: `bounds.check("claims.toml")`."""
-    return Bounds()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
-    config.addinivalue_line(
-        "markers", "bounds(claims, **options): fail unless the claims of a file hold; see harness.pytest_plugin"
-    )
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Check the claims that a test is marked with."""
-    for mark in item.iter_markers("bounds"):
-        Bounds().check(*mark.args, **mark.kwargs)

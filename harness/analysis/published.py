@@ -36,7 +36,7 @@ class Point(NamedTuple):
 def _published() -> dict[tuple[str, str], list[Point]]:
     """Return the points of all panels, by figure and panel, in the order of samples."""
     found: dict[tuple[str, str], list[Point]] = {}
-    lines = [line for line in REFERENCE.read_text().splitlines() if not line.startswith("#")]
+    lines = [line for line in REFERENCE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     for row in csv.DictReader(lines):
         point = Point(row["algorithm"], row["split"], float(row["samples"]), float(row["value"]))
         found.setdefault((row["figure"], row["panel"]), []).append(point)

@@ -11,15 +11,17 @@ from harness.data.download import (
     not_found,
     save,
 )
-from harness.data.formats import read_idx, read_matlab, unpickle_arrays
+from harness.data.formats import NotThisFile, is_matlab, read_idx, read_matlab, unpickle_arrays
 
 __all__ = [
     "MissingData",
+    "NotThisFile",
     "cache_folder",
     "expect",
     "find",
     "from_package_index",
     "from_url",
+    "is_matlab",
     "local_folder",
     "not_found",
     "read_idx",

@@ -5,6 +5,7 @@ What is slow to import is imported by the commands that need it, inside their fu
 
 import errno
 import io
+import os
 import sys
 from typing import Any
 
@@ -74,6 +75,7 @@ cli.add("Plugins", *LISTINGS)
 def main() -> None:
     """Run the command; an error becomes one sentence on standard error, and an exit code."""
     debug = "--debug" in sys.argv[1:]
+    os.environ["MPLBACKEND"] = "Agg"  # figures are files; what a notebook has set need not be there
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names and stored words may be what it could not encode
         sys.stdout.reconfigure(errors="backslashreplace")
 

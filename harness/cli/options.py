@@ -1,7 +1,6 @@
 """Options and arguments that several commands have, made for click: those of a run come from `harness.specs.options`."""
 
 import functools
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from harness.specs.cores import usable_cores
 from harness.specs.options import BUDGETS, MOST_JOBS, OPTIONS, Choice, Option, PluginName, Value, WholeNumber, read
 
 if TYPE_CHECKING:
@@ -236,8 +236,8 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON for
 jobs_option = value_option(
     "--jobs",
     WholeNumber(1, MOST_JOBS),
-    "Runs at a time [one for each core].",
-    default=str(os.cpu_count() or 1),
+    "Runs at a time [one for each core that may be used].",
+    default=str(usable_cores()),
     show_default=False,
 )
 

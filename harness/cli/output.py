@@ -1,5 +1,6 @@
 """What commands print besides tables: JSON for programs, and sentences on standard error."""
 
+import contextlib
 import json
 import sys
 
@@ -7,8 +8,9 @@ from harness.errors import in_one_line
 
 
 def say(words: str) -> None:
-    """Print a sentence on standard error, as one line."""
-    print(f"harness: {in_one_line(words)}", file=sys.stderr)
+    """Print a sentence on standard error, as one line, if that is still there: a terminal can be lost."""
+    with contextlib.suppress(OSError):
+        print(f"harness: {in_one_line(words)}", file=sys.stderr)
 
 
 def print_json(value: object) -> None:

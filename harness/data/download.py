@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.data.formats import NotThisFile
 from harness.errors import BadInput
 from harness.files import read_file, replace_file
 
@@ -100,6 +101,8 @@ def read(path: Path, accept: Callable[[bytes], T], *, size: int) -> T:
     fix = "delete it to have it fetched again, or put the published file there"
     try:
         return accept(_unpacked(read_file(path, _packed(size)), path.name, size))
+    except NotThisFile as error:
+        raise NotThisFile(f"{path} {error}") from error
     except BadInput as error:
         raise BadInput(f"{path} {error}: {fix}") from error
     except (OSError, EOFError, zlib.error) as error:

@@ -30,6 +30,7 @@ def style(**more: Any) -> Iterator[None]:
     settings: Any = {
         "svg.hashsalt": "harness",  # the same figure is the same file
         "pdf.fonttype": 42,
+        "text.usetex": False,  # whatever the user's own figures have: LaTeX need not be there
         "axes.grid": True,
         "axes.formatter.useoffset": False,
         "grid.alpha": 0.35,
@@ -107,7 +108,8 @@ def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequenc
         "svg": {"Description": text, "Creator": creator, "Date": None},
         "pdf": {"Subject": text, "Creator": creator, "CreationDate": None},
     }
-    figure.draw_without_rendering()
+    with style():
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")  # it has done its work, and would do it again for every format
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

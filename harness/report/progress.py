@@ -1,8 +1,10 @@
 """Progress bars for terminals: of a run over whichever budget will end first, and of a sweep over its runs."""
 
+import contextlib
+import errno
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -25,6 +27,16 @@ def _console() -> Console:
     return Console(file=sys.stderr)
 
 
+@contextlib.contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Draw, unless the terminal is lost: a run goes on without it, or ends by the signal that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
 class _Bars:
     """Bars on a terminal; nothing where standard error is none."""
 
@@ -40,7 +52,8 @@ class _Bars:
 
     def __exit__(self, *exception: Any) -> None:
         if self._console.is_terminal:
-            self._progress.stop()
+            with _unless_lost():
+                self._progress.stop()
 
 
 class ProgressBar(_Bars):
@@ -66,6 +79,10 @@ class ProgressBar(_Bars):
 
     def __call__(self, training: Training, event: Row | Tick) -> None:
         """Take in what the training yielded, and show it."""
+        with _unless_lost():
+            self._show(training, event)
+
+    def _show(self, training: Training, event: Row | Tick) -> None:
         spent = training.spent()
         if not isinstance(event, str):
             estimates = [e for e in event["estimates"] if e["estimator"] == event["estimates"][0]["estimator"]]
@@ -108,6 +125,10 @@ class SweepProgress(_Bars):
 
     def __call__(self, outcomes: Sequence[Outcome], active: Mapping[str, float]) -> None:
         """Show how things stand; see `harness.runs.jobs.Report`."""
+        with _unless_lost():
+            self._show(outcomes, active)
+
+    def _show(self, outcomes: Sequence[Outcome], active: Mapping[str, float]) -> None:
         for outcome in outcomes[self._shown :]:
             self._shown += 1
             run = outcome.job.spec.run_id

@@ -32,7 +32,9 @@ def code_version() -> dict[str, Any]:
     }
     try:
         root = _git(folder, "rev-parse", "--show-toplevel")
-        if Path(root, "harness") == folder:  # not some other project's checkout that we are installed inside
+        if (
+            Path(root, "harness").resolve() == folder.resolve()
+        ):  # not some other project's checkout that we are installed inside
             found["commit"] = _git(folder, "rev-parse", "HEAD")
             found["dirty"] = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):

@@ -10,15 +10,17 @@ import math
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from harness.data.download import MissingData
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
@@ -38,6 +40,8 @@ REPORT_SECONDS = 0.5  # between a worker's reports of progress
 
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
 
+LONGEST_FOLDER = 70  # bytes: a socket's whole address has about 100 on every system
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -49,11 +53,21 @@ class _Ended(NamedTuple):
     reason: str | None = None
 
 
+class _Connection(Protocol):
+    """The end of a pipe: `multiprocessing.connection.Connection`, and on Windows a class beside it."""
+
+    def send(self, message: Any, /) -> None:
+        """Send a message."""
+
+    def recv(self) -> Any:
+        """Return the next message, when it is there."""
+
+
 class _Worker(NamedTuple):
     """A process, and the connection by which it reports."""
 
     process: BaseProcess
-    connection: Connection
+    connection: _Connection
 
 
 @dataclass(frozen=True)
@@ -155,7 +169,7 @@ def _messages(
     Raises:
         Interrupted: a signal came; the workers have ended.
     """
-    active: dict[Connection, tuple[BaseProcess, Task]] = {}
+    active: dict[Any, tuple[BaseProcess, Task]] = {}
     caught: list[int] = []
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
@@ -179,8 +193,8 @@ def _messages(
             if not active:
                 time.sleep(POLL_SECONDS)
             received: list[tuple[Task, float | Result]] = []
-            for connection in wait(list(active), timeout=POLL_SECONDS):
-                assert isinstance(connection, Connection)
+            ready: list[Any] = wait(list(active), timeout=POLL_SECONDS)
+            for connection in ready:
                 process, task = active[connection]
                 try:
                     message = connection.recv()
@@ -200,9 +214,9 @@ def _start(target: Callable[..., None], *arguments: object) -> _Worker:
 
     Where there is a fork server it has PyTorch imported already, in a process that has done nothing else.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
+    served = "forkserver" in multiprocessing.get_all_start_methods() and _has_place_for_a_socket()
+    context: Any = multiprocessing.get_context("forkserver" if served else "spawn")
+    if served:
         context.set_forkserver_preload(["harness.runs.local"])
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=target, args=(there, *arguments))
@@ -216,16 +230,36 @@ def _start(target: Callable[..., None], *arguments: object) -> _Worker:
     return _Worker(process, here)
 
 
+def _has_place_for_a_socket() -> bool:
+    """Say whether the temporary folder of this process has a short path; it is made elsewhere where TMPDIR is a long one."""
+    before = tempfile.tempdir
+    try:
+        for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+            if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
+                tempfile.tempdir = folder
+                break
+        return len(os.fsencode(os.path.dirname(get_temp_dir()))) <= LONGEST_FOLDER
+    except OSError:  # there is no temporary folder
+        return False
+    finally:
+        tempfile.tempdir = before
+
+
 def _how_it_ended(process: BaseProcess) -> str:
     """Return in words how a process ended."""
     code = process.exitcode or 0
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    names = {
+        signum.value: signum.name for signum in signal.Signals
+    }  # of most signals: those of real time have numbers alone
+    return f"was killed by {names.get(-code, f'signal {-code}')}"
 
 
 # What follows runs in the workers.
 
 
-def _run_job(connection: Connection, root: Path, job: Job, data_dir: str | None) -> None:
+def _run_job(connection: _Connection, root: Path, job: Job, data_dir: str | None) -> None:
     """Bring a run to its budget, and send the fractions of it that are spent and how the job ended."""
     _leave_the_terminal()
     last, said = time.monotonic(), list[str]()
@@ -233,7 +267,7 @@ def _run_job(connection: Connection, root: Path, job: Job, data_dir: str | None)
     def watch(training: Training, event: Row | Tick) -> None:
         nonlocal last
         if _executor_is_gone():  # it was killed: write a checkpoint and end
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         elif time.monotonic() - last >= REPORT_SECONDS:
             last = time.monotonic()
             spent = training.spent()
@@ -267,7 +301,7 @@ def _end_by(error: Exception) -> _Ended:
     return _Ended("failed", f"{type(error).__name__}: {error}")
 
 
-def _calibrate(connection: Connection, spec: RunSpec, data_dir: str | None) -> None:
+def _calibrate(connection: _Connection, spec: RunSpec, data_dir: str | None) -> None:
     """Send what a run costs, or why it cannot run."""
     _leave_the_terminal()
     found: Calibration = UNKNOWN_COST
@@ -318,6 +352,6 @@ def _executor_is_gone() -> bool:
     return parent is not None and not parent.is_alive()
 
 
-def _send(connection: Connection, message: float | _Ended | Calibration) -> None:
+def _send(connection: _Connection, message: float | _Ended | Calibration) -> None:
     with contextlib.suppress(OSError):  # the executor is gone, as `_executor_is_gone` will tell
         connection.send(message)

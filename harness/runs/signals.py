@@ -77,17 +77,22 @@ def stopping_signals(training: Training, budget: Budget) -> Iterator[list[int]]:
                 signal.signal(signal.SIGALRM, before)
 
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""What stops a run: Ctrl-C, the end of a session, and what batch systems send before they take a machine away."""
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+"""What stops a run: Ctrl-C, the end of a session, what batch systems send before they take a machine away, a lost terminal."""
 
 
 @contextmanager
 def on_signals(note: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle `SIGNALS` by `note`; in another thread than the main one, which cannot, do nothing."""
+    """Handle `SIGNALS` by `note`; in another thread than the main one, which cannot, do nothing.
+
+    Under `nohup` the loss of the terminal is ignored, and stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {signum: signal.signal(signum, note) for signum in SIGNALS}
+    hangup = getattr(signal, "SIGHUP", None)
+    ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+    before = {signum: signal.signal(signum, note) for signum in SIGNALS if not (ignored and signum == hangup)}
     try:
         yield
     finally:

@@ -46,11 +46,12 @@ class Store:
     def require_writable(self) -> None:
         """Raise BadInput unless runs can be written here; leaves nothing behind."""
         folder = self.root
-        while not folder.exists():
+        while not folder.exists() and folder != folder.parent:  # as a drive that is not there
             folder = folder.parent
         if not folder.is_dir():
+            why = "a file" if folder.exists() else "not there"
             raise BadInput(
-                f"the store {str(self.root)!r} is no folder, as {str(folder)!r} is a file: name a folder with --results"
+                f"the store {str(self.root)!r} is no folder, as {str(folder)!r} is {why}: name a folder with --results"
             )
         probe = folder / f".harness-{os.getpid()}"
         try:

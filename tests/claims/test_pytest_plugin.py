@@ -1,5 +1,6 @@
 """The fixture and the mark that every pytest has once the harness is installed."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,21 +27,21 @@ def test_fixture_and_mark(project: pytest.Pytester) -> None:
         """
         import pytest
 
-        def test_good(bounds):
-            (verdict,) = bounds.check("good.toml")
+        def test_good(inference_bounds):
+            (verdict,) = inference_bounds.check("good.toml")
             assert verdict.says == "holds"
 
-        def test_bad(bounds):
-            bounds.check("bad.toml")
+        def test_bad(inference_bounds):
+            inference_bounds.check("bad.toml")
 
-        @pytest.mark.bounds("good.toml")
+        @pytest.mark.inference_bounds("good.toml")
         def test_marked_good(): ...
 
-        @pytest.mark.bounds("bad.toml")
+        @pytest.mark.inference_bounds("bad.toml")
         def test_marked_bad(): ...
 
-        def test_none(bounds):
-            bounds.check("none.toml")
+        def test_none(inference_bounds):
+            inference_bounds.check("none.toml")
         """
     )
     result = project.runpytest("--strict-markers", "-p", "no:cacheprovider")
@@ -60,10 +61,67 @@ def test_runs_are_made(project: pytest.Pytester) -> None:
     (project.path / "made.toml").write_text(
         'experiment = "small.toml"\n[[claim]]\nkind = "invariant"\nholds = "ledger"\nper-datapoint = { samples = 1 }\n'
     )
-    project.makepyfile("def test_it(bounds):\n    bounds.check('made.toml', run=True, jobs=1)\n")
+    project.makepyfile("def test_it(inference_bounds):\n    inference_bounds.check('made.toml', run=True, jobs=1)\n")
     project.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_nothing_heavy_is_imported_before_a_check(project: pytest.Pytester) -> None:
     project.makepyfile("import sys\ndef test_it():\n    assert not {'torch', 'scipy', 'pandas'} & set(sys.modules)\n")
     project.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+STRANGER = """
+import pytest
+
+@pytest.mark.bounds(1, upper=2)
+def test_marked(): ...
+
+def test_it():
+    import harness
+    assert harness.ANSWER == 42
+
+@pytest.fixture
+def bounds():
+    return 0, 1
+
+def test_fixture(bounds):
+    assert bounds == (0, 1)
+"""
+
+
+def test_a_project_with_a_harness_and_bounds_of_its_own_is_not_disturbed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(harness="ANSWER = 42\n", test_theirs=STRANGER)
+    pytester.makeini("[pytest]\npythonpath = .\nmarkers = bounds: of an interval\nfilterwarnings = error\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--strict-markers",
+        "-p",
+        "no:cacheprovider",
+    ]  # -m: their folder goes first
+    result = pytester.run(*command)
+    result.assert_outcomes(passed=3)
+    assert "inference_harness" in pytester.run(*command, "--trace-config").stdout.str()  # and the plugin is there
+
+
+def test_a_stranger_who_uses_the_mark_is_told_which_module_is_in_the_way(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        harness="",
+        test_theirs="""
+        import pytest
+
+        @pytest.mark.inference_bounds("claims.toml")
+        def test_it(): ...
+        """,
+    )
+    result = pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*inference_bounds needs the package harness of inference-harness, and `import harness` gives*"]
+    )
+
+
+def test_the_package_is_not_imported_for_those_who_do_not_use_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("import sys\ndef test_it():\n    assert 'harness' not in sys.modules\n")
+    pytester.run(sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider").assert_outcomes(passed=1)

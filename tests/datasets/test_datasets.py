@@ -4,6 +4,7 @@ import io
 import lzma
 import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,10 @@ def test_frey_splits_are_the_same_frames_shared_out_differently(faces: api.Datas
     assert step(frames) < 0.5 * step(both)  # neighbours in time are alike
 
 
-def test_frey_is_read_from_matlabs_file_too(faces: api.Dataset, frames: Any, nowhere: Path) -> None:
+@pytest.mark.parametrize("form", ["4", "5"])
+def test_frey_is_read_from_matlabs_file_too(form: Any, faces: api.Dataset, frames: Any, nowhere: Path) -> None:
     """As on Sam Roweis's page: ff (560, 1965), a frame a column."""
-    savemat(nowhere / "frey_rawface.mat", {"ff": frames.T})
+    savemat(nowhere / "frey_rawface.mat", {"ff": frames.T}, format=form)
     again = frey.load(frey.Config(), str(nowhere))
     assert torch.equal(again.train, faces.train)
 
@@ -193,6 +195,56 @@ def test_toy_data_have_the_sizes_that_are_asked_for() -> None:
     assert data.test.shape == (5, 7)
     other = toy_linear_gaussian.load(toy_linear_gaussian.Config(dim=7, n_train_points=11, n_test_points=5, truth=1))
     assert data.sha256 != other.sha256
+
+
+@pytest.mark.parametrize("form", ["4", "4, big-endian", "5", "5, big-endian"])
+def test_matlab_files_become_tensors(form: str) -> None:
+    """Two arrays, of which the second is asked for; SciPy writes in the order of this machine, the other is put together here."""
+    first, wanted = np.arange(6, dtype=np.int16).reshape(2, 3), np.arange(12, dtype=np.float64).reshape(3, 4) / 4
+    file = io.BytesIO()
+    savemat(file, {"other": first, "X": wanted}, format=form[0])
+    content = file.getvalue()
+    if form == "4, big-endian":
+        content = b"".join(
+            struct.pack(">5I", 1000 + 10 * kind, *array.shape, 0, len(name)) + name + array.T.astype(numbers).tobytes()
+            for name, array, kind, numbers in ((b"other\0", first, 3, ">i2"), (b"X\0", wanted, 0, ">f8"))
+        )
+    elif form == "5, big-endian":
+        parts = (
+            (6, struct.pack(">II", 6, 0)),
+            (5, struct.pack(">II", 3, 4)),
+            (1, b"X"),
+            (9, wanted.T.astype(">f8").tobytes()),
+        )
+        array = b"".join(struct.pack(">II", kind, len(part)) + part + bytes(-len(part) % 8) for kind, part in parts)
+        content = b"MATLAB 5.0".ljust(124) + b"\1\0MI" + struct.pack(">II", 14, len(array)) + array
+    assert api.files.is_matlab(content)
+    assert torch.equal(torch.from_numpy(api.files.read_matlab(content, "X")), torch.from_numpy(wanted))
+    with pytest.raises(api.BadInput, match=r"an array 'Y' \(.*there is none"):
+        api.files.read_matlab(content, "Y")
+
+
+@pytest.mark.parametrize("cut", [19, 21, 30, 60])
+def test_a_matlab_4_file_that_is_cut_is_refused(cut: int) -> None:
+    file = io.BytesIO()
+    savemat(file, {"X": np.arange(12.0).reshape(3, 4)}, format="4")
+    with pytest.raises(api.BadInput, match="cannot be read as a MATLAB file"):
+        api.files.read_matlab(file.getvalue()[:cut], "X")
+
+
+@pytest.mark.parametrize("values", [np.ones((2, 2)) * 1j, "words"])
+def test_a_matlab_4_array_of_other_than_real_numbers_is_refused(values: object) -> None:
+    file = io.BytesIO()
+    savemat(file, {"X": values}, format="4")
+    with pytest.raises(api.BadInput, match="has a 'X' that is no real array of numbers"):
+        api.files.read_matlab(file.getvalue(), "X")
+
+
+@pytest.mark.parametrize("start", [b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512), b""])
+def test_matlabs_newest_format_is_named(start: bytes, nowhere: Path) -> None:
+    (nowhere / "frey_rawface.mat").write_bytes(start + b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(api.BadInput, match=r"frey_rawface.mat is a MATLAB 7.3 file, .* save it again with -v7$"):
+        frey.load(frey.Config(), str(nowhere))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,41 @@ def test_a_damaged_local_file_is_refused_by_name(
         plugin.load(plugin.Config(), str(folder))
     assert "t10k-images-idx3-ubyte.gz" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_layout_of_torchvision_is_looked_into(nowhere: Path, contents: dict[str, bytes], tmp_path: Path) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in contents.items():
+        (raw / name).write_bytes(content)
+    assert plugin.load(plugin.Config(), str(tmp_path / "data")).source == str(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"])
+@pytest.mark.parametrize("what", ["other images", "an array of 7 × 28 × 28 values"])
+def test_files_of_another_dataset_are_not_to_be_deleted(
+    nowhere: Path, contents: dict[str, bytes], tmp_path: Path, what: str, name: str
+) -> None:
+    """As Fashion-MNIST's: the names, sizes and form of MNIST's."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for each, content in contents.items():
+        (folder / each).write_bytes(content)
+    header, pixels = contents[name][:16], np.frombuffer(contents[name][16:], np.uint8)
+    other = header + (255 - pixels).tobytes()
+    if what != "other images":
+        other = struct.pack(">IIII", 0x0803, 7, 28, 28) + pixels[: 7 * 784].tobytes()
+    (folder / name).write_bytes(other)
+    with pytest.raises(BadInput, match=f"{name} holds {what}, and not MNIST's: Fashion-MNIST, KMNIST") as error:
+        plugin.load(plugin.Config(), str(folder))
+    assert "delete" not in str(error.value)
+
+
+def test_one_damaged_image_is_not_another_dataset(nowhere: Path, contents: dict[str, bytes], tmp_path: Path) -> None:
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content[:100] + b"\7" + content[101:])
+    with pytest.raises(BadInput, match="has SHA-256 .*: delete it to have it fetched again"):
+        plugin.load(plugin.Config(), str(tmp_path))
 
 
 def test_a_data_folder_that_is_none_is_refused(nowhere: Path, tmp_path: Path) -> None:
@@ -203,12 +239,34 @@ def test_a_poisoned_pickle_is_refused_and_nothing_executed(
 def test_arrays_unpickle_and_garbage_does_not() -> None:
     value = [(np.arange(6, dtype=np.float32).reshape(2, 3), np.array([1, 2]))]
     for protocol in range(2, 6):
-        if protocol < 5:  # protocol 5 rebuilds arrays by another name, which no published file needs
-            back = unpickle_arrays(io.BytesIO(pickle.dumps(value, protocol)))
-            assert np.array_equal(back[0][0], value[0][0])
+        back = unpickle_arrays(io.BytesIO(pickle.dumps(value, protocol)))
+        assert np.array_equal(back[0][0], value[0][0])
     for garbage in (b"", b"\x80", b"garbage", pickle.dumps(value)[:-5]):
         with pytest.raises(BadInput):
             unpickle_arrays(io.BytesIO(garbage))
+
+
+def test_arrays_of_every_order_unpickle_from_protocol_5() -> None:
+    plain = np.arange(24, dtype=">i4").reshape(2, 3, 4)
+    value = [plain, np.asfortranarray(plain), plain.transpose(1, 0, 2), plain[:, ::2], np.arange(100_000.0)]
+    pickled = pickle.dumps(value, 5)
+    other_name = pickled.replace(b"\x8c\x13numpy._core.numeric", b"\x8c\x12numpy.core.numeric")  # that of NumPy 1
+    assert len(other_name) == len(pickled) - 1
+    value_of_numpy_1 = other_name[:3] + (int.from_bytes(other_name[3:11], "little") - 1).to_bytes(8, "little")
+    for content in (pickled, value_of_numpy_1 + other_name[11:]):
+        back = unpickle_arrays(io.BytesIO(content), size=sum(one.nbytes for one in value))
+        for one, expected in zip(back, value, strict=True):
+            assert np.array_equal(one, expected)
+    with pytest.raises(BadInput, match="more bytes than there may be"):
+        unpickle_arrays(io.BytesIO(pickled), size=sum(one.nbytes for one in value) - 1)
+
+
+@pytest.mark.parametrize("numbers", [">i2", ">i4", ">f4", ">f8", "u1", "i1"])
+def test_idx_files_of_every_type_become_tensors(numbers: str) -> None:
+    code = {"u1": 8, "i1": 9, ">i2": 11, ">i4": 12, ">f4": 13, ">f8": 14}[numbers]
+    values = np.array([[1, 2, 3], [4, 5, 100]], numbers)
+    array = read_idx(struct.pack(">BBBBII", 0, 0, code, 2, 2, 3) + values.tobytes())
+    assert torch.from_numpy(array).tolist() == values.tolist()
 
 
 def test_idx_reader_refuses_other_files() -> None:

@@ -373,11 +373,18 @@ def bombs() -> dict[str, bytes]:
         "matlab, compressed twice": matlab + struct.pack("<II", 15, len(again)) + again,
         "matlab, cells in cells": matlab + cells,
         "matlab, 4 GB claimed": matlab + struct.pack("<II", 14, 2**32 - 1),
+        "matlab 4, 32 EB claimed": struct.pack("<5I", 0, 2**32 - 1, 2**32 - 1, 0, 2) + b"X\0",
+        "matlab 4, a name of 4 GB": struct.pack("<5I", 0, 1, 1, 0, 2**32 - 1) + b"X\0",
+        "matlab 4, a million empty arrays": struct.pack("<5I", 0, 0, 0, 0, 0) * 1_000_000,
+        "matlab 7.3": b"\x89HDF\r\n\x1a\n" + bytes(1000),
         "idx of rank 255": b"\0\0\x08\xff" + b"\xff" * 1020,
         "idx of 2^96 bytes": b"\0\0\x08\x03" + b"\xff" * 12 + b"\0",
         "idx cut": b"\0\0\x08\x03\0\0",
         "memo of 2^31 entries": b"\x80\x02K\0r\xff\xff\xff\x7f.",
         "bytes of 2^62": b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b".",
+        "changeable bytes of 2^62": b"\x80\x05\x96" + struct.pack("<Q", 2**62) + b".",
+        "changeable bytes of 400 MB": b"\x80\x05\x96" + struct.pack("<Q", 400_000_000) + b".",
+        "array of a buffer of none": pickle.dumps(np.zeros(3), 5).replace(b"K\x03\x85", b"K\x04\x85"),
         "frame of 2^62": b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b".",
         "text of 4 GB": b"\x80\x03X\xff\xff\xff\xff.",
         "array of 10^12": b"cnumpy\nndarray\n((I1000000000000\ntS'u1'\ntR.",
@@ -505,10 +512,11 @@ def test_a_changed_file_of_a_published_form_is_refused(
     """Frames in every form that they are published in, each cut and changed at twenty places."""
     frames = np.random.default_rng(0).integers(0, 255, (1965, 560), np.uint8)
     files = {"pickle": pickle.dumps([frames], 2), "text pickle": pickle.dumps([frames], 0), "bytes": frames.tobytes()}
-    for compressed in (False, True):
+    files["pickle of protocol 5"] = pickle.dumps([frames], 5)
+    for form, compressed in (("4", False), ("5", False), ("5", True)):
         file = io.BytesIO()
-        savemat(file, {"ff": frames.T}, do_compression=compressed)
-        files[f"matlab, {compressed}"] = file.getvalue()
+        savemat(file, {"ff": frames.T}, format=form, do_compression=compressed)
+        files[f"matlab {form}, {compressed}"] = file.getvalue()
     tried = right = 0
     for content in files.values():
         for at in range(0, len(content), len(content) // 20 + 1):

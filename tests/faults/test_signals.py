@@ -1,18 +1,20 @@
-"""SIGTERM and SIGUSR1 write a checkpoint within ten seconds, whatever a run is doing, and it goes on from there."""
+"""SIGTERM, SIGUSR1 and SIGHUP write a checkpoint within ten seconds, whatever a run is doing, and it goes on from there."""
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from faulty import TINY, Survived
-from support import PLUGINS, Result
+from support import PLUGINS, Result, environment
 
 from harness.runs import signals
 from harness.store.run import Run
 from harness.store.store import Store
+from harness.testing import toy
 
 Started = Callable[..., "subprocess.Popen[str]"]
 
@@ -52,7 +54,7 @@ def the_run(store: Store, driver: "subprocess.Popen[str]") -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 @pytest.mark.parametrize("what", ["evaluation", "training", "hanging"])
 def test_signals_while_it_trains_evaluates_and_hangs(
     started: Started, tmp_path: Path, name: str, what: str, full: bool, survived: Survived
@@ -96,7 +98,64 @@ def test_signals_while_it_trains_evaluates_and_hangs(
             time.sleep(0.05)
         went_on.kill()
         ended += 1
-    survived("SIGTERM or SIGUSR1 while a run trains, evaluates, hangs", tried, ended)
+    survived("SIGTERM, SIGUSR1 or SIGHUP while a run trains, evaluates, hangs", tried, ended)
+
+
+FOREVER = ["--algo", "aevb", *TINY, "--samples", "1e9", "--first-mark", "1000000000"]
+
+IN_A_TERMINAL = """
+import os, pty, select, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "harness", *sys.argv[1:]])
+while sys.stdin not in (ready := select.select([terminal, sys.stdin], [], [])[0]):
+    os.read(terminal, 1 << 16)
+os.close(terminal)  # as when the window is closed, or the connection is lost
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without")
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_what_has_lost_its_terminal_loses_nothing(command: str, tmp_path: Path) -> None:
+    """The first checkpoint would be written after a minute; progress is drawn on the terminal until it is lost, and beyond."""
+    store, path = Store(tmp_path / "results"), tmp_path / "mine.toml"
+    base = f'dataset = "{toy.__file__}"\nnz = 2\nhidden = 5\nfirst-mark = 1000000000\nsamples = 1e9\n'
+    path.write_text(f'[base]\n{base}[[grid]]\nalgo = "aevb"\nseed = [0, 1]\n')
+    words = ["run", *FOREVER] if command == "run" else ["sweep", str(path), "--jobs", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, *words, "--results", str(store.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(FORCE_COLOR="1"),  # which has rich draw even where no terminal is any more
+    ) as driver:
+        while len(list(store.runs())) < (1 if command == "run" else 2):
+            assert driver.poll() is None
+            time.sleep(0.1)
+        time.sleep(1.0)
+        out, _ = driver.communicate("close it\n", timeout=60)
+    assert int(out) == 128 + signal.SIGHUP
+    for run in store.runs():
+        checkpoint = run.checkpoint()
+        assert checkpoint is not None
+        assert checkpoint["ledger"]["samples"] > 0
+        assert run.read().status == "interrupted"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without")
+def test_a_run_that_is_to_ignore_the_loss_of_its_terminal_goes_on(started: Started, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        driver = started("run", *FOREVER, "--wall-seconds", "4", "--results", store.root)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    run = the_run(store, driver)
+    driver.send_signal(signal.SIGHUP)
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 0, err
+    assert run.read().status == "done"
 
 
 def test_a_step_that_hangs_beyond_the_budget_of_wall_time_fails(

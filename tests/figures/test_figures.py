@@ -1,6 +1,10 @@
 """What the figure says: the right numbers, dashes, labels and limits."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from harness.figures import trace
 from harness.specs.budget import COUNTERS
 from harness.store.record import Record
 
+RESULTS = Path(__file__).parents[2] / "results"
 Harness = Callable[..., Result]
 
 
@@ -146,6 +151,26 @@ def test_runs_without_a_bound_are_refused_by_name() -> None:
     record = stored().record
     with pytest.raises(BadInput, match="no lower-bound to draw in aevb-s0-done"):
         trace.draw([StoredRun(record, [{"ledger": dict.fromkeys(COUNTERS, 1.0), "estimates": []}])])
+
+
+def test_figures_are_the_same_whatever_the_environment_says_of_drawing(tmp_path: Path) -> None:
+    """A notebook names a backend that need not be installed; a user's own figures may need LaTeX, which need not be, either."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: module://nowhere\n")
+    strange = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MATPLOTLIBRC": str(tmp_path)}
+    plain = {name: value for name, value in os.environ.items() if name not in strange}
+    for name, env in (("plain", plain), ("strange", plain | strange)):
+        words = [
+            "plot",
+            "first-run/aevb-mnist-nz20-s0",
+            "--results",
+            str(RESULTS),
+            "--out",
+            str(tmp_path / f"{name}.png"),
+        ]
+        command = [sys.executable, "-P", "-m", "harness", *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "strange.png").read_bytes()
 
 
 def test_every_counter_can_be_the_x_axis(harness: Harness) -> None:

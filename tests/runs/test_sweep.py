@@ -1,16 +1,19 @@
 """Sweeps: every run once and whole, whatever is killed, whoever else is at it; tuning; and what is said of trouble."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 
 import pytest
-from support import PLUGINS, Result, what_was_learned
+from support import PLUGINS, Result, environment, what_was_learned
 
 from harness.store.store import Store
 from harness.testing import toy
@@ -31,6 +34,12 @@ GRID = """
 algo = ["aevb", "wake-sleep"]
 lr = 0.02
 seed = [0, 1]
+"""
+
+ONE = """
+[[grid]]
+algo = "aevb"
+lr = 0.02
 """
 
 
@@ -69,6 +78,54 @@ def test_a_sweep_makes_every_run_once(harness: Harness, store: Store, tmp_path: 
     assert (again.code, again.out.partition("\n")[0]) == (0, "mine: 4 done already")
     assert before == {run.id: (run.path / "run.json").stat().st_mtime_ns for run in runs}
     assert "4 done, 0 to run" in harness("sweep", path, "--dry-run").out
+
+
+def test_workers_report_by_whatever_connection_the_system_has(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows a pipe ends in `PipeConnection`, a sibling of `Connection`."""
+    kinds = set()
+
+    class Sibling(connection._ConnectionBase):  # type: ignore[name-defined, misc]
+        _close, _send, _recv, _send_bytes, _recv_bytes, _poll = (
+            vars(connection.Connection)[name]
+            for name in ("_close", "_send", "_recv", "_send_bytes", "_recv_bytes", "_poll")
+        )
+
+        def recv(self) -> object:
+            kinds.add(type(self))
+            return super().recv()
+
+    def pipe(duplex: bool = True) -> tuple[object, object]:
+        here, there = real(duplex)
+        return Sibling(os.dup(here.fileno()), writable=False), there
+
+    real = connection.Pipe
+    monkeypatch.setattr(connection, "Pipe", pipe)
+    done = harness("sweep", write(tmp_path, ONE), "--jobs", 2)
+    assert (done.code, done.out) == (0, "mine: 1 done\n")
+    assert kinds == {Sibling}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system whose workers need no socket")
+@pytest.mark.parametrize("room", ["elsewhere", pytest.param("nowhere", marks=pytest.mark.slow)])
+def test_a_long_temporary_folder_is_no_hindrance(
+    room: str, started: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, store: Store
+) -> None:
+    """A socket's address has about 100 characters; workers need none where they are not forked by a server."""
+    long = tmp_path.joinpath(*["folder-of-a-batch-job"] * 6)
+    long.mkdir(parents=True)
+    words = ["sweep", write(tmp_path, ONE), "--jobs", "1", "--results", store.root]
+    if room == "elsewhere":
+        driver = started(*words, TMPDIR=str(long))
+    else:
+        code = "import sys\nfrom harness.runs import local\nlocal.LONGEST_FOLDER = 0\nfrom harness.cli import main\nmain()\n"
+        (tmp_path / "without.py").write_text(f"if __name__ == '__main__':\n{textwrap.indent(code, '    ')}")
+        command = [sys.executable, "-P", str(tmp_path / "without.py"), *map(str, words)]
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    out, err = driver.communicate(timeout=120)
+    assert (driver.returncode, out) == (0, "mine: 1 done\n"), err
+    assert list(long.iterdir()) == []
 
 
 def test_a_sweep_goes_on_to_larger_budgets(harness: Harness, store: Store, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support import stored
 
+from harness import files
 from harness.errors import BadInput
 from harness.files import from_json, replace_file, to_json
 from harness.store.record import Record
@@ -209,3 +210,30 @@ def test_replacing_a_file_leaves_the_old_one_when_it_fails(tmp_path: Path, monke
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_file_that_another_process_reads_is_replaced_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where an open file cannot be replaced."""
+    refusals = [PermissionError(13, "in use")] * 2
+
+    def replace(old: Path, new: Path) -> None:
+        if refusals:
+            raise refusals.pop()
+        real(old, new)
+
+    real = os.replace
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(PermissionError):  # elsewhere it means that the folder cannot be written
+        replace_file(tmp_path / "f", b"new")
+    monkeypatch.setattr(files, "MOVES", 2)
+    replace_file(tmp_path / "f", b"new")
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
+def test_a_store_on_a_drive_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    monkeypatch.setattr(Path, "is_dir", lambda self: False)
+    with pytest.raises(BadInput, match="is no folder, as '/' is not there"):
+        Store(tmp_path / "results").require_writable()
