@@ -23,10 +23,11 @@ A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`;
 
 An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `NEEDS` (the protocols that model and
 recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and
-`estimate(model, recognition, x, config, rng) -> PerPoint`. One that also has `SIMULATED = True` works on points drawn from the
-model alone, and is given the latents that they were drawn with as `z` (B, Z). An estimator of log Z has
-`estimate_log_z(model, config, rng) -> LogZ` instead of `estimate`; the harness makes log p(x) = log f(x) - log Z of it, and
-turns the direction round.
+`estimate(model, recognition, x, config, rng) -> PerPoint`. One whose estimate is the logarithm of a mean of importance weights
+says so by `WEIGHTED = True`, and returns Pareto k-hat of each point's weights, see `api.pareto`. One that has `SIMULATED = True`
+works on points drawn from the model alone, and is given the latents that they were drawn with as `z` (B, Z). An estimator of
+log Z has `estimate_log_z(model, config, rng) -> LogZ` instead of `estimate`; the harness makes log p(x) = log f(x) - log Z of it,
+and turns the direction round.
 
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """
@@ -36,7 +37,7 @@ from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
 from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
 from harness.errors import BadInput, HarnessError
-from harness.inference import ais, gradients, hmc, posterior
+from harness.inference import ais, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.encoder import GaussianEncoder
 from harness.inference.metered import MeteredFunction, metered
@@ -105,6 +106,7 @@ __all__ = [
     "hmc",
     "metered",
     "offers",
+    "pareto",
     "posterior",
     "setting",
 ]

@@ -166,6 +166,9 @@ def table(
         text.print_table(*tables.cells(rows))
     else:
         print((tables.markdown if form == "markdown" else tables.latex)(*tables.cells(rows)))
+    if not as_json and form != "csv":
+        for note in tables.notes(rows):
+            print("\n" + (tables.escaped(note) if form == "latex" else note))
 
 
 @click.command()

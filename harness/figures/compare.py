@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from harness.analysis import curves
 from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
-from harness.figures.labels import DASHES, counter_label, estimate_label
+from harness.figures.labels import DASHES, UNRELIABLE, UNRELIABLE_LABEL, counter_label, estimate_label
 from harness.figures.output import legend_below, style
-from harness.figures.trace import limits
+from harness.figures.trace import limits, mark_unreliable
 
 COLUMN = 3.2  # inches
 
@@ -35,6 +35,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(max(7.2, COLUMN * len(shown)), 5.0), layout="constrained")
         grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=(2, 1))
+        doubtful = False
         for column, one in enumerate(shown):
             above, below = grid[0][column], grid[1][column]
             nats = []
@@ -45,6 +46,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
                     above.plot(mean["x"], mean["nats"], color=colour, dashes=DASHES.get(str(which)) or (None, None))
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
                 nats.append(data["nats"])
+                doubtful |= mark_unreliable(above, data, "samples")
             above.set_ylim(*limits(pd.concat(nats)))
             above.set_title(one.panel, loc="left")
             x, means = [m.samples for m in one.marks], [m.difference.mean for m in one.marks]
@@ -71,6 +73,8 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             lines.append(
                 Line2D([], [], color="0.2", alpha=0.15, lw=6, label=f"{LEVEL:.0%} confidence interval over seeds")
             )
+        if doubtful:
+            lines.append(Line2D([], [], **UNRELIABLE, label=UNRELIABLE_LABEL))
         legend_below(figure, lines, 2)
         if len(comparisons) > len(shown):
             figure.suptitle(f"the first {len(shown)} of {len(comparisons)} panels", fontsize=9, x=0.01, ha="left")

@@ -15,6 +15,12 @@ COUNTERS = {
 DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
 
 
+UNRELIABLE: dict[str, Any] = {"marker": "v", "color": "red", "mfc": "none", "ms": 5, "ls": "none", "zorder": 4}
+"""How estimates look that are not to be trusted by their own diagnostics, and what their entry in a legend is."""
+
+UNRELIABLE_LABEL = "not to be trusted (Pareto k-hat)"
+
+
 def counter_label(counter: str) -> str:
     """Return what an axis of a counter is called."""
     return COUNTERS.get(counter, counter.replace("_", " "))

@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter
 from harness.analysis import curves, published, selection
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, counter_label, estimate_label
+from harness.figures.labels import DASHES, UNRELIABLE, UNRELIABLE_LABEL, counter_label, estimate_label
 from harness.figures.output import legend_below, style
-from harness.figures.trace import limits
+from harness.figures.trace import limits, mark_unreliable
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
 from harness.specs.recipes import FigureRecipe, PanelRow
@@ -149,6 +149,8 @@ def _panel(
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)
             shown.add("fewer")
         shown |= {name, split} | ({"range"} if mean["seeds"].max() > 1 else set())
+    if mark_unreliable(axes, data[data["split"].isin(DASHES)], counter):
+        shown.add("unreliable")
     diverged = [run.id for run in runs if run.status == "diverged"]
     for (_, name), curve in _groups(data[data["run"].isin(diverged) & (data["split"] == "test")], "run", "curve"):
         axes.plot(curve[counter].iloc[-1], curve["nats"].iloc[-1], "X", color=colours[name], ms=7)
@@ -159,6 +161,8 @@ def _panel(
         for (_, _, name), end in _groups(ends, "run", "split", "curve"):
             axes.plot(end[counter].iloc[-1], end["nats"].iloc[-1], "D", color=colours[name], ms=4, mfc="none", zorder=3)
             shown.add("end")
+        if mark_unreliable(axes, ends, counter):
+            shown.add("unreliable")
     without = len({run.id for run in runs} - set(data["run"]))
     counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {
         f"without {recipe.estimator or 'estimates'}": without
@@ -230,6 +234,8 @@ def _legend(recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any]
     if "end" in shown:
         label = f"{recipe.end_estimator} at the end"
         lines.append(Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=label))
+    if "unreliable" in shown:
+        lines.append(Line2D([], [], **UNRELIABLE, label=UNRELIABLE_LABEL))
     if "diverged" in shown:
         lines.append(Line2D([], [], color="0.2", marker="X", ms=7, lw=0, label="diverged"))
     for k, name in enumerate(colours):

@@ -5,13 +5,15 @@ from typing import Any
 
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, counter_label, estimate_label
+from harness.figures.labels import DASHES, UNRELIABLE, UNRELIABLE_LABEL, counter_label, estimate_label
 from harness.figures.output import style
 from harness.specs.budget import COUNTERS
 
@@ -100,6 +102,7 @@ def draw(
             if run.status == "diverged" and (data["label"] == label).any():
                 end = data[data["label"] == label].iloc[-1]
                 axes.plot(end["x"], end["nats"], "X", color=palette[label], markersize=9)
+        doubtful = mark_unreliable(axes, data, "x")
         axes.set_xscale(scale)
         axes.set_ylim(*limits(data["nats"]))
         axes.set_xlabel(counter_label(counter))
@@ -108,6 +111,8 @@ def draw(
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         handles, texts = axes.get_legend_handles_labels()
         kept = [(h, t) for h, t in zip(handles, texts, strict=True) if t not in ("label", "split")]
+        if doubtful:
+            kept.append((Line2D([], [], **UNRELIABLE), UNRELIABLE_LABEL))
         names = [t if t not in DASHES else f"{t} set" for _, t in kept]
         axes.legend([h for h, _ in kept], names, loc="lower right", frameon=True, framealpha=0.9, fontsize="small")
         axes.set_title(_title(runs), fontsize="medium", loc="left")
@@ -118,6 +123,14 @@ def draw(
         figure.supxlabel(bands, x=1.0, ha="right", fontsize="x-small", color="0.35")
         sns.despine(figure)
     return figure
+
+
+def mark_unreliable(axes: Axes, data: pd.DataFrame, x: str) -> bool:
+    """Mark the points of a table that are not to be trusted by their own diagnostics, and say whether there are any."""
+    doubtful = data[~data["reliable"].astype(bool)]
+    if not doubtful.empty:
+        axes.plot(doubtful[x], doubtful["nats"], **UNRELIABLE)
+    return not doubtful.empty
 
 
 def limits(nats: "pd.Series[float]") -> tuple[float, float]:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.text import counted, print_table, quantity
+from harness.analysis.reliability import MARK
+from harness.report.text import counted, marked, print_table, quantity
 
 if TYPE_CHECKING:
     from harness.analysis.compare import AtMark, Comparison
@@ -18,7 +19,9 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     for one in comparisons:
         for mark in _shown(one.marks):
             half_width = "" if mark.half_width is None else f" ± {mark.half_width:.2f}"
-            means = (f"{mark.first:.2f}", f"{mark.second:.2f}", f"{mark.difference.mean:+.2f}{half_width}")
+            figures = (f"{mark.first:.2f}", f"{mark.second:.2f}", f"{mark.difference.mean:+.2f}{half_width}")
+            doubtful = (*mark.unreliable, any(mark.unreliable))
+            means = map(marked, figures, doubtful)
             pairs = counted(mark.difference.n, "pair") if mark.difference.paired else "unpaired"
             rows.append((one.panel, f"{mark.samples:,.0f}", *means, pairs))
         if (cost := one.target_cost) is not None:
@@ -30,6 +33,9 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     for one in comparisons:
         if one.left_out:
             print(f"{one.panel}: left out {', '.join(one.left_out)}")
+    for one in comparisons:
+        for words in one.doubts:
+            print(f"{MARK} {one.panel}: {words}")
     for one in comparisons:
         differs = "; ".join(f"{found.setting} {found.first} and {found.second}" for found in what_differs(one))
         print(f"\n{one.panel}: A and B " + (f"differ in {differs}" if differs else "have the same settings"))

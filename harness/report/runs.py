@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.reliability import LEGEND, MARK, doubts, tails, unreliable
 from harness.errors import BadInput
-from harness.report.text import estimate_text, print_table, quantity
+from harness.report.text import estimate_text, marked, print_table, quantity
 from harness.store.record import Record, changes, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
@@ -44,6 +45,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "marginal": marginals["test"]["estimator"] if "test" in marginals else None,
         "marginal_train": marginals["train"]["mean"] if "train" in marginals else None,
         "marginal_test": marginals["test"]["mean"] if "test" in marginals else None,
+        "unreliable": [f"marginal_{split}" for split, e in marginals.items() if unreliable(e)],
     }
 
 
@@ -58,7 +60,10 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
             table.append((row["run"], "unreadable", *[""] * 7))
             continue
         figures = ("train", "test", "marginal_train", "marginal_test")
-        bound = [f"{row[figure]:.2f}" if row[figure] is not None else "" for figure in figures]
+        bound = [
+            marked(f"{row[figure]:.2f}", figure in row["unreliable"]) if row[figure] is not None else ""
+            for figure in figures
+        ]
         seconds = f"{row['cpu_seconds']:.1f}"
         table.append((row["run"], row["status"], row["group"], quantity(row["samples"]), seconds, *bound))
     heads = [
@@ -74,6 +79,8 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
     ]
     used = [i for i in range(len(heads)) if i < 7 or any(line[i] for line in table)]
     print_table([heads[i] for i in used], [[line[i] for i in used] for line in table])
+    if any(row.get("unreliable") for row in rows):
+        print(LEGEND)
     for row in rows:
         if row["status"] == "unreadable":
             print(f"harness: {row['reason']}", file=sys.stderr)
@@ -115,6 +122,8 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
             info = (f"{row['info'][name]:.4g}" if name in row["info"] else "" for name in names)
             table.append((*counters, *(curve.get(head, "") for head in heads), *info))
         print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
+        if any(unreliable(e) for row in rows for e in row["estimates"]):
+            print(LEGEND)
 
 
 def sessions(record: Record) -> list[str]:
@@ -146,7 +155,10 @@ def _no_bound(record: Record) -> str:
 
 
 def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] = ()) -> None:
-    """Print estimates with both standard errors, the direction of their bias and diagnostics; and after how many samples."""
+    """Print estimates with both standard errors, the direction of their bias and diagnostics; and after how many samples.
+
+    Below them stands why some are not to be trusted.
+    """
     if not estimates:
         print("no estimates")
         return
@@ -155,11 +167,11 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
             e["estimator"],
             e["split"],
             f"{e['points']:,}",
-            f"{e['mean']:.2f}",
+            marked(f"{e['mean']:.2f}", unreliable(e)),
             f"{e['se_points']:.2f}",
             f"{e['se_estimator']:.3f}",
             e["direction"],
-            ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in e["diagnostics"].items()),
+            ", ".join(_diagnostics(e)),
         ]
         for e in estimates
     ]
@@ -168,6 +180,15 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
         columns.append("samples")
         rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
     print_table(columns, rows)
+    for words in doubts(estimates):
+        print(f"{MARK} {words}")
+
+
+def _diagnostics(estimate: dict[str, Any]) -> list[str]:
+    """Return in words what an estimator tells of itself."""
+    means = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in estimate["diagnostics"].items()]
+    told = tails(estimate)
+    return means if told is None else [*means, told]
 
 
 def print_certificate(certificate: "Certificate") -> None:
@@ -197,6 +218,8 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
     print(f"{run.id}: {'was done already' if already else record.status}")
     for e in final_estimates(record):
         print(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats")
+    for words in doubts(final_estimates(record)):
+        print(f"  {MARK} {words}")
     if record.ledger and not _has_bound(record):
         print(f"  {_no_bound(record)}")
     spent = record.ledger

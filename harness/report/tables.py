@@ -5,8 +5,9 @@ import io
 import itertools
 from collections.abc import Sequence
 
+from harness.analysis.reliability import MARK
 from harness.analysis.table import Row, Spread
-from harness.report.text import quantity
+from harness.report.text import marked, quantity
 
 PM = " ± "
 
@@ -29,9 +30,14 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns["samples"] = [f"{row['samples']:,.0f}" for row in rows_]
     columns["seeds"] = [_seeds(row) for row in rows_]
     for key in estimates:
-        columns[key] = [_with_error(*(row.get(key) or (None, None))) for row in rows_]
+        columns[key] = [marked(_with_error(*(row.get(key) or (None, None))), key in row["unreliable"]) for row in rows_]
     columns[difference] = [
-        "best" if row.get("difference") == 0 else _with_error(row.get("difference"), row.get("interval"), sign=True)
+        marked(
+            "best"
+            if row.get("difference") == 0
+            else _with_error(row.get("difference"), row.get("interval"), sign=True),
+            "difference" in row["unreliable"] and row.get("difference") is not None,
+        )
         for row in rows_
     ]
     columns["paper"] = [_with_error(row["paper"], None) for row in rows_]
@@ -46,6 +52,11 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         if any(column)
     }
     return list(heads.values()), [list(line) for line in zip(*(columns[name] for name in heads), strict=True)]
+
+
+def notes(rows_: Sequence[Row]) -> list[str]:
+    """Return what has to stand below the table: why figures in it are not to be trusted."""
+    return list(dict.fromkeys(f"{MARK} {words}" for row in rows_ for words in row["doubts"]))
 
 
 def _text(value: object) -> str:
@@ -80,11 +91,15 @@ def latex(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a LaTeX tabular, with booktabs' rules."""
 
     def row(cells_: Sequence[str]) -> str:
-        safe = (cell.replace("_", r"\_").replace("%", r"\%").replace(PM, r" $\pm$ ") for cell in cells_)
-        return " & ".join(safe) + r" \\"
+        return " & ".join(map(escaped, cells_)) + r" \\"
 
     body = [rf"\begin{{tabular}}{{{'l' * len(heads)}}}", r"\toprule", row(heads), r"\midrule", *map(row, lines)]
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def escaped(text: str) -> str:
+    """Return text as LaTeX has it."""
+    return text.replace("_", r"\_").replace("%", r"\%").replace(PM, r" $\pm$ ").replace(" > ", " $>$ ")
 
 
 def comma_separated(rows_: Sequence[Row]) -> str:
@@ -102,7 +117,8 @@ def comma_separated(rows_: Sequence[Row]) -> str:
                         for cost in ("samples", "cpu_seconds", "reached")
                     }
             else:
-                line[name] = " ".join(map(str, value)) if isinstance(value, list) else value
+                between = "; " if name in ("unreliable", "doubts") else " "
+                line[name] = between.join(map(str, value)) if isinstance(value, list) else value
         flat.append(line)
     names = list(dict.fromkeys(name for line in flat for name in line))
     out = io.StringIO()

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness.analysis.reliability import MARK, unreliable
+
 
 def quantity(value: float) -> str:
     """Return a number as people write it: 12,345 or 0.31."""
@@ -48,9 +50,14 @@ def _print_folded(
 
 
 def estimate_text(estimate: dict[str, Any]) -> str:
-    """Return mean ± the standard error over points and over the estimator's noise together."""
+    """Return mean ± the standard error over points and over the estimator's noise together, marked if not to be trusted."""
     error = (estimate["se_points"] ** 2 + estimate["se_estimator"] ** 2) ** 0.5
-    return f"{estimate['mean']:.2f} ± {error:.2f}"
+    return marked(f"{estimate['mean']:.2f} ± {error:.2f}", unreliable(estimate))
+
+
+def marked(text: str, doubtful: bool) -> str:
+    """Return a figure, with the mark behind it if it is not to be trusted."""
+    return f"{text} {MARK}" if doubtful else text
 
 
 def counted(n: int, what: str) -> str:

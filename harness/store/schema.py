@@ -52,7 +52,7 @@ _SPENT = {"samples": _count, "cpu_seconds": _count, "wall_seconds": _count}
 
 _ESTIMATE = {
     "estimator": str, "settings": dict, "direction": str, "split": str, "points": _count, "mean": _number, "se_points": _number,
-    "se_estimator": _number, "diagnostics": {str: _number},
+    "se_estimator": _number, "diagnostics": {str: _number}, "heavy_tails?": _number, "reliable?": bool, "instead?": str,
 }  # fmt: skip
 
 _SESSION = {
