@@ -17,7 +17,8 @@ An **algorithm** is a module with, in this order:
 A **model** is a module with `Config`, `OBSERVES` (kinds of data that it can describe), and
 `build(config, data, streams, dtype) -> (GenerativeModel, Recognition | None)`. `ESTIMATOR` names the estimator that is evaluated
 at marks; it is "lower-bound" if it is left out. What a model can do is told by the protocols that it satisfies; every method of
-a protocol carries `@api.metered(...)`.
+a protocol carries `@api.metered(...)`. What it expects of the values of its data is said by an attribute `expects` of the
+generative model, an `api.Expects`; data that differ are warned of when training begins.
 
 A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files.
 
@@ -36,6 +37,7 @@ from harness.api import files
 from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
 from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
+from harness.data.suitability import Expects
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
@@ -74,6 +76,7 @@ __all__ = [
     "Config",
     "DataFacts",
     "Dataset",
+    "Expects",
     "GaussianEncoder",
     "GenerativeModel",
     "HandDerived",

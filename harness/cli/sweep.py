@@ -124,6 +124,7 @@ def tune(
 
 def scheduler(store: "Store", workers: int, data_dir: str | None) -> "Scheduler":
     """Return a scheduler whose progress is shown."""
+    from harness.cli import output
     from harness.report.progress import SweepProgress
     from harness.runs.local import LocalExecutor
     from harness.runs.sweep import Scheduler
@@ -133,4 +134,6 @@ def scheduler(store: "Store", workers: int, data_dir: str | None) -> "Scheduler"
             print(words, file=sys.stderr)
 
     executor = LocalExecutor(store, workers, data_dir)
-    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), say)
+    return Scheduler(
+        executor, lambda planned: SweepProgress(planned, workers), say, lambda words: output.say(f"warning: {words}")
+    )

@@ -97,6 +97,8 @@ def print_run(run: Run, record: Record, rows: Sequence[dict[str, Any]], evaluati
     print(f"{run.path}\n")
     for line in sessions(record):
         print(f"note: {line}\n")
+    for line in dict.fromkeys(words for session in record.provenance for words in session.get("warnings", ())):
+        print(f"warning: {line}\n")
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
     print("\n" + "  ".join(f"{name}={value}" for name, value in rest.items()))

@@ -58,7 +58,7 @@ _ESTIMATE = {
 _SESSION = {
     "code": {"version": str, "commit": str | None, "source_sha256": str}, "dataset": {"sha256": str}, "machine": {"cpu": str},
     "threads": int, "packages": {str: str}, "flush_denormal": bool, "samples": int | None, "calibration_seconds?": _count,
-    "memory?": {"first": _count, "last": _count, "most": _count},
+    "warnings?": [str], "memory?": {"first": _count, "last": _count, "most": _count},
 }  # fmt: skip
 
 RECORD: dict[Any, Any] = {
