@@ -18,6 +18,7 @@ from harness.figures.labels import UNRELIABLE_LABEL
 from harness.report import tables
 from harness.specs.experiment import Experiment
 from harness.store.store import Store
+from harness.testing import toy
 
 Harness = Callable[..., Result]
 
@@ -178,3 +179,14 @@ def test_of_many_doubts_each_is_told_once_and_old_estimates_are_unknown() -> Non
     assert reliability.doubt(e) is None
     (told,) = reliability.doubts([{**e, **HEAVY}, {**e, **HEAVY, "heavy_tails": 0.9}, e])
     assert "at 90 %" in told
+
+
+def test_tuning_by_them_says_so(harness: Harness) -> None:
+    """An encoder that has hardly been trained is no proposal for the posterior of weights of this size."""
+    words = ["--algo", "aevb", "--dataset", toy.__file__, "--nz", 3, "--hidden", 5, "--init-sd", 1]
+    tuned = harness("tune", *words, "--samples", 500, "--estimator", "importance")
+    assert tuned.code == 0
+    assert tuned.out.count("(!)") == 4  # three trials, and why
+    assert "(!) importance on train is not to be trusted" in tuned.out
+    run = harness("run", *words, "--samples", 500, "--lr", "tuned")
+    assert "the estimates of 3 trials are not to be trusted by their own diagnostics" in run.err
