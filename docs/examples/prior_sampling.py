@@ -6,6 +6,7 @@ from harness import api
 
 DIRECTION = "lower"  # the mean is unbiased for p(x), and its logarithm is concave (Jensen's inequality)
 NEEDS = (api.LatentVariableModel,)
+WEIGHTED = True  # it is the logarithm of a mean of importance weights, whose tails may be too heavy for it
 
 
 class Config(api.Config):
@@ -20,10 +21,11 @@ def skip(config, model, recognition):
 
 
 def estimate(model, recognition, x, config, rng):
-    """Return each point's estimate, its variance by the delta method, and the effective sample size."""
+    """Return each point's estimate, its variance by the delta method, the effective sample size and Pareto k-hat."""
     _, z = model.sample_xz(config.K * len(x), rng)  # independent draws for every point
     log_w = model.log_p_x_given_z(x, z.view(config.K, len(x), -1)).double()  # (K, B)
     log_sum = log_w.logsumexp(0)
     effective = (2 * log_sum - (2 * log_w).logsumexp(0)).exp()  # (Σ w)² / Σ w²
     variance = (1 / effective - 1 / config.K).clamp(min=0)
-    return api.PerPoint(log_sum - math.log(config.K), variance, {"effective_samples": effective})
+    value = log_sum - math.log(config.K)
+    return api.PerPoint(value, variance, {"effective_samples": effective}, api.pareto.k_hat(log_w))

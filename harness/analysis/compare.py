@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from harness.analysis import chosen, curves, selection
+from harness.analysis.reliability import doubts, unreliable
 from harness.analysis.statistics import Difference, difference, mean
 from harness.analysis.stored_run import Row, StoredRun
 from harness.errors import BadInput, suggestion
@@ -25,13 +26,14 @@ class Side(NamedTuple):
 
 
 class AtMark(NamedTuple):
-    """Both sides at a mark: their means over seeds, and the difference, the first minus the second, all over so many points."""
+    """Both sides at a mark: means over seeds, the first minus the second, all over so many points, and which is unreliable."""
 
     samples: float
     first: float
     second: float
     difference: Difference
     points: int
+    unreliable: tuple[bool, bool] = (False, False)
 
     @property
     def half_width(self) -> float | None:
@@ -60,6 +62,7 @@ class Comparison(NamedTuple):
         left_out: in words, runs that are left out, as they diverged, failed or have no rows.
         marks: the comparison at every mark that both have.
         target_cost: what a target cost each side; None where they share no mark.
+        doubts: in words, which of the estimates are not to be trusted by their own diagnostics; of each side's the last.
     """
 
     panel: str
@@ -67,6 +70,7 @@ class Comparison(NamedTuple):
     left_out: list[str]
     marks: list[AtMark]
     target_cost: TargetCost | None
+    doubts: list[str] = []  # noqa: RUF012  # a default that nobody changes
 
 
 def side(store: Store, text: str) -> Side:
@@ -112,7 +116,12 @@ def compare(
         left_out = [f"{run.id} ({run.status})" for runs in sides for run in runs if not _usable(run)]
         paired = _paired(usable)
         marks = _at_marks(paired, estimator, split)
-        out.append(Comparison(words, sides, left_out, marks, _target_cost(paired, marks, target, unit)))
+        said = [
+            f"{name}: {why}"
+            for name, runs in zip("AB", paired, strict=True)
+            for why in _doubts(runs, marks, estimator, split)
+        ]
+        out.append(Comparison(words, sides, left_out, marks, _target_cost(paired, marks, target, unit), said))
     if not any(one.marks for one in out):
         raise BadInput(
             f"{first.name!r} and {second.name!r} have no estimate by {estimator} on {split} at a mark in common in the same "
@@ -204,14 +213,24 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
     out = []
     for mark in sorted(set.intersection(*every)) if all(rows) else ():
         points = curves.common_points([by_mark[mark] for side_ in rows for _, by_mark in side_])
-        values = [
-            {seed: v for seed, by in side_ if (v := curves.value(by[mark], estimator, split, points)) is not None}
+        found = [
+            {seed: e for seed, by in side_ if (e := curves.estimate(by[mark], estimator, split, points)) is not None}
             for side_ in rows
         ]
+        values = [{seed: float(e["mean"]) for seed, e in one.items()} for one in found]
         if all(values) and (not paired or values[0].keys() == values[1].keys()):
             means = [mean(list(one.values())).mean for one in values]
-            out.append(AtMark(mark, means[0], means[1], difference(values[0], values[1]), points[estimator, split]))
+            first, second = (any(map(unreliable, one.values())) for one in found)
+            n = points[estimator, split]
+            out.append(AtMark(mark, means[0], means[1], difference(values[0], values[1]), n, (first, second)))
     return out
+
+
+def _doubts(runs: Sequence[StoredRun], marks: Sequence[AtMark], estimator: str, split: str) -> list[str]:
+    """Return why estimates at these marks are not to be trusted."""
+    shown = {one.samples for one in marks}
+    every = [e for run in runs for row in run.rows if round(run.mark(row), 3) in shown for e in row["estimates"]]
+    return doubts(e for e in every if (e["estimator"], e["split"]) == (estimator, split))
 
 
 def _unit(runs: Sequence[StoredRun]) -> str:
@@ -254,14 +273,14 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         marks = [
             {"samples": m.samples, "first": m.first, "second": m.second, "difference": m.difference.mean,
              "error": m.difference.error, "interval": m.half_width, "points": m.points,
-             "pairs": m.difference.n if m.difference.paired else 0}
+             "pairs": m.difference.n if m.difference.paired else 0, "unreliable": m.unreliable}
             for m in one.marks
         ]  # fmt: skip
         ids = [[run.id for run in runs] for runs in one.sides]
         cost = one.target_cost._asdict() if one.target_cost else None
         differ = [found._asdict() for found in what_differs(one)]
         facts = {"about": one.panel, "first": ids[0], "second": ids[1], "left_out": one.left_out, "differ_in": differ}
-        out.append(facts | {"marks": marks, "target": cost})
+        out.append(facts | {"marks": marks, "target": cost, "doubts": one.doubts})
     return out
 
 

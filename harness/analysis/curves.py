@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from harness.analysis.reliability import unreliable
 from harness.analysis.selection import COMPARE
 from harness.analysis.stored_run import Row, StoredRun
 from harness.specs.budget import COUNTERS
@@ -54,10 +55,16 @@ def common_points(rows: Sequence[Row]) -> dict[tuple[str, str], int]:
 
 def value(row: Row, estimator: str, split: str, points: Mapping[tuple[str, str], int]) -> float | None:
     """Return a row's estimate over these points, nats per datapoint; None if it has none, or none that is finite."""
+    found = estimate(row, estimator, split, points)
+    return None if found is None else float(found["mean"])
+
+
+def estimate(row: Row, estimator: str, split: str, points: Mapping[tuple[str, str], int]) -> dict[str, Any] | None:
+    """Return the estimate of which `value` is the mean, with all that is stored of it."""
     for e in row["estimates"]:
         wanted = (e["estimator"], e["split"]) == (estimator, split) and e["points"] == points.get((estimator, split))
         if wanted and math.isfinite(e["mean"]):
-            return float(e["mean"])
+            return dict(e)
     return None
 
 
@@ -66,7 +73,8 @@ def points(runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[s
     import pandas as pd
 
     names = [
-        "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", *COUNTERS,
+        "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", "reliable",
+        *COUNTERS,
     ]  # fmt: skip
     return pd.DataFrame(estimates(runs, estimator, compare), columns=names)
 
@@ -77,9 +85,9 @@ def estimates(
     """Return a line for every row and split that has an estimate by this estimator, or by the run's default if it is None.
 
     Columns: run, curve, seed, estimator, direction (of its bias), split; nats, error (standard error over points and noise),
-    points; every counter of the ledger; `mark`, the samples at which other runs have a row too; and `end`. Of a row the estimate
-    over the fewest points is taken, which are the curve's, and not the one over more points at the end, or over the most; what is
-    not finite is left out.
+    points, reliable (False where its own diagnostics say that it is not); every counter of the ledger; `mark`, the samples at
+    which other runs have a row too; and `end`. Of a row the estimate over the fewest points is taken, which are the curve's, and
+    not the one over more points at the end, or over the most; what is not finite is left out.
     """
     out = []
     for run in runs:
@@ -91,6 +99,7 @@ def estimates(
             for e in _of_each_split(row["estimates"], name, most):
                 error = math.hypot(e["se_points"], e["se_estimator"])
                 found = {"split": e["split"], "nats": e["mean"], "error": error, "points": e["points"]}
+                found["reliable"] = not unreliable(e)
                 if math.isfinite(e["mean"]):
                     out.append(own | place | found | {"direction": e.get("direction", "")} | spent)
     return out

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.analysis import curves, published, selection
+from harness.analysis.reliability import doubt
 from harness.analysis.statistics import mean
 from harness.analysis.stored_run import Row as StoredRow
 from harness.analysis.stored_run import StoredRun
@@ -37,7 +38,8 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
     over the seeds that both have, with its standard `error` and `interval`, the half-width of its 95 % confidence interval by
     Student's t (both None for one seed); `paper`, the published value there, and `distance`, ours minus the paper's; and for
     every target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached`
-    seeds.
+    seeds. `unreliable` names those of its columns that rest on estimates which are not to be trusted by their own diagnostics,
+    and `doubts` says why.
     Where runs have no estimator in common, each is evaluated by its own, and rows also have the `bias` of theirs.
     All estimates of a row's panel are over the same points: as many as all its runs were evaluated on there. Targets are reached
     by the curve, whose points are those of every mark.
@@ -118,6 +120,7 @@ def _panel(
     points = curves.common_points([row for by_seed in reached.values() for row in by_seed.values()])
     estimators = {name: curves.estimator_for(own[0], estimator) for name, own in members.items()}
     values = {name: _values(by_seed, estimators[name], points) for name, by_seed in reached.items()}
+    doubted = {name: _doubted(by_seed, points) for name, by_seed in reached.items()}
     best = max((n for n in values if values[n]), key=lambda n: statistics.fmean(values[n].values()), default=None)
     several = sum(map(bool, values.values())) > 1
     out = []
@@ -140,6 +143,11 @@ def _panel(
         data = curves.estimates(own, estimators[name])
         line["targets"] = [_reaching(data, target) for target in targets]
         line["estimator"] = estimators[name]
+        line["unreliable"] = [" ".join(key) for key in doubted[name]]
+        compared_by = (estimators[name], "test"), (estimators[best], "test") if best is not None else None
+        if compared_by[0] in doubted[name] or (best is not None and compared_by[1] in doubted[best]):
+            line["unreliable"].append("difference")
+        line["doubts"] = list(doubted[name].values())
         if estimator is None:
             line["bias"] = data[0]["direction"] if data else ""
         out.append(line)
@@ -152,6 +160,17 @@ def _values(
     """Return the estimates of those seeds that have one, nats per datapoint."""
     found = {seed: curves.value(row, estimator, split, points) for seed, row in by_seed.items()}
     return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _doubted(by_seed: Mapping[int, StoredRow], points: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], str]:
+    """Return by estimator and split why one of the seeds' estimates is not to be trusted."""
+    found = {}
+    for key in points:
+        for row in by_seed.values():
+            e = curves.estimate(row, *key, points)
+            if e is not None and (words := doubt(e)):
+                found[key] = words
+    return found
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

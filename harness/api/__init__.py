@@ -17,16 +17,18 @@ An **algorithm** is a module with, in this order:
 A **model** is a module with `Config`, `OBSERVES` (kinds of data that it can describe), and
 `build(config, data, streams, dtype) -> (GenerativeModel, Recognition | None)`. `ESTIMATOR` names the estimator that is evaluated
 at marks; it is "lower-bound" if it is left out. What a model can do is told by the protocols that it satisfies; every method of
-a protocol carries `@api.metered(...)`.
+a protocol carries `@api.metered(...)`. What it expects of the values of its data is said by an attribute `expects` of the
+generative model, an `api.Expects`; data that differ are warned of when training begins.
 
 A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files.
 
 An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `NEEDS` (the protocols that model and
 recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and
-`estimate(model, recognition, x, config, rng) -> PerPoint`. One that also has `SIMULATED = True` works on points drawn from the
-model alone, and is given the latents that they were drawn with as `z` (B, Z). An estimator of log Z has
-`estimate_log_z(model, config, rng) -> LogZ` instead of `estimate`; the harness makes log p(x) = log f(x) - log Z of it, and
-turns the direction round.
+`estimate(model, recognition, x, config, rng) -> PerPoint`. One whose estimate is the logarithm of a mean of importance weights
+says so by `WEIGHTED = True`, and returns Pareto k-hat of each point's weights, see `api.pareto`. One that has `SIMULATED = True`
+works on points drawn from the model alone, and is given the latents that they were drawn with as `z` (B, Z). An estimator of
+log Z has `estimate_log_z(model, config, rng) -> LogZ` instead of `estimate`; the harness makes log p(x) = log f(x) - log Z of it,
+and turns the direction round.
 
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """
@@ -35,8 +37,9 @@ from harness.api import files
 from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
 from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
+from harness.data.suitability import Expects
 from harness.errors import BadInput, HarnessError
-from harness.inference import ais, gradients, hmc, posterior
+from harness.inference import ais, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.encoder import GaussianEncoder
 from harness.inference.metered import MeteredFunction, metered
@@ -73,6 +76,7 @@ __all__ = [
     "Config",
     "DataFacts",
     "Dataset",
+    "Expects",
     "GaussianEncoder",
     "GenerativeModel",
     "HandDerived",
@@ -105,6 +109,7 @@ __all__ = [
     "hmc",
     "metered",
     "offers",
+    "pareto",
     "posterior",
     "setting",
 ]

@@ -91,17 +91,23 @@ class PerPoint(NamedTuple):
         value: its estimate of log p(x) in nats (B,).
         variance: of that value, over the estimator's own noise (B,).
         diagnostics: what tells whether to believe it, by name (B,).
+        k_hat: Pareto k-hat of its importance weights (B,), see `api.pareto`; None where it has none, or too few to tell.
     """
 
     value: Tensor
     variance: Tensor
     diagnostics: dict[str, Tensor] = {}  # noqa: RUF012  # a default that nobody changes
+    k_hat: Tensor | None = None
 
     @classmethod
     def joined(cls, parts: Sequence["PerPoint"]) -> "PerPoint":
         """Return what is said of the points of several batches, one behind the other."""
         diagnostics = {name: torch.cat([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics}
-        return cls(torch.cat([part.value for part in parts]), torch.cat([part.variance for part in parts]), diagnostics)
+        tails = [part.k_hat for part in parts if part.k_hat is not None]
+        k_hat = torch.cat(tails) if len(tails) == len(parts) else None
+        return cls(
+            torch.cat([part.value for part in parts]), torch.cat([part.variance for part in parts]), diagnostics, k_hat
+        )
 
 
 class LogZ(NamedTuple):

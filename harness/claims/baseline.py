@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.reliability import doubt
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.files import from_json, read_file, replace_file, to_json
+from harness.report.text import marked
 from harness.runs.code import PACKAGES, code_version
 from harness.store.names import modern_spec
 from harness.store.record import Record
@@ -21,6 +23,8 @@ SCHEMA = 1
 RAN = ("dataset", "machine", "threads", "calibration_seconds", "packages")
 
 KEPT = ("estimator", "split", "points", "mean", "se_points", "se_estimator")
+
+KEPT_IF_KNOWN = ("heavy_tails", "reliable", "instead")
 
 SPENT = ("samples", "cpu_seconds")
 
@@ -54,7 +58,7 @@ def content(runs: Iterable[StoredRun], marks: Iterable[float | str]) -> dict[str
                     "marks": row["marks"],
                     "end": row["end"],
                     "ledger": {name: row["ledger"][name] for name in SPENT},
-                    "estimates": [{name: e[name] for name in KEPT} for e in row["estimates"]],
+                    "estimates": [_kept(e) for e in row["estimates"]],
                 }
                 for row in kept
             ],
@@ -64,6 +68,10 @@ def content(runs: Iterable[StoredRun], marks: Iterable[float | str]) -> dict[str
             "no claim about a baseline selects a run, so there is nothing to save: see `harness check --help`"
         )
     return {"schema": SCHEMA, "code": code_version(), "runs": out}
+
+
+def _kept(estimate: dict[str, Any]) -> dict[str, Any]:
+    return {name: estimate[name] for name in (*KEPT, *(name for name in KEPT_IF_KNOWN if name in estimate))}
 
 
 def text(content: dict[str, Any]) -> str:
@@ -125,10 +133,11 @@ def runs(content: dict[str, Any]) -> list[StoredRun]:
 def summary(content: dict[str, Any]) -> Sequence[tuple[str, ...]]:
     """Return lines for people: a run, its mark, an estimate."""
     return [
-        (run.id, f"{run.mark(row):,.0f}", e["estimator"], e["split"], f"{e['points']:,}", f"{e['mean']:.3f}")
+        (run.id, f"{run.mark(row):,.0f}", e["estimator"], e["split"], f"{e['points']:,}", nats)
         for run in runs(content)
         for row in run.rows
         for e in row["estimates"]
+        for nats in [marked(f"{e['mean']:.3f}", doubt(e) is not None)]
     ]
 
 

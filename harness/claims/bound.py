@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 
 from harness.analysis.statistics import mean
-from harness.claims.estimates import described, estimates_at, parts_of
-from harness.claims.evidence import Evidence, Verdict
+from harness.claims.estimates import described, estimates_at, judged, parts_of
+from harness.claims.evidence import Evidence, Says, Verdict
 from harness.claims.file import Bound
 from harness.claims.wording import runs_in_words
 
@@ -33,4 +33,5 @@ def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict]:
                 if over > 0
                 else f"mean of {runs_in_words(found.n)}{estimates.remark}"
             )
-            yield Verdict(claim, subject, found.mean, found.error, required, "fails" if over > 0 else "holds", why)
+            says: Says = "fails" if over > 0 else "holds"
+            yield judged(Verdict(claim, subject, found.mean, found.error, required, says, why), estimates)

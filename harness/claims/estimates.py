@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.analysis import curves, selection
+from harness.analysis.reliability import doubt
 from harness.analysis.stored_run import StoredRun
-from harness.claims.evidence import Evidence, Values
+from harness.claims.evidence import Evidence, Says, Values, Verdict
 from harness.claims.file import Claim, ClaimAtMarks
 from harness.claims.wording import runs_in_words
 from harness.specs.where import in_words
@@ -29,12 +30,14 @@ class Estimates(NamedTuple):
         mark: where they are, samples.
         missing: why the claim fails before anything is compared: a run lacks an estimate that it should have.
         shorter: how many runs have none because their budget ends before.
+        doubt: in words, which of them their own diagnostics say are not to be trusted; empty if none.
     """
 
     values: Values
     mark: float = math.nan
     missing: str = ""
     shorter: int = 0
+    doubt: str = ""
 
     @property
     def remark(self) -> str:
@@ -83,20 +86,33 @@ def estimates_at(
     points = curves.common_points([*rows.values(), *(row for _, row in others)])
     values: Values = {}
     whose: dict[Any, StoredRun] = {}
+    doubted = []
     for run in chosen:
-        value, place = curves.value(rows[run.id], claim.estimator, claim.split, points), key(run)
-        if value is None:
+        found, place = curves.estimate(rows[run.id], claim.estimator, claim.split, points), key(run)
+        if found is None:
             why = f"run {run.id} has no finite estimate by {claim.estimator} on {claim.split} at {mark_in_words(mark)}"
             return Estimates({}, missing=why)
         if place in whose:
-            found = selection.unlike(whose[place], run)
-            what = f"{found.setting} {found.first} and {found.second}" if found else "nothing"
+            differ = selection.unlike(whose[place], run)
+            what = f"{differ.setting} {differ.first} and {differ.second}" if differ else "nothing"
             raise evidence.refusal(
                 claim,
                 f"{whose[place].id} and {run.id} would count as one, and differ in {what}: say which with where",
             )
-        values[place], whose[place] = value, run
-    return Estimates(values, max(marks), shorter=shorter)
+        values[place], whose[place] = float(found["mean"]), run
+        if words := doubt(found):
+            doubted.append(f"run {run.id}, {words}")
+    said = f"{len(doubted)} of {len(values)} estimates cannot be relied on: {doubted[0]}" if doubted else ""
+    return Estimates(values, max(marks), shorter=shorter, doubt=said)
+
+
+def judged(verdict: Verdict, *estimates: Estimates) -> Verdict:
+    """Return a verdict as these estimates allow it: what holds only by some that cannot be relied on cannot be told."""
+    doubts = [one.doubt for one in estimates if one.doubt]
+    if not doubts:
+        return verdict
+    says: Says = "cannot tell" if verdict.says in ("holds", "better") else verdict.says
+    return verdict._replace(says=says, why="; ".join((verdict.why, *doubts)))
 
 
 def mark_in_words(mark: float | str) -> str:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from harness.analysis.reliability import doubt
 from harness.analysis.stored_run import StoredRun
 from harness.claims.evidence import Evidence, Says
 from harness.claims.file import Invariant
@@ -55,6 +56,7 @@ def bias_order(claim: Invariant, evidence: Evidence, runs: Runs, bounds: Bounds 
     tolerance = 0.1 if claim.tolerance is None else claim.tolerance
     required, side = f"≤ {tolerance:g}", {"lower": 0, "exact": 1, "upper": 2}
     worst, compared, where = -math.inf, 0, ""
+    doubted: list[str] = []
     for number, run in enumerate(runs):
         added = list(bounds(evidence, run)) if number == 0 else []
         for estimates in _of_one_model(run, added):
@@ -63,6 +65,8 @@ def bias_order(claim: Invariant, evidence: Evidence, runs: Runs, bounds: Bounds 
                 if not alike or side[low["direction"]] >= side[high["direction"]]:
                     continue
                 compared += 1
+                if words := doubt(low) or doubt(high):
+                    doubted.append(f"run {run.id}, {words}")
                 errors = [e["se_estimator"] for e in (low, high) if math.isfinite(e["se_estimator"])]
                 over = low["mean"] - high["mean"] - ERRORS * math.hypot(*errors)
                 if over > worst:
@@ -72,7 +76,10 @@ def bias_order(claim: Invariant, evidence: Evidence, runs: Runs, bounds: Bounds 
         yield "", Found(None, None, required, "fails", "no two estimators have estimates on the same points")
     else:
         why = f"highest of {compared} comparisons, {ERRORS:g} standard errors allowed: {where}"
-        yield "", Found(worst, None, required, "holds" if worst <= tolerance else "fails", why)
+        says: Says = "fails" if worst > tolerance else "cannot tell" if len(doubted) == compared else "holds"
+        if doubted:
+            why += f"; {len(doubted)} of them tell little: {doubted[0]}"
+        yield "", Found(worst, None, required, says, why)
 
 
 def _of_one_model(run: StoredRun, added: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

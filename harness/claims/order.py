@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from harness.analysis import selection
 from harness.analysis.statistics import mean
-from harness.claims.estimates import described, estimates_at, parts_of, require_pairs
+from harness.claims.estimates import described, estimates_at, judged, parts_of, require_pairs
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Order
 from harness.claims.wording import more_seeds_in_words
@@ -47,4 +47,5 @@ def verdicts(claim: Order, evidence: Evidence) -> Iterator[Verdict]:
                 says, why = "fails", f"it is below: {interval}"
             else:
                 says, why = "fails", f"not shown: {interval}{more_seeds_in_words(found, 0.0, claim.level)}"
-            yield Verdict(claim, subject, found.mean, found.error, required, says, why)  # type: ignore[arg-type]
+            verdict = Verdict(claim, subject, found.mean, found.error, required, says, why)  # type: ignore[arg-type]
+            yield judged(verdict, *sides)

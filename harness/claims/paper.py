@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from harness.analysis import published, selection
 from harness.analysis.statistics import mean
-from harness.claims.estimates import described, estimates_at, parts_of
+from harness.claims.estimates import described, estimates_at, judged, parts_of
 from harness.claims.evidence import Evidence, Says, Verdict
 from harness.claims.file import Paper
 from harness.claims.wording import runs_in_words
@@ -35,4 +35,4 @@ def verdicts(claim: Paper, evidence: Evidence) -> Iterator[Verdict]:
             found = mean([value - there for value in estimates.values.values()])
             says: Says = "holds" if abs(found.mean) <= claim.within else "better" if found.mean > 0 else "fails"
             why = f"{found.mean + there:.2f}, the paper has {there:.2f}: {runs_in_words(found.n)}{estimates.remark}"
-            yield Verdict(claim, subject, found.mean, found.error, required, says, why)
+            yield judged(Verdict(claim, subject, found.mean, found.error, required, says, why), estimates)

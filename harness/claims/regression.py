@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from harness.analysis import selection
 from harness.analysis.statistics import Difference, difference
 from harness.analysis.stored_run import StoredRun
-from harness.claims.estimates import described, estimates_at, parts_of, require_pairs
+from harness.claims.estimates import described, estimates_at, judged, parts_of, require_pairs
 from harness.claims.evidence import Evidence, Says, Verdict
 from harness.claims.file import Baseline, Claim
 from harness.claims.wording import more_seeds_in_words, pairs_in_words
@@ -30,7 +30,7 @@ def verdicts(claim: Baseline, evidence: Evidence) -> Iterator[Verdict]:
             require_pairs(claim, evidence, min(len(new.values), len(old.values)), subject)
             found = difference(new.values, old.values)
             says, why = no_worse(found, claim.tolerance, claim.level)
-            yield Verdict(claim, subject, found.mean, found.error, required, says, why + new.remark)
+            yield judged(Verdict(claim, subject, found.mean, found.error, required, says, why + new.remark), new, old)
 
 
 def no_worse(found: Difference, tolerance: float, level: float) -> tuple[Says, str]:

@@ -130,6 +130,7 @@ def save_baseline(claims: str, make: bool, jobs: int, out: Path | None, data_dir
 @json_flag
 def show_baseline(what: str, as_json: bool) -> None:
     """Show a baseline: where it comes from, and what the runs reached."""
+    from harness.analysis import reliability
     from harness.claims import baseline
     from harness.claims.file import Claims
     from harness.report import text
@@ -144,4 +145,7 @@ def show_baseline(what: str, as_json: bool) -> None:
         print_json(content)
     else:
         print(f"{path}: {baseline.origin(content)}\n")
-        text.print_table(("run", "samples", "estimator", "split", "points", "nats"), baseline.summary(content))
+        lines = baseline.summary(content)
+        text.print_table(("run", "samples", "estimator", "split", "points", "nats"), lines)
+        if any(line[-1].endswith(reliability.MARK) for line in lines):
+            print(reliability.LEGEND)

@@ -211,6 +211,9 @@ def table(
         print(f"{tables.note(rows)}\n\n{tables.markdown(*tables.cells(rows))}")
     else:
         print(latex.latex(rows, chosen.figure.compare))
+    if not as_json and form != "csv":
+        for words in tables.notes(rows):
+            print("\n" + (latex.escaped(words) if form == "latex" else words))
 
 
 @click.command()

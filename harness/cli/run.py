@@ -71,10 +71,14 @@ def run(
     _train(
         store.run(spec.run_id),
         limits,
-        lambda watch: ensure(store, spec, limits, data_dir=data_dir, watch=watch, say=say),
+        lambda watch: ensure(store, spec, limits, data_dir=data_dir, watch=watch, say=say, warn=_warn),
         quiet,
         as_json,
     )
+
+
+def _warn(words: str) -> None:
+    say(f"warning: {words}")
 
 
 @click.command()

@@ -128,6 +128,7 @@ def tune(
 
 def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool = False) -> "Scheduler":
     """Return a scheduler whose progress is shown."""
+    from harness.cli import output
     from harness.report.progress import SweepProgress
     from harness.runs.local import LocalExecutor
     from harness.runs.sweep import Scheduler, no_progress
@@ -137,6 +138,10 @@ def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool
             print(words, file=sys.stderr)
 
     executor = LocalExecutor(store, workers, data_dir)
+
+    def warn(words: str) -> None:
+        output.say(f"warning: {words}")
+
     if quiet:
-        return Scheduler(executor, no_progress)
-    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), say)
+        return Scheduler(executor, no_progress, warn=warn)
+    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), say, warn)

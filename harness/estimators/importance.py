@@ -1,7 +1,8 @@
 """Importance-weighted bound: log of the mean of K weights p(x, z) / q(z|x), tighter with every K.
 
 Yuri Burda, Roger Grosse and Ruslan Salakhutdinov, "Importance weighted autoencoders" (2016), arXiv 1509.00519, eq. (8). The mean
-of weights is unbiased for p(x), so its logarithm lies below log p(x) in expectation.
+of weights is unbiased for p(x), so its logarithm lies below log p(x) in expectation. A proposal that is narrower than the
+posterior has weights of a heavy tail. The estimate is then too low by far more than its standard error, as Pareto k-hat tells.
 """
 
 import math
@@ -14,6 +15,8 @@ from harness import api
 
 DIRECTION = "lower"
 NEEDS = (api.LatentVariableModel,)
+
+WEIGHTED = True
 
 
 class Config(api.Config):
@@ -51,7 +54,7 @@ def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recogn
 def estimate(
     model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
 ) -> api.PerPoint:
-    """Return each point's bound; its variance by the delta method; and the effective sample size (Σ w)² / Σ w²."""
+    """Return each point's bound; its variance by the delta method; the effective sample size (Σ w)² / Σ w²; and Pareto k-hat."""
     proposal = _proposal(config, recognition)
     if proposal == "gaussian":
         chains = api.posterior.Chains(model, recognition, x, rng, leapfrog=config.leapfrog, burn_in=config.burn_in)
@@ -63,12 +66,14 @@ def estimate(
         q = recognition.posterior(x)
     log_sum = torch.full((len(x),), -math.inf, dtype=torch.float64)  # of the weights
     log_squares = log_sum.clone()
+    tail = api.pareto.Tail(config.K)
     for n in api.posterior.pieces(config.K, len(x)):
         z = q.sample(n, rng)  # (n, B, Z)
         log_w = (model.log_p_xz(x, z) - q.log_prob(z)).double()
         log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
         log_squares = torch.logaddexp(log_squares, (2 * log_w).logsumexp(0))
+        tail.add(log_w)
     ess = (2 * log_sum - log_squares).exp()
     # Var(log of a mean) ≈ Var(w) / (K E[w]²), where E[w²] / E[w]² = K / ESS.
     variance = (1 / ess - 1 / config.K).clamp(min=0.0)
-    return api.PerPoint(log_sum - math.log(config.K), variance, {"effective_samples": ess})
+    return api.PerPoint(log_sum - math.log(config.K), variance, {"effective_samples": ess}, tail.k_hat())

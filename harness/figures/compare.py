@@ -18,7 +18,14 @@ from harness.figures.labels import (
     over_points,
     seeds_in_words,
 )
-from harness.figures.marks import below_handle, dot, dot_handle, point_below
+from harness.figures.marks import (
+    below_handle,
+    dot,
+    dot_handle,
+    mark_unreliable,
+    point_below,
+    unreliable_handle,
+)
 from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 
@@ -46,6 +53,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(max(7.2, COLUMN * len(shown)), 5.0), layout="constrained")
         grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=(2, 1))
+        doubtful = False
         for column, one in enumerate(shown):
             above, below = grid[0][column], grid[1][column]
             drawn = []
@@ -58,6 +66,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
                 drawn.append(data)
                 ranges |= data["seed"].nunique() > 1
+                doubtful |= mark_unreliable(above, data, "samples")
             last, both = one.marks[-1], pd.concat(drawn)
             if last.points > both.loc[both["split"] == split, "points"].min():
                 for nats, colour in zip((last.first, last.second), colours, strict=True):
@@ -102,6 +111,8 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             )
         if below_axis:
             lines.append(below_handle())
+        if doubtful:
+            lines.append(unreliable_handle())
         legend_below(figure, lines, 2, f"curves: {over_points(pd.concat(every))}")
         seeds = [seeds_in_words(side) for side in sides]
         title = seeds[0] if seeds[0] == seeds[1] else f"first: {seeds[0]}; second: {seeds[1]}"

@@ -1,11 +1,14 @@
 """What is marked on curves: how a run was evaluated at its end, that it diverged, and that it is below the axis."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EDGE = 0.02  # height of an arrow at the lower edge of the axes, in heights of the axes
 
@@ -71,3 +74,19 @@ def point_below(axes: Axes) -> bool:
 def below_handle() -> Line2D:
     """Return what the legend says of the arrows."""
     return Line2D([], [], color="0.2", marker="v", ms=5, mew=0, lw=0, label="below the axis")
+
+
+_UNRELIABLE: dict[str, Any] = {"marker": "v", "color": "red", "mfc": "none", "ms": 5, "ls": "none", "zorder": 4}
+
+
+def mark_unreliable(axes: Axes, data: "pd.DataFrame", x: str) -> bool:
+    """Mark the points of a table that are not to be trusted by their own diagnostics, and say whether there are any."""
+    doubtful = data if data.empty else data[~data["reliable"].astype(bool)]
+    if not doubtful.empty:
+        axes.plot(doubtful[x], doubtful["nats"], **_UNRELIABLE)
+    return not doubtful.empty
+
+
+def unreliable_handle() -> Line2D:
+    """Return what the legend says of these points."""
+    return Line2D([], [], **_UNRELIABLE, label="not to be trusted (Pareto k-hat)")

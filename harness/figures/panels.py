@@ -22,7 +22,17 @@ from harness.figures.labels import (
     over_points,
     seeds_in_words,
 )
-from harness.figures.marks import GOES_ON, below_handle, cross, cross_handle, dot, dot_handle, point_below
+from harness.figures.marks import (
+    GOES_ON,
+    below_handle,
+    cross,
+    cross_handle,
+    dot,
+    dot_handle,
+    mark_unreliable,
+    point_below,
+    unreliable_handle,
+)
 from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
@@ -170,19 +180,24 @@ def _panel(
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)
             shown.add("fewer")
         shown |= {name, split} | ({"range"} if mean["seeds"].max() > 1 else set())
-    for final in curves.finals(runs, recipe.estimator, recipe.compare):
-        if final["split"] in DASHES:
-            dot(axes, final[counter], final["nats"], final["split"], colours[final["curve"]])
-            shown |= {f"dot of {final['points']}"}
+    finals = [final for final in curves.finals(runs, recipe.estimator, recipe.compare) if final["split"] in DASHES]
+    for final in finals:
+        dot(axes, final[counter], final["nats"], final["split"], colours[final["curve"]])
+        shown |= {f"dot of {final['points']}"}
+    drawn = [data[data["split"].isin(DASHES)], pd.DataFrame(finals)]
     diverged = [run.id for run in runs if run.status == "diverged"]
     for (_, name), curve in _groups(data[data["run"].isin(diverged) & (data["split"] == "test")], "run", "curve"):
         cross(axes, curve[counter].iloc[-1], curve["nats"].iloc[-1], colours[name])
         shown.add("diverged")
     if recipe.end_estimator:
-        for end in curves.estimates(runs, recipe.end_estimator, recipe.compare, most=True):
-            if end["end"]:
-                axes.plot(end[counter], end["nats"], "D", color=colours[end["curve"]], ms=4, mfc="none", zorder=3)
-                shown.add("end")
+        ends = [e for e in curves.estimates(runs, recipe.end_estimator, recipe.compare, most=True) if e["end"]]
+        for end in ends:
+            axes.plot(end[counter], end["nats"], "D", color=colours[end["curve"]], ms=4, mfc="none", zorder=3)
+            shown.add("end")
+        drawn.append(pd.DataFrame(ends))
+    for points in drawn:
+        if mark_unreliable(axes, points, counter):
+            shown.add("unreliable")
     without = len({run.id for run in runs} - set(data["run"]))
     counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {
         f"without {recipe.estimator or 'estimates'}": without
@@ -278,6 +293,8 @@ def _legend(
     if "end" in shown:
         label = f"{recipe.end_estimator} at the end"
         lines.append(Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=label))
+    if "unreliable" in shown:
+        lines.append(unreliable_handle())
     if "diverged" in shown:
         lines.append(cross_handle())
     if "below" in shown:

@@ -12,7 +12,16 @@ from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import DASHES, counter_label, estimate_label, over_points, seeds_in_words
-from harness.figures.marks import below_handle, cross, cross_handle, dot, dot_handle, point_below
+from harness.figures.marks import (
+    below_handle,
+    cross,
+    cross_handle,
+    dot,
+    dot_handle,
+    mark_unreliable,
+    point_below,
+    unreliable_handle,
+)
 from harness.figures.output import MINOR, legend_below, style
 from harness.specs.budget import COUNTERS
 
@@ -108,6 +117,7 @@ def draw(
         for final in dots:
             label = names_of[final["run"]]
             dot(axes, final[counter], final["nats"], final["split"], palette[label])
+        doubtful = [mark_unreliable(axes, data, "x"), mark_unreliable(axes, pd.DataFrame(dots), counter)]
         axes.set_xscale(scale)
         axes.tick_params(axis="x", which="minor", labelsize=MINOR)
         axes.set_ylim(*limits(data["nats"]))
@@ -124,6 +134,8 @@ def draw(
             handles.append(dot_handle(sorted({final["points"] for final in dots})))
         if any(run.status == "diverged" for run in runs):
             handles.append(cross_handle())
+        if any(doubtful):
+            handles.append(unreliable_handle())
         if point_below(axes):
             handles.append(below_handle())
         if (own := axes.get_legend()) is not None:  # seaborn's, which lies over the curves

@@ -49,6 +49,7 @@ class LinearGaussian(api.LatentVariableModel):
         self.kind, self.dim = data.kind, data.dim
         self.latents = api.Latents.of("continuous", config.nz)
         noise = (data.dim if config.noise == "diagonal" else 1,)
+        self.expects = api.Expects(learned_variance=config.noise == "diagonal")
         self.params = api.Parameters(
             {"W": (config.nz, data.dim)},
             {"mean": (data.dim,), "log_noise": noise},

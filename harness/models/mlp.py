@@ -224,6 +224,8 @@ class GaussianDecoder(Decoder):
     def __init__(self, config: Config, data: api.DataFacts, dtype: torch.dtype):
         super().__init__(config, data, dtype)
         self._squash = config.gaussian_mean == "sigmoid"
+        mean = (0.0, 1.0) if self._squash else None
+        self.expects = api.Expects(mean, "--gaussian-mean linear", learned_variance=True)
 
     def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
         """See `Decoder.density`."""

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.text import counted, interval_text, print_table, quantity, with_error
+from harness.analysis.reliability import MARK
+from harness.report.text import counted, interval_text, marked, print_table, quantity, with_error
 
 if TYPE_CHECKING:
     from harness.analysis.compare import AtMark, Comparison
@@ -20,10 +21,10 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
         for mark in _shown(one.marks):
             found = mark.difference
             interval = "" if mark.half_width is None else interval_text(found.mean, mark.half_width, found.error)
-            difference = with_error(found.mean, found.error, sign=True)
-            means = (f"{mark.first:.2f}", f"{mark.second:.2f}", difference, interval)
+            figures = (f"{mark.first:.2f}", f"{mark.second:.2f}", with_error(found.mean, found.error, sign=True))
+            means = map(marked, figures, (*mark.unreliable, any(mark.unreliable)))
             pairs = counted(found.n, "pair") if found.paired else "unpaired"
-            rows.append((one.panel, f"{mark.samples:,.0f}", f"{mark.points:,}", *means, pairs))
+            rows.append((one.panel, f"{mark.samples:,.0f}", f"{mark.points:,}", *means, interval, pairs))
         if (cost := one.target_cost) is not None:
             costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
     print(f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
@@ -31,6 +32,9 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     for one in comparisons:
         if one.left_out:
             print(f"{one.panel}: left out {', '.join(one.left_out)}")
+    for one in comparisons:
+        for words in one.doubts:
+            print(f"{MARK} {one.panel}: {words}")
     for one in comparisons:
         differs = "; ".join(
             f"{found.setting} {_short(found.first)} and {_short(found.second)}" for found in what_differs(one)

@@ -43,7 +43,7 @@ def latex(rows: Sequence[Row], compare: Sequence[str]) -> str:
         r"% needs \usepackage{booktabs}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line(map(_escaped, heads)),
+        _line(map(escaped, heads)),
         r"\midrule",
     ]
     for best, line in zip(bold, lines, strict=True):
@@ -59,7 +59,8 @@ def _bold(cell: str) -> str:
     return rf"\textbf{{\boldmath {cell}}}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return text as LaTeX has it."""
     return "".join(_ESCAPED.get(letter, letter) for letter in text)
 
 
@@ -70,9 +71,9 @@ def _cell(text: str) -> str:
         sign, number, error = found.groups()
         if sign or error:
             inner = sign + number + (rf" \pm {error}" if error else "")
-            out += [_escaped(text[end : found.start()]), f"${inner.replace(',', '{,}')}$"]
+            out += [escaped(text[end : found.start()]), f"${inner.replace(',', '{,}')}$"]
             end = found.end()
-    return "".join([*out, _escaped(text[end:])])
+    return "".join([*out, escaped(text[end:])])
 
 
 def _best(rows: Sequence[Row], compared: Collection[str]) -> list[set[str]]:
@@ -80,7 +81,8 @@ def _best(rows: Sequence[Row], compared: Collection[str]) -> list[set[str]]:
     best: list[set[str]] = [set() for _ in rows]
     for members in _panels(rows, compared):
         for key in dict.fromkeys(key for i in members for key in rows[i]["points"]):
-            there = {i: spread for i in members if (spread := rows[i].get(key)) is not None}
+            sound = [i for i in members if key not in rows[i]["unreliable"]]
+            there = {i: spread for i in sound if (spread := rows[i].get(key)) is not None}
             highest = max(there.values(), key=lambda spread: spread.mean, default=None)
             for i, spread in there.items():
                 if len(there) > 1 and highest is not None and _ties(highest, spread):

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.reliability import LEGEND, MARK, doubts, tails, unreliable
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput, in_one_line
-from harness.report.text import estimate_text, fits_terminal, print_table, quantity, with_error
+from harness.report.text import estimate_text, fits_terminal, marked, print_table, quantity, with_error
 from harness.store.record import Record, changes, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
@@ -58,6 +59,7 @@ def run_row(run: Run, now: PluginFiles) -> dict[str, Any]:
         "earlier_version_of": [
             file for file, what in now.differing(StoredRun(record, ())).items() if what == "earlier"
         ],
+        "unreliable": [f"marginal_{split}" for split, e in marginals.items() if unreliable(e)],
     }
 
 
@@ -88,6 +90,8 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         if row["status"] == "unreadable":
             print(f"harness: {row['reason']}", file=sys.stderr)
+    if any(row.get("unreliable") for row in rows):
+        print(LEGEND)
     earlier = sorted({file for row in rows for file in row.get("earlier_version_of", ())})
     if earlier:
         print(f"* made by an earlier version of {' and '.join(earlier)}")
@@ -105,7 +109,8 @@ def _short(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         words = [digits, slug if len(slug) <= SLUG else f"{slug[: SLUG - 1]}…", row.get("model", ""), _status(row)]
         samples = quantity(row["samples"]) if "samples" in row else ""
         test = row.get("test") if row.get("test") is not None else row.get("marginal_test")
-        lines.append([*words, samples, "" if test is None else f"{test:.2f}"])
+        doubtful = row.get("test") is None and "marginal_test" in row.get("unreliable", ())
+        lines.append([*words, samples, "" if test is None else marked(f"{test:.2f}", doubtful)])
     return ["id", "run", "model", "status", "samples", "test"], lines
 
 
@@ -116,7 +121,10 @@ def _whole(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
             table.append((row["run"], "unreadable", *[""] * 8))
             continue
         figures = ("train", "test", "marginal_train", "marginal_test")
-        bound = [f"{row[figure]:.2f}" if row[figure] is not None else "" for figure in figures]
+        bound = [
+            marked(f"{row[figure]:.2f}", figure in row["unreliable"]) if row[figure] is not None else ""
+            for figure in figures
+        ]
         seconds = f"{row['cpu_seconds']:.1f}"
         table.append((row["run"], _status(row), row["group"], row["model"], quantity(row["samples"]), seconds, *bound))
     heads = [
@@ -181,6 +189,8 @@ def print_run(
     print(f"{run.path}\n")
     for line in (*remarks, *sessions(record)):
         print(f"note: {line}\n")
+    for line in dict.fromkeys(words for session in record.provenance for words in session.get("warnings", ())):
+        print(f"warning: {line}\n")
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
     print("\n" + "  ".join(f"{name}={value}" for name, value in rest.items()))
@@ -207,6 +217,8 @@ def print_run(
             info = (f"{row['info'][name]:.4g}" if name in row["info"] else "" for name in names)
             table.append((*counters, *(curve.get(head, "") for head in heads), *info))
         print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
+        if any(unreliable(e) for row in rows for e in row["estimates"]):
+            print(LEGEND)
 
 
 def sessions(record: Record) -> list[str]:
@@ -238,7 +250,10 @@ def _no_bound(record: Record) -> str:
 
 
 def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] = ()) -> None:
-    """Print estimates with both standard errors, the direction of their bias and diagnostics; and after how many samples."""
+    """Print estimates with both standard errors, the direction of their bias and diagnostics; and after how many samples.
+
+    Below them stands why some are not to be trusted.
+    """
     if not estimates:
         print("no estimates")
         return
@@ -247,11 +262,11 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
             e["estimator"],
             e["split"],
             f"{e['points']:,}",
-            f"{e['mean']:.2f}",
+            marked(f"{e['mean']:.2f}", unreliable(e)),
             f"{e['se_points']:.2f}",
             f"{e['se_estimator']:.3f}",
             e["direction"],
-            ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in e["diagnostics"].items()),
+            ", ".join(_diagnostics(e)),
         ]
         for e in estimates
     ]
@@ -269,6 +284,15 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
         columns.append("samples")
         rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
     print_table(columns, rows)
+    for words in doubts(estimates):
+        print(f"{MARK} {words}")
+
+
+def _diagnostics(estimate: dict[str, Any]) -> list[str]:
+    """Return in words what an estimator tells of itself."""
+    means = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in estimate["diagnostics"].items()]
+    told = tails(estimate)
+    return means if told is None else [*means, told]
 
 
 def print_certificate(certificate: "Certificate") -> None:
@@ -299,6 +323,8 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
     print(f"{run.id}: {'was done already' if already else record.status}")
     for e in final_estimates(record):
         print(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
+    for words in doubts(final_estimates(record)):
+        print(f"  {MARK} {words}")
     if record.ledger and not _has_bound(record):
         print(f"  {_no_bound(record)}")
     spent = record.ledger

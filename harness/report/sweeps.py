@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.report.text import duration, print_table, quantity
+from harness.analysis.reliability import MARK
+from harness.report.text import duration, marked, print_table, quantity
 from harness.runs.jobs import CALIBRATION_SECONDS
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ def print_tuned(estimator: str, tuned: "Tuned") -> None:
     rows = [
         (
             *(str(trial.settings[name]) for name in names),
-            "diverged" if trial.value == -math.inf else f"{trial.value:.2f}",
+            "diverged" if trial.value == -math.inf else marked(f"{trial.value:.2f}", bool(trial.doubts)),
         )
         for trial in tuned.trials
     ]
     print_table((*names, f"{estimator} on train"), rows)
+    for words in next((trial.doubts for trial in tuned.trials if trial.doubts), ())[:1]:
+        print(f"{MARK} {words}")
     words = " ".join(f"--{name} {value}" for name, value in tuned.chosen.items())
     spent = tuned.spent
     print(f"\n{tuned.study}: {words}")

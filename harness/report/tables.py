@@ -5,8 +5,9 @@ import io
 import itertools
 from collections.abc import Sequence
 
+from harness.analysis.reliability import MARK
 from harness.analysis.table import Row, Spread
-from harness.report.text import decimals, either, interval_text, quantity, with_error
+from harness.report.text import decimals, either, interval_text, marked, quantity, with_error
 
 SE = " ± se"  # what a head ends in whose numbers have their standard errors
 
@@ -29,8 +30,11 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns["at samples"] = [f"{row['mark']:,.0f}" for row in rows_]
     columns["seeds"] = [_seeds(row) for row in rows_]
     for key in estimates:
-        columns[key] = [_spread(row.get(key)) for row in rows_]
-    columns[difference] = [_difference(row) for row in rows_]
+        columns[key] = [marked(_spread(row.get(key)), key in row["unreliable"]) for row in rows_]
+    columns[difference] = [
+        marked(_difference(row), "difference" in row["unreliable"] and row.get("difference") is not None)
+        for row in rows_
+    ]
     columns["95% interval"] = [_interval(row) for row in rows_]
     columns["paper"] = ["" if row["paper"] is None else f"{row['paper']:.2f}" for row in rows_]
     columns["difference to paper"] = [_distance(row) for row in rows_]
@@ -53,6 +57,11 @@ def note(rows_: Sequence[Row]) -> str:
             points.setdefault(key.rpartition(" ")[2], set()).add(n)
     over = " and ".join(f"{either(sorted(n))} {split}" for split, n in points.items() if n)
     return f"nats per datapoint over {over} points, means over seeds; ± is the standard error (se) over seeds"
+
+
+def notes(rows_: Sequence[Row]) -> list[str]:
+    """Return what has to stand below the table: why figures in it are not to be trusted."""
+    return list(dict.fromkeys(f"{MARK} {words}" for row in rows_ for words in row["doubts"]))
 
 
 def _text(value: object) -> str:
@@ -117,7 +126,8 @@ def comma_separated(rows_: Sequence[Row]) -> str:
                         for cost in ("samples", "cpu_seconds", "reached")
                     }
             else:
-                line[name] = " ".join(map(str, value)) if isinstance(value, list) else value
+                between = "; " if name in ("unreliable", "doubts") else " "
+                line[name] = between.join(map(str, value)) if isinstance(value, list) else value
         flat.append(line)
     names = list(dict.fromkeys(name for line in flat for name in line))
     out = io.StringIO()

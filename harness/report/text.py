@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness.analysis.reliability import MARK, unreliable
+
 TWO_DIGITS = 3.55  # an error that begins with less is told by two digits
 
 MOST_DECIMALS = 6
@@ -70,9 +72,14 @@ def _print_folded(
 
 
 def estimate_text(estimate: dict[str, Any]) -> str:
-    """Return mean ± the standard error over points and over the estimator's noise together."""
+    """Return mean ± the standard error over points and over the estimator's noise together, marked if not to be trusted."""
     error = (estimate["se_points"] ** 2 + estimate["se_estimator"] ** 2) ** 0.5
-    return with_error(estimate["mean"], error)
+    return marked(with_error(estimate["mean"], error), unreliable(estimate))
+
+
+def marked(text: str, doubtful: bool) -> str:
+    """Return a figure, with the mark behind it if it is not to be trusted."""
+    return f"{text} {MARK}" if doubtful else text
 
 
 def decimals(error: float | None) -> int:

@@ -10,8 +10,7 @@ from harness.errors import BadInput
 from harness.inference.protocols import LatentVariableModel
 from harness.runs.evaluate import Trained
 from harness.runs.runner import Say, unheard
-from harness.specs import registry
-from harness.training.evaluation import Estimate, Estimator, Split
+from harness.training.evaluation import Estimate, Split, applicable
 
 
 class Certificate(NamedTuple):
@@ -94,8 +93,8 @@ def certify(
     lower = upper = add(reference, "simulated", chosen)
     if exact is None:
         upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
-        if _evaluates("quadrature", trained):
-            add("quadrature", "simulated", {})
+        for name in applicable(("quadrature",), trained.subject):
+            add(name, "simulated", {})
     gap, gap_error = difference(upper, lower)
     expected = add(reference, "test", chosen)
     worst: tuple[str, float, float] | None = None
@@ -118,13 +117,7 @@ def _exact(trained: Trained) -> str | None:
     model = trained.subject.model
     if isinstance(model, LatentVariableModel) and model.latents.only("continuous"):
         return None
-    return next((name for name in ("exact", "exact-log-z", "quadrature") if _evaluates(name, trained)), None)
-
-
-def _evaluates(name: str, trained: Trained) -> bool:
-    """Say whether an estimator with its default settings can evaluate a model."""
-    module = registry.get("estimators", name).module
-    return Estimator(name, module, module.Config()).skip(trained.subject) is None
+    return next(applicable(("exact", "exact-log-z", "quadrature"), trained.subject), None)
 
 
 def _reported(trained: Trained, reference: str, settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

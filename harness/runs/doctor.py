@@ -4,6 +4,7 @@ import re
 from importlib.metadata import requires, version
 from typing import Any, get_args
 
+from harness.data.suitability import warnings
 from harness.errors import BadInput, HarnessError
 from harness.runs import code, machine
 from harness.specs import registry
@@ -42,7 +43,12 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
             continue
         try:
             data = plugin.module.load(plugin.module.Config(), data_dir)
-            note(f"data {plugin.name}", True, f"{len(data.train):,} + {len(data.test):,} points from {data.source}")
+            warned = "".join(f"; {words}" for words in warnings(plugin.name, data).values())
+            note(
+                f"data {plugin.name}",
+                True,
+                f"{len(data.train):,} + {len(data.test):,} points from {data.source}{warned}",
+            )
         except BadInput as error:
             note(f"data {plugin.name}", False, str(error))
     try:

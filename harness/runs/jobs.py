@@ -43,11 +43,13 @@ class CostEstimate(NamedTuple):
         per_sample: CPU seconds of training for each sample.
         per_mark: CPU seconds of the evaluation at a mark.
         at_end: CPU seconds of the evaluation at the end.
+        warnings: of data that do not suit the model, in sentences by what they are about.
     """
 
     per_sample: float
     per_mark: float
     at_end: float
+    warnings: Mapping[str, str] = {}  # a default that nobody changes
 
     def seconds(self, job: Job, spent: float = 0.0) -> float:
         """Return the CPU seconds that a job still costs when its run has spent this number of samples."""

@@ -334,7 +334,7 @@ def _cost(training: Training) -> CostEstimate:
             per_point = (time.process_time() - start) / n
             per_mark += per_point * min(asked.points, size)
             at_end += per_point * min(asked.final_points, size)
-    return CostEstimate(per_sample, per_mark, at_end)
+    return CostEstimate(per_sample, per_mark, at_end, training.warnings)
 
 
 def _leave_the_terminal() -> None:

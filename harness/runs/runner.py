@@ -50,6 +50,7 @@ def ensure(
     data_dir: str | None = None,
     watch: Watch | None = None,
     say: Say = unheard,
+    warn: Say = unheard,
 ) -> Record:
     """Bring the run of this specification to this budget: start it, resume it, extend it, or find it done.
 
@@ -61,6 +62,7 @@ def ensure(
         data_dir: the user's folder of data files.
         watch: called with every row and tick.
         say: told what the user should know, in a sentence.
+        warn: told once, at the beginning, of data that do not suit the model, in a sentence each.
 
     Returns:
         The run's record.
@@ -83,7 +85,7 @@ def ensure(
     else:
         store.require_writable()
         record = Record(run.id, spec.model_dump(mode="json"), budget.limits())
-    return _train(run, record, spec, budget, data_dir, watch, say)
+    return _train(run, record, spec, budget, data_dir, watch, say, warn)
 
 
 def resume(run: Run, *, data_dir: str | None = None, watch: Watch | None = None, say: Say = unheard) -> Record:
@@ -130,7 +132,14 @@ def _met(record: Record, budget: Budget) -> bool:
 
 
 def _train(
-    run: Run, record: Record, spec: RunSpec, budget: Budget, data_dir: str | None, watch: Watch | None, say: Say
+    run: Run,
+    record: Record,
+    spec: RunSpec,
+    budget: Budget,
+    data_dir: str | None,
+    watch: Watch | None,
+    say: Say,
+    warn: Say = unheard,
 ) -> Record:
     fresh, pause = not run.exists(), _checkpoint_seconds()
     checkpoint = None if fresh else run.checkpoint()
@@ -157,6 +166,8 @@ def _train(
         else:
             training.load(checkpoint)
         here["samples"] = training.ledger.samples
+        if training.warnings:
+            here["warnings"] = list(training.warnings.values())
         if record.provenance and (changed := changes(record.provenance[-1], here)):
             say(
                 f"run {run.id} goes on with {changed}, so it is no longer the uninterrupted run bit for bit; recorded in the run"
@@ -165,6 +176,9 @@ def _train(
         record.provenance.append(here)
         run.begin(record, None if checkpoint is None else checkpoint["trace"])
         run.keep_traceback(None)
+        if checkpoint is None:
+            for words in training.warnings.values():
+                warn(words)
         _follow(run, record, training, budget, watch, pause)
     except OSError as error:
         raise StoreTrouble(
@@ -250,7 +264,7 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
             if isinstance(error, PluginFailed):
                 run.keep_traceback(error.traceback)
                 raise PluginFailed(f"run {run.id} failed: {error}; {_where_traceback(run)}", error.traceback) from error
-            hint = ": try a smaller step size" if isinstance(error, Diverged) else ""
+            hint = f": {training.remedy}" if isinstance(error, Diverged) and training.remedy else ""
             raise type(error)(
                 f"run {run.id} {record.status}: {error}{hint}; its rows: `harness show {run.id}`"
             ) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from harness.analysis.reliability import doubts
 from harness.errors import BadInput, RunFailed, suggestion
 from harness.runs.jobs import Job
 from harness.runs.runner import finished
@@ -38,12 +39,14 @@ class Trial(NamedTuple):
         values: the training-set estimate for each seed, nats per datapoint; -inf where the run diverged.
         runs: ids of the runs.
         spent: what they cost together.
+        doubts: in words, why estimates that decide are not to be trusted.
     """
 
     settings: Settings
     values: tuple[float, ...]
     runs: tuple[str, ...]
     spent: dict[str, float]
+    doubts: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -153,7 +156,7 @@ class Study:
 
     def trial(self, store: Store, settings: Settings) -> Trial:
         """Return a trial whose runs have ended, as the store has them; RunFailed if it has not."""
-        values, ids = [], []
+        values, ids, said = [], [], list[str]()
         spent = dict.fromkeys(SPENT, 0.0)
         for job in self.jobs([settings]):
             record = job.stored(store).read()
@@ -161,21 +164,23 @@ class Study:
                 raise RunFailed(f"trial {record.run} is {record.status}, and not done: tune again")
             values.append(self._value(record))
             ids.append(record.run)
+            said += doubts(self._deciding(record))
             for name in SPENT:
                 spent[name] += record.ledger[name]
-        return Trial(settings, tuple(values), tuple(ids), spent)
+        return Trial(settings, tuple(values), tuple(ids), spent, tuple(dict.fromkeys(said)))
 
     def _value(self, record: Record) -> float:
         if record.status == "diverged":
             return -math.inf
-        found = [
-            e["mean"] for e in final_estimates(record) if e["estimator"] == self.estimator and e["split"] == "train"
-        ]
+        found = [e["mean"] for e in self._deciding(record)]
         if not found:
             raise BadInput(
                 f"{self.estimator} says nothing of run {record.run}, so it cannot be tuned by it: name another with --estimator"
             )
         return float(found[0]) if math.isfinite(found[0]) else -math.inf
+
+    def _deciding(self, record: Record) -> list[dict[str, Any]]:
+        return [e for e in final_estimates(record) if e["estimator"] == self.estimator and e["split"] == "train"]
 
 
 def searchable(algorithm: Any) -> dict[str, dict[str, Any]]:

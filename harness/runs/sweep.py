@@ -63,11 +63,15 @@ class Scheduler:
         executor: carries out the jobs.
         progress: shows how far they are.
         say: told in a sentence what takes a while.
+        warn: told of data that do not suit a model, in a sentence each, once for each dataset.
     """
 
-    def __init__(self, executor: Executor, progress: ShowProgress = no_progress, say: Say = unheard):
+    def __init__(
+        self, executor: Executor, progress: ShowProgress = no_progress, say: Say = unheard, warn: Say = unheard
+    ):
         self.store, self.inputs = executor.store, Inputs(executor.data_dir)
-        self._executor, self._progress, self._say = executor, progress, say
+        self._executor, self._progress, self._say, self._warn = executor, progress, say, warn
+        self._warned: set[tuple[str, str]] = set()
         self._calibrations: dict[str, Calibration] = {}
 
     def run(self, jobs: Iterable[Job]) -> list[Outcome]:
@@ -112,6 +116,8 @@ class Scheduler:
         if unknown:
             self._say(f"timing {len(unknown)} kinds of run, a moment each")
         self._calibrations |= zip(unknown, self._executor.calibrate(list(unknown.values())), strict=True)
+        for job, _, _ in open_:
+            self._warn_of(job.spec)
         for job, state, spent in open_:
             found = self._calibrations[_kind(job.spec)]
             if isinstance(found, CostEstimate):
@@ -120,6 +126,15 @@ class Scheduler:
                 status, reason = found
                 planned.append(Planned(job, status, spent, None, reason))
         return sorted(planned, key=lambda p: (p.seconds is not None, p.job.spec.seed, p.seconds or 0.0))
+
+    def _warn_of(self, spec: RunSpec) -> None:
+        """Tell what calibration has found of data that do not suit the model, unless it has been told of this dataset."""
+        found = self._calibrations[_kind(spec)]
+        for about, words in found.warnings.items() if isinstance(found, CostEstimate) else ():
+            key = spec.dataset.model_dump_json(), about
+            if key not in self._warned:
+                self._warned.add(key)
+                self._warn(words)
 
 
 class Sweep:

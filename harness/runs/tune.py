@@ -173,7 +173,9 @@ def in_words(content: dict[str, Any]) -> str:
     """Return what a study chose and spent, as a sentence."""
     words = " ".join(f"--{name} {value}" for name, value in content["chosen"].items())
     cost = f"{content['spent']['samples']:,.0f} samples and {content['spent']['cpu_seconds']:.1f} CPU s"
-    return f"{content['study']}: {words}, by {len(content['trials'])} trials of {cost} together"
+    doubtful = sum(bool(trial.get("doubts")) for trial in content["trials"])
+    said = f"; the estimates of {doubtful} trials are not to be trusted by their own diagnostics" if doubtful else ""
+    return f"{content['study']}: {words}, by {len(content['trials'])} trials of {cost} together{said}"
 
 
 def to_tune(options: Options) -> Options:

@@ -31,7 +31,8 @@ class Record:
         overshoot: by how much each limit that ended the run was passed.
         summary: the estimates of the last row.
         trace: rows, bytes and SHA-256 of the trace at the last save.
-        provenance: for every session, what it ran on, from how many `samples` on, and the `memory` that it took.
+        provenance: for every session, what it ran on, from how many `samples` on, the `memory` that it took, and
+            `warnings` of data that do not suit the model.
     """
 
     run: str

@@ -52,13 +52,13 @@ _SPENT = {"samples": _count, "cpu_seconds": _count, "wall_seconds": _count}
 
 _ESTIMATE = {
     "estimator": str, "settings": dict, "direction": str, "split": str, "points": _count, "mean": _number, "se_points": _number,
-    "se_estimator": _number, "diagnostics": {str: _number},
+    "se_estimator": _number, "diagnostics": {str: _number}, "heavy_tails?": _number, "reliable?": bool, "instead?": str,
 }  # fmt: skip
 
 _SESSION = {
     "code": {"version": str, "commit": str | None, "source_sha256": str}, "dataset": {"sha256": str}, "machine": {"cpu": str},
     "threads": int, "packages": {str: str}, "flush_denormal": bool, "samples": int | None, "calibration_seconds?": _count,
-    "sources?": {str: {str: str}}, "memory?": {"first": _count, "last": _count, "most": _count},
+    "sources?": {str: {str: str}}, "warnings?": [str], "memory?": {"first": _count, "last": _count, "most": _count},
 }  # fmt: skip
 
 RECORD: dict[Any, Any] = {

@@ -118,10 +118,10 @@ def check_dataset(name: str, data_dir: str | None = None) -> None:
     assert isinstance(data, api.Dataset), f"load returns {type(data).__name__}, and no api.Dataset"
     again = plugin.module.load(plugin.module.Config(), data_dir)
     assert again.sha256 == data.sha256, "its SHA-256 differs from one load to the next, so no run could be compared"
-    for split in ("train", "valid", "test"):
-        first, second = getattr(data, split), getattr(again, split)
+    for part in ("train", "valid", "test"):
+        first, second = getattr(data, part), getattr(again, part)
         same = first is None if second is None else first is not None and torch.equal(first, second)
-        assert same, f"its {split} points differ from one load to the next under one SHA-256"
+        assert same, f"its {part} points differ from one load to the next under one SHA-256"
     for split in ("train", "test"):
         index = torch.arange(min(50, len(getattr(data, split))))
         x = data.rows(split, index, api.Streams(0)("a"))
@@ -168,6 +168,7 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
         assert found.value.shape == found.variance.shape == (n,), "it must return a value and a variance for each point"
         for diagnostic, numbers in found.diagnostics.items():
             assert numbers.shape == (n,), f"the diagnostic {diagnostic} must have a number for each point"
+        _check_k_hat(found, weighted=getattr(plugin.module, "WEIGHTED", False))
         values, variances = found.value.double().view(REPEATS, 10), found.variance.double()
         assert torch.isfinite(values).all(), "a value is not finite"
         assert (variances >= 0).all(), "a variance is negative"
@@ -176,6 +177,26 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
             ratio = (variances.mean() / values.var(0).mean()).item()
             assert 0.7 < ratio < 1.4, f"the variance that it states is {ratio:.2f} of what repeats show"
     assert evaluated, "it evaluates no model"
+
+
+def _check_k_hat(found: api.PerPoint, *, weighted: bool) -> None:
+    """Check Pareto k-hat of an estimator of importance weights: there, a number for each point, and not made up."""
+    effective, n, k = found.diagnostics.get("effective_samples"), len(found.value), found.k_hat
+    if effective is not None:
+        assert (effective > 0.999).all(), "an effective sample size is below 1, which not even one weight alone has"
+    if k is None:
+        assert not weighted, (
+            "WEIGHTED is True, and it returns no k_hat: give api.pareto.k_hat(log_w) of 21 weights a point or more; if its "
+            "settings make fewer by default, check it with more"
+        )
+        return
+    assert weighted, "it returns k_hat, and WEIGHTED = True does not say that it is a mean of importance weights"
+    assert k.shape == (n,), f"k_hat has shape {tuple(k.shape)}: it must have a number for each point, (B,)"
+    assert not k.isnan().any(), "a k_hat is NaN where the value is finite"
+    made_up = len(k.unique()) == 1 and k[0].isfinite() and (found.variance > 0).all()
+    assert not made_up, (
+        f"k_hat is {k[0].item():g} for all {n} points, whose weights differ: compute it from each point's own"
+    )
 
 
 class _Subject(NamedTuple):

@@ -6,8 +6,8 @@ evaluation are those of a shorter one.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,11 +16,15 @@ from torch import Tensor
 from harness.api import LogZ, PerPoint
 from harness.data.dataset import Dataset
 from harness.errors import OutOfMemory, RunFailed, out_of_memory
+from harness.inference import pareto
 from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, UnnormalisedModel, missing
 from harness.inference.rng import Streams
+from harness.specs import registry
 from harness.specs.plugin_errors import blaming
 
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
+MOST_HEAVY = 0.05  # of the points may have weights of a heavy tail
+BETTER = ("exact", "quadrature", "ais")  # than a mean of such weights; the best first
 MAX_ERRORS = 4.0  # standard errors by which noise may lift the mean of a log-probability above 0
 
 Split = Literal["train", "valid", "test", "simulated"]
@@ -61,6 +65,9 @@ class Estimate:
         se_points: standard error of the mean over the choice of points.
         se_estimator: standard error of the mean over the estimator's own noise.
         diagnostics: means over points of what the estimator tells of itself, such as effective sample size or acceptance.
+        heavy_tails: the share of points whose importance weights have a Pareto k-hat above 0.7; None where it is not known.
+        reliable: whether these are few enough for the estimate to be trusted; None where it is not known.
+        instead: what should be used instead where it is not reliable: an estimator, or more samples.
     """
 
     estimator: str
@@ -72,10 +79,13 @@ class Estimate:
     se_points: float
     se_estimator: float
     diagnostics: dict[str, float] = field(default_factory=dict)
+    heavy_tails: float | None = None
+    reliable: bool | None = None
+    instead: str | None = None
 
     def row(self) -> dict[str, Any]:
-        """Return it as a plain dict."""
-        return asdict(self)
+        """Return it as a plain dict, without what is not known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,12 @@ class Estimator:
             diagnostics={key: numbers.double().mean().item() for key, numbers in each.diagnostics.items()},
         )
         self._require_probability(subject, found)
-        return found
+        if each.k_hat is None:
+            return found
+        heavy = (~(each.k_hat <= pareto.LIMIT)).double().mean().item()  # NaN is not below it, either
+        reliable = heavy <= MOST_HEAVY
+        better = None if reliable else next(applicable(BETTER, subject), "more samples")
+        return replace(found, heavy_tails=heavy, reliable=reliable, instead=better)
 
     def _require_probability(self, subject: Evaluated, found: Estimate) -> None:
         """Raise RunFailed where a mean log-probability of bits is above 0, beyond what noise explains."""
@@ -208,6 +223,14 @@ class Estimator:
             f"{self.name} ran out of memory on {points:,} points of {split} ({said}): lower "
             f"{' or '.join(sizes) or 'the size of the model'}, or use a machine with more"
         )
+
+
+def applicable(names: Iterable[str], subject: Evaluated) -> Iterator[str]:
+    """Yield those of the estimators of these names that can evaluate a model with their default settings."""
+    for name in names:
+        module = registry.get("estimators", name).module
+        if Estimator(name, module, module.Config()).skip(subject) is None:
+            yield name
 
 
 def _normalised(model: UnnormalisedModel, x: Tensor, log_z: LogZ) -> PerPoint:

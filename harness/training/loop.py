@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from harness.api import Problem
+from harness.data import suitability
 from harness.data.dataset import Batch
 from harness.errors import BadInput, Diverged, RunFailed
 from harness.inference.rng import Streams
@@ -30,6 +31,8 @@ MIN_NATS = -100.0
 """For every observed dimension: a bound below this is no bound of a working model (log 256 is 5.5)."""
 MAX_IDLE_STEPS = 1000
 """So many steps without a sample cannot be on the way to the end of a budget of samples."""
+POINTS = 100
+"""Over so many points is estimated whether a run was far off from the beginning."""
 READ_STEPS = 100
 """After so many steps what they report is read from a GPU, which waits for all that it has been given to do."""
 TICK_SECONDS = 0.1
@@ -64,6 +67,8 @@ class Training:
     Attributes:
         due: a row that is still to be evaluated.
         divergence: why the run has diverged; None if it has not.
+        remedy: what may help where it has diverged.
+        warnings: what the user should know of data that do not suit the model, in sentences by what they are about.
         whole: whether the state is that of a whole number of steps.
         stopping: set by the caller who wants to stop before the next evaluation.
 
@@ -117,6 +122,8 @@ class Training:
         self.idle_steps = 0
         self.due: Due | None = None
         self.divergence: str | None = None
+        self.remedy = ""
+        self.warnings = self.subject.warnings(spec.dataset.name)
         self.whole, self.stopping = True, False
         per_decade = spec.evaluation.marks_per_decade
         self.schedule = Schedule(Marks(spec.evaluation.first_mark, per_decade), Marks(1.0, per_decade))
@@ -208,7 +215,32 @@ class Training:
         self.due = None
         if why := broken[0] if broken else self._implausible(row):
             self.divergence = f"{why} after {self.ledger.samples:,} samples with {self._tunables()}"
+            self.remedy = "try a smaller step size"
+            if begin := self._wrong_from_the_beginning():
+                self.divergence += f"; {begin}"
+                what = "initial weights"
+                if self.facts.kind == "real":
+                    also = "" if "scale" in self.warnings else f" and of the {what}"
+                    what = f"data ({suitability.values(self.dataset)}){also}"
+                self.remedy = f"no step size helps: look at the scale of the {what}"
+            elif "scale" in self.warnings:
+                self.remedy += f", and look at the scale of the data ({suitability.values(self.dataset)})"
         return row
+
+    def _wrong_from_the_beginning(self) -> str | None:
+        """Say what is wrong with the estimate at the initial weights; None if nothing is, and so the steps are to blame."""
+        if not self.estimators:
+            first = self.ledger.steps <= 1 and self._broken
+            return "this was the first step, from the initial weights" if first else None
+        (asked, estimator), split = self.estimators[0], self.splits[0]
+        points = min(asked.points or POINTS, POINTS, len(getattr(self.dataset, split)))
+        try:
+            found = estimator.estimate(self.subject.begun_again(self.spec), split, points, self.spec.seed)
+        except RunFailed:
+            return None
+        if found.mean > MIN_NATS * self.facts.dim:
+            return None
+        return f"at the initial weights it was {found.mean:.4g} nats already"
 
     def _step(self) -> dict[str, float]:
         """Present a batch, take one step, and return what has been read of the numbers that it reports."""

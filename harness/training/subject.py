@@ -8,6 +8,7 @@ import torch
 from harness.api import DataFacts, Traits
 from harness.data.dataset import Dataset
 from harness.data.download import MissingData
+from harness.data.suitability import Warnings, warnings
 from harness.errors import BadInput
 from harness.inference.protocols import GenerativeModel, LatentVariableModel, LayeredModel, Recognition, missing
 from harness.inference.rng import Streams
@@ -71,6 +72,18 @@ class Subject:
     def parts(self) -> list[GenerativeModel | Recognition]:
         """The generative model and, if there is one, the recognition model."""
         return [self.model] if self.recognition is None else [self.model, self.recognition]
+
+    def begun_again(self, spec: RunSpec) -> "Subject":
+        """Return it with models as they were at the beginning."""
+        with torch.device("cpu"):  # where they begin on every device
+            plugin, streams = spec.model.plugin("models").module, Streams(spec.seed)
+            model, recognition = plugin.build(spec.model.config("models"), self.facts, streams)
+        again = replace(self, model=model, recognition=recognition if self.recognition is not None else None)
+        return again.to(spec.device)
+
+    def warnings(self, name: str) -> Warnings:
+        """Return what the user should know of data that do not suit the model; `name` is the dataset's."""
+        return warnings(name, self.dataset, getattr(self.model, "expects", None))
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Take over the parameters of a checkpoint."""

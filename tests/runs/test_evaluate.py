@@ -1,5 +1,6 @@
 """`harness evaluate` and `harness certify`: what they print, what they add to the run, and bad input."""
 
+import csv
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from support import Result
 
 from harness.errors import BadInput
 from harness.files import to_json
+from harness.inference import pareto
 from harness.store.run import Run
 from harness.store.schema1 import checksum
 from harness.store.store import Store
@@ -295,3 +297,70 @@ def test_a_run_without_an_encoder_is_judged_without_one(harness: Harness, tmp_pa
     refused = harness("evaluate", run.id, "--estimator", "ais", "--start", "encoder")
     assert refused.code == 2
     assert "use --start prior" in refused.err
+
+
+def test_an_estimate_that_its_weights_contradict_looks_like_it_wherever_it_is_shown(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """An encoder that has hardly been trained is no proposal for a sharp posterior."""
+    more = ["--marginal", "importance", "--K", 200, "--marginal-points", 20, "--init-sd", 1, "--seed", 1]
+    run = _train(harness, tmp_path / "results", 3, "aevb", *more)
+    words = [run.id, "--estimator", "importance", "--K", 200, "--points", 20]
+    row = json.loads(harness("evaluate", *words, "--json").out)
+    assert row["reliable"] is False
+    assert 0.05 < row["heavy_tails"] <= 1.0
+    assert row["instead"] == "quadrature"
+    why = "(!) importance on test is not to be trusted: Pareto k-hat of its weights is above 0.7 at"
+    mean = f"{row['mean']:.2f} (!)"
+    evaluated, shown = harness("evaluate", *words).out, harness("show", run.id).out
+    for text in (evaluated, shown):
+        assert mean in text
+        assert why in text
+        assert "use quadrature" in text
+        assert f"k-hat > 0.7 at {row['heavy_tails']:.0%}".replace("%", " %") in text
+    assert " (!)" in harness("list").out
+    assert json.loads(harness("list", "--json").out)[0]["unreliable"] == ["marginal_train", "marginal_test"]
+    again = harness(
+        "run", "--algo", "aevb", "--dataset", toy.__file__, "--nz", 3, "--hidden", 5, "--samples", 20_000, *more
+    )
+    assert why in again.out
+    certified = harness("certify", run.id, "--points", 10, "--distributions", 50)
+    assert why in certified.out
+    harness("export", "--format", "csv", "--out", tmp_path / "out")
+    lines = csv.DictReader((tmp_path / "out" / "estimates.csv").read_text().splitlines())
+    first = next(line for line in lines if line["estimator"] == "importance")
+    assert (first["reliable"], first["instead"]) == ("False", "quadrature")
+    assert float(first["heavy_tails"]) > 0.05
+    judged = tmp_path / "claims.toml"
+    claim = '[[claim]]\nkind = "bound"\nestimator = "importance"\nleast = -1000\nat = "end"\n'
+    judged.write_text('group = "runs"\n' + claim)
+    (verdict,) = json.loads(harness("check", judged, "--json").out)
+    assert verdict["says"] == "cannot tell"
+    assert f"run {run.id}, importance on test is not to be trusted" in verdict["why"]
+    assert harness("check", judged).code == 0
+    assert harness("check", judged, "--strict").code == 1
+    judged.write_text('group = "runs"\n' + claim.replace("importance", "lower-bound"))
+    assert json.loads(harness("check", judged, "--json").out)[0]["says"] == "holds"
+
+
+def test_a_proposal_that_fits_is_trusted_and_too_few_samples_tell_nothing(run: Run, harness: Harness) -> None:
+    words = [run.id, "--estimator", "importance", "--proposal", "gaussian", "--points", 20]
+    trusted = json.loads(harness("evaluate", *words, "--K", 500, "--json").out)
+    assert trusted["reliable"] is True
+    assert trusted["heavy_tails"] <= 0.05
+    assert "instead" not in trusted
+    few = json.loads(harness("evaluate", *words, "--K", 20, "--json").out)
+    assert not {"reliable", "heavy_tails", "instead"} & few.keys()
+    shown = harness("show", run.id).out
+    assert "(!)" not in shown
+    assert "k-hat > 0.7 at" in shown
+    assert "k-hat unknown" in shown
+
+
+def test_the_diagnostic_changes_no_estimate(run: Run, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["evaluate", run.id, "--estimator", "importance", "--K", 100, "--points", 20, "--json"]
+    with_it = json.loads(harness(*words).out)
+    monkeypatch.setattr(pareto.Tail, "add", lambda self, log_w: None)
+    without = json.loads(harness(*words).out)
+    assert with_it.pop("heavy_tails") >= 0.0
+    assert {name: value for name, value in with_it.items() if name in without} == without

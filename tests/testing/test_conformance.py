@@ -1,6 +1,7 @@
 """The conformance suite on every built-in plugin, and on plugins that break the contract."""
 
 import math
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -42,6 +43,26 @@ QUICK = {
 @pytest.mark.parametrize("name", registry.names("estimators"))
 def test_estimator(name: str) -> None:
     conformance.check_estimator(name, [str(PLUGINS / "rbm.py")], **QUICK.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (", api.pareto.k_hat(log_w))", ")", "WEIGHTED is True, and it returns no k_hat"),
+        ("WEIGHTED = True", "WEIGHTED = False", "it returns k_hat, and WEIGHTED = True does not say"),
+        ("api.pareto.k_hat(log_w))", "(0 * value).abs())", "k_hat is 0 for all 600 points, whose weights differ"),
+        ("api.pareto.k_hat(log_w))", "api.pareto.k_hat(log_w)[:1])", "k_hat has shape (1,)"),
+        ("api.pareto.k_hat(log_w))", "math.nan * value)", "a k_hat is NaN where the value is finite"),
+        ('{"effective_samples": effective}', '{"effective_samples": 0 * effective}', "sample size is below 1"),
+    ],
+)
+def test_an_estimator_that_lies_about_its_weights_is_told(tmp_path: Path, old: str, new: str, words: str) -> None:
+    source = (PLUGINS.parents[1] / "docs" / "examples" / "prior_sampling.py").read_text()
+    assert source.count(old) == 1, old
+    path = tmp_path / "lies.py"
+    path.write_text(source.replace(old, new))
+    with pytest.raises(AssertionError, match=re.escape(words)):
+        conformance.check_estimator(str(path), K=500)
 
 
 @pytest.mark.parametrize("dataset", registry.names("datasets"))
