@@ -121,7 +121,7 @@ def finals(runs: Sequence[StoredRun], estimator: str | None, compare: Sequence[s
 
     Returns:
         A line for each curve and split: curve, split, points; nats and every counter of the ledger, means over the seeds that go
-        farthest.
+        farthest; and whether all of these are reliable.
     """
     out: list[dict[str, Any]] = []
     members: dict[str, list[StoredRun]] = {}
@@ -139,12 +139,15 @@ def finals(runs: Sequence[StoredRun], estimator: str | None, compare: Sequence[s
                 for e in _of_each_split(row["estimates"], judge, False)
                 if e["split"] == split
             ]
-            found = [(row, nats) for row in rows if (nats := value(row, judge, split, over)) is not None]
+            found = [(row, e) for row in rows if (e := estimate(row, judge, split, over)) is not None]
             if not found or over[judge, split] <= min(fewest):
                 continue
             spent = {c: statistics.fmean(row["ledger"].get(c, math.nan) for row, _ in found) for c in COUNTERS}
-            nats = statistics.fmean(nats for _, nats in found)
-            out.append({"curve": name, "split": split, "points": over[judge, split], "nats": nats, **spent})
+            ends = {
+                "nats": statistics.fmean(e["mean"] for _, e in found),
+                "reliable": not any(unreliable(e) for _, e in found),
+            }
+            out.append({"curve": name, "split": split, "points": over[judge, split], **ends, **spent})
     return out
 
 

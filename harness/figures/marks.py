@@ -76,6 +76,8 @@ def below_handle() -> Line2D:
     return Line2D([], [], color="0.2", marker="v", ms=5, mew=0, lw=0, label="below the axis")
 
 
+UNRELIABLE_LABEL = "not to be trusted (Pareto k-hat)"
+
 _UNRELIABLE: dict[str, Any] = {"marker": "v", "color": "red", "mfc": "none", "ms": 5, "ls": "none", "zorder": 4}
 
 
@@ -89,4 +91,4 @@ def mark_unreliable(axes: Axes, data: "pd.DataFrame", x: str) -> bool:
 
 def unreliable_handle() -> Line2D:
     """Return what the legend says of these points."""
-    return Line2D([], [], **_UNRELIABLE, label="not to be trusted (Pareto k-hat)")
+    return Line2D([], [], **_UNRELIABLE, label=UNRELIABLE_LABEL)

@@ -305,7 +305,7 @@ def test_bad_input_is_one_sentence(
             ["--only", "nz=4", "--format", "csv", "--out", out],
             "no run is meant by --only nz=4: see `harness list`",
         ),
-        (["--only", "nz", "--format", "csv", "--out", out], "--only has 'nz': give option=value"),
+        (["--only", "nz", "--format", "csv", "--out", out], "no run is meant by --only nz: see `harness list`"),
         (
             ["--results", tmp_path / "none", "--format", "csv", "--out", out],
             f"there are no runs in '{tmp_path / 'none'}'",

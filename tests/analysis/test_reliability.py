@@ -14,7 +14,7 @@ from harness.claims.evidence import Evidence
 from harness.claims.file import Claims
 from harness.figures import panels, trace
 from harness.figures.compare import draw as draw_comparison
-from harness.figures.labels import UNRELIABLE_LABEL
+from harness.figures.marks import UNRELIABLE_LABEL
 from harness.report import tables
 from harness.specs.experiment import Experiment
 from harness.store.store import Store

@@ -97,7 +97,9 @@ def test_a_run_warns_once_goes_on_and_keeps_it(harness: Harness, far: Path, tmp_
     words = ["run", "--algo", "aevb", "--dataset", far, "--size", 3, "--constant", "true", "--nz", 2, "--hidden", 5]
     done = harness(*words, "--samples", 2000)
     assert done.code == 0
-    assert [line.split(" has ")[0] for line in done.err.splitlines()] == ["harness: warning: dataset 'far'"] * 2
+    assert [line.split(" has ")[0] for line in done.err.splitlines() if "warning" in line] == [
+        "harness: warning: dataset 'far'"
+    ] * 2
     assert "warning" not in harness(*words, "--samples", 2000).err  # it was done
     assert "warning" not in harness(*words, "--samples", 4000).err  # it goes on
     (run,) = Store(tmp_path / "results").runs()

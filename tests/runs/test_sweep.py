@@ -103,7 +103,7 @@ def test_workers_report_by_whatever_connection_the_system_has(
     real = connection.Pipe
     monkeypatch.setattr(connection, "Pipe", pipe)
     done = harness("sweep", write(tmp_path, ONE), "--jobs", 2)
-    assert (done.code, done.out) == (0, "mine: 1 done\n")
+    assert (done.code, done.out.partition("\n")[0]) == (0, "mine: 1 done")
     assert kinds == {Sibling}
 
 
@@ -124,7 +124,7 @@ def test_a_long_temporary_folder_is_no_hindrance(
         command = [sys.executable, "-P", str(tmp_path / "without.py"), *map(str, words)]
         driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     out, err = driver.communicate(timeout=120)
-    assert (driver.returncode, out) == (0, "mine: 1 done\n"), err
+    assert (driver.returncode, out.partition("\n")[0]) == (0, "mine: 1 done"), err
     assert list(long.iterdir()) == []
 
 
