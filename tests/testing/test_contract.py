@@ -98,8 +98,9 @@ def test_one_panel_and_one_table_of_all(harness: Harness, tmp_path: Path) -> Non
     drawn, whole = legend.get_window_extent(), figure.bbox
     assert (drawn.x0 >= whole.x0, drawn.x1 <= whole.x1, drawn.y0 >= whole.y0) == (True, True, True)
     for model, (algorithm, estimator) in FAMILIES.items():
-        words = f"{model} {algorithm}".replace("_", "-") + f": {estimator} "
-        assert any(text.get_text().startswith(words) for text in legend.get_texts()), [t.get_text() for t in legend.get_texts()]
+        begin, told = f"{model} {algorithm} (".replace("_", "-"), f"): {estimator} ("
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert any(text.startswith(begin) and told in text for text in texts), texts
     rows = json.loads(harness("table", path, "--json").out)
     assert sorted(row["model"] for row in rows) == sorted(m.replace("_", "-") for m in FAMILIES)
 
