@@ -15,7 +15,7 @@ from harness.claims.file import Claims
 from harness.figures import panels, trace
 from harness.figures.compare import draw as draw_comparison
 from harness.figures.marks import UNRELIABLE_LABEL
-from harness.report import tables
+from harness.report import latex, tables
 from harness.specs.experiment import Experiment
 from harness.store.store import Store
 from harness.testing import toy
@@ -67,7 +67,7 @@ def test_a_table_marks_them_and_what_is_computed_from_them(runs: list[StoredRun]
     assert second.endswith(
         "above 0.7 at 80 % of the points, so it may be off by far more than its standard error; use ais"
     )
-    assert r"80 \%" in tables.escaped(second)
+    assert r"80 \%" in latex.escaped(second)
     assert "importance train; importance test; difference" in tables.comma_separated(rows)
     at_first = table.rows(experiment, runs, [1e4], [])
     assert tables.notes(at_first) == []

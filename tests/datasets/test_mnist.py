@@ -250,10 +250,12 @@ def test_arrays_of_every_order_unpickle_from_protocol_5() -> None:
     plain = np.arange(24, dtype=">i4").reshape(2, 3, 4)
     value = [plain, np.asfortranarray(plain), plain.transpose(1, 0, 2), plain[:, ::2], np.arange(100_000.0)]
     pickled = pickle.dumps(value, 5)
-    other_name = pickled.replace(b"\x8c\x13numpy._core.numeric", b"\x8c\x12numpy.core.numeric")  # that of NumPy 1
-    assert len(other_name) == len(pickled) - 1
-    value_of_numpy_1 = other_name[:3] + (int.from_bytes(other_name[3:11], "little") - 1).to_bytes(8, "little")
-    for content in (pickled, value_of_numpy_1 + other_name[11:]):
+    names = b"\x8c\x13numpy._core.numeric", b"\x8c\x12numpy.core.numeric"  # of NumPy 2 and 1
+    own, others = names if names[0] in pickled else names[::-1]
+    renamed, longer = pickled.replace(own, others), len(others) - len(own)
+    assert len(renamed) == len(pickled) + longer
+    length = (int.from_bytes(renamed[3:11], "little") + longer).to_bytes(8, "little")
+    for content in (pickled, renamed[:3] + length + renamed[11:]):
         back = unpickle_arrays(io.BytesIO(content), size=sum(one.nbytes for one in value))
         for one, expected in zip(back, value, strict=True):
             assert np.array_equal(one, expected)

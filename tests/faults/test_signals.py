@@ -116,7 +116,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without")
-@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize("command", ["run", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_what_has_lost_its_terminal_loses_nothing(command: str, tmp_path: Path) -> None:
     """The first checkpoint would be written after a minute; progress is drawn on the terminal until it is lost, and beyond."""
     store, path = Store(tmp_path / "results"), tmp_path / "mine.toml"
