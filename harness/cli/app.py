@@ -92,7 +92,19 @@ def main() -> None:
             raise
         words, code = explained(error)
         say(words)
+    _let_go_of_a_lost_terminal()
     sys.exit(code or 0)
+
+
+def _let_go_of_a_lost_terminal() -> None:
+    """Write what is still to be written; nowhere if the terminal is gone, which Python would end for with a code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if not stream.closed:
+                stream.flush()
+        except OSError as error:
+            if error.errno == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def explained(error: Exception) -> tuple[str, int]:
