@@ -109,7 +109,8 @@ def _named(store: Store, name: str, folders: bool) -> list[Run]:
         found = [Run(path.resolve()) for path in paths] or list(Store(folder).runs())
     else:
         near = store.beginning(name)
-        return [store.find(name)] if len({run.id for run in near}) == 1 else near
+        own = [run for run in near if run.path.parent.name == "runs"]  # go before those of other groups
+        return own or ([store.find(name)] if len({run.id for run in near}) == 1 else near)
     if not found:
         raise BadInput(f"{name!r} has no runs: name a run, a group or a folder with runs; see `harness list`")
     return found

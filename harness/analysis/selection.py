@@ -155,6 +155,7 @@ def unlike(
     apart = {part for part in compared if one.spec[part]["name"] != two.spec[part]["name"]}
     if one.version != two.version:  # both are shown, as curves of their own
         apart |= {part for part in PLUGINS.values() if one.spec[part].get("sha256") != two.spec[part].get("sha256")}
+        apart.add("algorithm")
     one_curve = one.curve(compare) == two.curve(compare)
     contents = [_content(run, run if one_curve else other) for run, other in ((one, two), (two, one))]
     for part in ("model", "dataset", "n_train", "threads", "device", "evaluation", "algorithm"):
@@ -163,7 +164,9 @@ def unlike(
         own, other = (flat(part, content.get(part)) for content in contents)
         for name in sorted(own.keys() | other.keys()):
             leaf = name.rpartition(".")[2]
-            excused = leaf == "file" or leaf in allowed or (leaf == "sha256" and not code)
+            excused = (
+                leaf == "file" or leaf in allowed or (leaf == "sha256" and not (code and one.version == two.version))
+            )
             if own.get(name) != other.get(name) and not excused:
                 return Unlike(name, own.get(name), other.get(name))
     hashes = [run.dataset_sha256[:12] if run.dataset_sha256 else None for run in (one, two)]

@@ -4,7 +4,7 @@ A run's specification has the SHA-256 of the user's plugin files, which tells it
 that no longer works does no harm.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +60,7 @@ def present(
         )
         for words in shown:
             say(words)
-        return _dated(runs, earlier)
+        return _dated(runs, earlier, unasked)
     kept = [run for run in runs if run.id not in earlier and run.id not in unasked]
     left = [f"{len(ids)} of an earlier version of {file}" for file, ids in changed.items()]
     left += (
@@ -82,35 +82,38 @@ class PluginFiles:
     """The user's plugin files as they are now. Each is read once.
 
     Args:
-        files: where they are, by the names of the plugins; by default where runs had them.
+        files: where they are, by the option and the name of the plugin; by default where runs had them.
     """
 
-    def __init__(self, files: Mapping[str, Path] | None = None):
+    def __init__(self, files: Mapping[tuple[str, str], Path] | None = None):
         self._files, self._known = files or {}, dict[Path, str | None]()
 
     def differing(self, run: StoredRun) -> dict[str, Literal["earlier", "gone"]]:
         """Return the plugin files of a run that are not what they were when it was made."""
         found: dict[str, Literal["earlier", "gone"]] = {}
-        for part in _parts(run.spec):
+        for option, part in _parts(run.spec):
             if part.get("sha256") is not None:
-                path = self._files.get(part["name"], Path(part["file"] or part["name"])).absolute()
+                path = self._files.get((option, part["name"]), Path(part.get("file") or part["name"]))
                 if path not in self._known:
-                    self._known[path] = _sha256(path)
+                    own = (option, part["name"]) in self._files
+                    self._known[path] = _sha256(path) if own or path.is_absolute() else None
                 now = self._known[path]
                 if now != part["sha256"]:
                     found[path.name] = "earlier" if now else "gone"
         return found
 
 
-def _parts(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*(spec[part] for part in PLUGINS.values()), *spec["evaluation"]["estimators"]]
+def _parts(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the plugins of a run, each with the option that names it."""
+    of_run = [(option, spec[part]) for option, part in PLUGINS.items()]
+    return of_run + [("estimator", part) for part in spec["evaluation"]["estimators"]]
 
 
 def _sha256(path: Path) -> str | None:
     """Return what identifies the content of a plugin file now; None where it cannot be read."""
     try:
         return plugin_file.read(path).sha256
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, MemoryError):
         return None
 
 
@@ -123,19 +126,23 @@ def _by_file(differ: Mapping[str, Mapping[str, str]], how: str) -> dict[str, lis
     return found
 
 
-def _dated(runs: Sequence[StoredRun], earlier: set[str]) -> list[StoredRun]:
+def _dated(runs: Sequence[StoredRun], earlier: Collection[str], unasked: Collection[str]) -> list[StoredRun]:
     """Return runs, those of earlier versions with the date of the first run of theirs."""
-    code = {run.id: str([part.get("sha256") for part in _parts(run.spec)[:3]]) for run in runs}
+    code = {run.id: "".join(str(part.get("sha256"))[:8] for _, part in _parts(run.spec)) for run in runs}
     began: dict[str, str] = {}
     for run in runs:
-        time = str(run.record.provenance[0].get("time", "unknown time")) if run.record.provenance else "unknown time"
-        began[code[run.id]] = min(time, began.get(code[run.id], time))
+        if time := next((str(session["time"]) for session in run.record.provenance if "time" in session), ""):
+            began[code[run.id]] = min(time, began.get(code[run.id], time))
     dates = {key: time.replace("T", " ").removesuffix("Z") for key, time in began.items()}
-    days = [dates[key][:10] for key in {code[name] for name in earlier}]
-    short = len(days) == len(set(days))  # two of one day are told apart by the time
-    return [
-        replace(run, version=dates[code[run.id]][: 10 if short else 19]) if run.id in earlier else run for run in runs
-    ]
+    days = [dates[key][:10] for key in {code[name] for name in earlier} if key in dates]
+    length = 10 if len(days) == len(set(days)) else 19  # two of one day are told apart by the time
+
+    def version(run: StoredRun) -> str:
+        if run.id in earlier:
+            return dates.get(code[run.id], f"code {code[run.id]}")[:length]
+        return "not asked for" if run.id in unasked else ""
+
+    return [replace(run, version=version(run)) for run in runs]
 
 
 def _runs(ids: Sequence[str]) -> str:

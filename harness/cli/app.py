@@ -100,7 +100,7 @@ def _let_go_of_a_lost_terminal() -> None:
     """Write what is still to be written; nowhere if the terminal is gone, which Python would end for with a code of its own."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if not stream.closed:
+            if stream is not None and not stream.closed:
                 stream.flush()
         except OSError as error:
             if error.errno == errno.EIO:

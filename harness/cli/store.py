@@ -71,6 +71,8 @@ def rm(selections: tuple[str, ...], yes: bool, dry_run: bool, store: "Store") ->
     from harness.report.text import counted
     from harness.store.gc import remove
 
+    if not all(selections):
+        raise BadInput("a selection is empty, which would mean all runs: name a run, a group or conditions")
     found = chosen.several(store, selections, say)
     runs.print_runs(store, runs.run_rows(found))
     if dry_run:

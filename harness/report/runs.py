@@ -161,7 +161,9 @@ def print_sources(run: Run, record: Record) -> None:
         )
     for files in kept.values():
         for name, text in files.items():
-            print(f"# {name}\n{text}")
+            if sys.stdout.isatty():  # which a stranger's text could make do other things
+                text = "\n".join(in_one_line(line.expandtabs()) for line in text.splitlines())
+            print(f"# {in_one_line(name)}\n{text}")
 
 
 def print_run(

@@ -150,11 +150,10 @@ def _train(
     try:
         training = Training(spec, data_dir)
     except PluginFailed as error:
-        _never_began(run, record, error, say)
+        if fresh:
+            _never_began(run, record, error, say)
         raise PluginFailed(f"run {run.id} failed: {error}; {_where_traceback(run)}", error.traceback) from error
     here = provenance(training.dataset.sha256)
-    if not any("sources" in session for session in record.provenance):
-        here |= sources(spec)
     if not fresh:
         require_same_data(run, record, training.dataset.sha256, training.dataset.source)
     run.claim(say)
@@ -165,6 +164,8 @@ def _train(
             record.provenance = []  # from the beginning again
         else:
             training.load(checkpoint)
+        if not any("sources" in session for session in record.provenance):
+            here |= sources(spec)
         here["samples"] = training.ledger.samples
         if training.warnings:
             here["warnings"] = list(training.warnings.values())
@@ -191,18 +192,16 @@ def _train(
 
 
 def _never_began(run: Run, record: Record, error: PluginFailed, say: Say) -> None:
-    """Store that a plugin failed before the first step; a run that is done stays so."""
-    if record.status == "done":
-        return
-    run.claim(say)
-    try:
-        record.status, record.reason = "failed", str(error)
-        if not run.exists():
-            run.begin(record, None)
-        run.write(record)
-        run.keep_traceback(error.traceback)
-    finally:
-        run.release()
+    """Store a new run that a plugin failed before its first step, unless another process has made it meanwhile."""
+    with suppress(Busy, StoreTrouble, OSError):  # the plugin's error is what the user has to know
+        run.claim(say)
+        try:
+            if not run.exists():
+                record.status, record.reason = "failed", str(error)
+                run.begin(record, None)
+                run.keep_traceback(error.traceback)
+        finally:
+            run.release()
 
 
 def _where_traceback(run: Run) -> str:

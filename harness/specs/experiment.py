@@ -143,10 +143,10 @@ class Experiment:
         return found
 
     @property
-    def files(self) -> dict[str, Path]:
-        """The plugin files that it names, by the names of the plugins."""
+    def files(self) -> dict[tuple[str, str], Path]:
+        """The plugin files that it names, by the option and the name of the plugin."""
         every = itertools.chain.from_iterable(options.items() for grid in self._grids for options in grid)
-        return {called(str(v)): Path(str(v)) for name, v in every if name in PLUGINS and is_path(str(v))}
+        return {(name, called(str(v))): Path(str(v)) for name, v in every if name in PLUGINS and is_path(str(v))}
 
     @property
     def curves(self) -> list[str]:

@@ -53,6 +53,8 @@ def parse_selection(text: str, source: str = "") -> Selection:
         conditions = text
     elif not colon or conditions[:1] in ("/", "\\"):  # a drive and its folder
         name, conditions = text, ""
+    elif not conditions:
+        raise BadInput(f"{text!r} has nothing behind the colon: give option=value, or leave the colon out")
     return Selection(text, name, parse_where(conditions, source or repr(text)))
 
 
@@ -99,7 +101,7 @@ def comparable(name: str, value: Any) -> str | float:
     value = _plain(name, value)
     words = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     try:
-        return words if isinstance(value, bool) else float(words)
+        return float({"true": "1", "false": "0"}.get(words.lower(), words))
     except ValueError:
         return words.replace(" ", "")
 

@@ -41,7 +41,7 @@ def _number(value: Any) -> bool:
     )  # others cannot be calculated with
 
 
-_PLUGIN = {"name": str, "settings": dict}
+_PLUGIN = {"name": str, "settings": dict, "file?": str | None, "sha256?": str | None}
 
 _SPEC = {
     "algorithm": _PLUGIN, "model": {**_PLUGIN, "settings": {"nz?": _count}}, "dataset": _PLUGIN, "n_train": int | None,

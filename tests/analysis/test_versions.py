@@ -144,6 +144,32 @@ def test_runs_that_an_experiment_no_longer_asks_for_are_no_evidence(
     assert [row[2] for row in algorithms(harness, "--versions", "all")] == [[0, 1]]
 
 
+def test_plugins_of_one_name_and_two_kinds_are_told_apart(harness: Harness, folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "dreg.py").write_text(Path(toy.__file__).read_text())
+    (folder / "e.toml").write_text(EXPERIMENT.replace(toy.__file__, str(folder / "data" / "dreg.py")))
+    make()
+    done = harness("table", "e.toml")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_strangers_record_does_no_harm(harness: Harness, folder: Path) -> None:
+    make("seed=0")
+    run = next(run for run in Store(folder / "results").runs() if run.id.startswith("dreg"))
+    record = run.read()
+    for file in ("../../etc/passwd.py", None):
+        record.spec["algorithm"]["file"] = file
+        run.claim()
+        run.write(record)
+        run.release()
+        assert harness("list").code == 0
+    record.spec["algorithm"]["file"] = 5
+    run.claim()
+    run.write(record)
+    run.release()
+    assert "has content that no run has" in harness("list").err
+
+
 def test_what_an_experiment_asks_for_is_told_by_its_options(folder: Path) -> None:
     (folder / "e.toml").write_text(EXPERIMENT.replace("nz = 2", 'nz = 2\nlr = "tuned"'))
     asks = Experiment("e.toml").asks_for

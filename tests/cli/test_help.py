@@ -104,6 +104,12 @@ def test_help_of_tune_and_evaluate_lists_settings(harness: Harness) -> None:
     assert "--K N" in "\n".join(section(shown, "Settings of estimator importance"))
 
 
+def test_a_command_without_standard_streams_ends_as_it_should() -> None:
+    for closed in (">&-", "2>&-"):
+        done = subprocess.run(["sh", "-c", f'"{sys.executable}" -m harness --version {closed}'], timeout=60)
+        assert done.returncode == 0, closed
+
+
 def test_help_with_an_unknown_or_broken_plugin_is_one_sentence(harness: Harness, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_of_the_kind\n")
     for words, code, said in (

@@ -34,7 +34,7 @@ def ids(runs: list[object]) -> list[str]:
 def test_a_selection_is_a_name_conditions_or_both(filled: Store) -> None:
     every = len(list(filled.runs()))
     for text, n in [
-        ("", every), ("mine", 4), ("runs", 1), ("aevb-nz3", 3), ("mine/aevb-nz3", 2), ("mine:algo=aevb", 3),
+        ("", every), ("mine", 4), ("runs", 1), ("aevb-nz3", 1), ("mine/aevb-nz3", 2), ("mine:algo=aevb", 3),
         ("mine:algo=aevb,nz=3,nz=5", 3), ("algo=my_dreg", 1), ("mine:algo=./my_dreg.py", 1), ("algo=elsewhere/my-dreg.py", 1),
         ("status=failed", 1), ("nz=3.0,seed=0", 2),
     ]:  # fmt: skip
@@ -89,6 +89,25 @@ def test_removing_asks_and_takes_what_is_selected(harness: Harness, filled: Stor
     assert not (filled.root / "runs").exists()
     assert harness("rm", "mine:algo=aevb", "--yes").code == 2
     assert harness("rm").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [([""], "a selection is empty"), (["runs", ""], "a selection is empty"), ([":"], "nothing behind the colon"),
+     (["mine:"], "'mine:' has nothing behind the colon")],
+)  # fmt: skip
+def test_nothing_is_removed_by_a_variable_that_is_not_set(
+    harness: Harness, filled: Store, words: list[str], said: str
+) -> None:
+    done = harness("rm", "--yes", *words)
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert len(list(filled.runs())) == 5
+
+
+def test_ones_own_runs_go_before_those_of_other_groups(store: Store) -> None:
+    put(store, [stored(seed=1), stored(seed=0)], "runs")
+    put(store, [stored(seed=1)], "tune-z")
+    assert {run.path.parent.name for run in chosen.runs(store, "aevb")} == {"runs"}
 
 
 def test_a_run_that_is_being_written_is_not_removed(harness: Harness, filled: Store) -> None:

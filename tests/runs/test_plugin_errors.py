@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from support import PLUGINS, Result
 
+from harness.errors import PluginFailed
+from harness.runs.runner import _never_began
+from harness.store.record import Record
 from harness.store.store import Store
 from harness.testing import toy
 
@@ -57,6 +60,30 @@ def test_of_an_algorithm(harness: Harness, tmp_path: Path, before: str, after: s
     again = harness(*words)
     assert (again.code, again.err.startswith(f"harness: run {run.id} failed before: {said}")) == (3, True)
     assert list(Store(tmp_path / "results").damage()) == []
+
+
+def test_a_run_that_exists_is_not_written_over(harness: Harness, tmp_path: Path) -> None:
+    """A plugin that fails before the first step leaves alone what an earlier session, or another process, has stored."""
+    data = tmp_path / "data.py"
+    data.write_text(DATASET)
+    words = ["run", "--algo", "aevb", "--dataset", data, *WORDS]
+    assert harness(*words).code == 0
+    (run,) = Store(tmp_path / "results").runs()
+    record = run.read()
+    record.status = "running"  # as that of a process that was killed, with rows since its last save
+    run.claim()
+    run.write(record)
+    run.append(record, run.rows()[-1])
+    run.release()
+    before = (run.path / "run.json").read_bytes()
+    broken = DATASET.replace("def load(", "def load(*given):\n    return given[0] / 0\n\n\ndef other(")
+    record_of = Record(run.id, record.spec, record.budget)
+    _never_began(run, record_of, PluginFailed("it failed", "Traceback"), print)
+    assert (run.path / "run.json").read_bytes() == before
+    data.write_text(broken)
+    assert harness("resume", run.id).code in (2, 3)
+    assert (run.path / "run.json").read_bytes() == before
+    assert run.content()[0].status == "running"
 
 
 def test_of_a_dataset_a_model_and_an_estimator(harness: Harness, tmp_path: Path) -> None:
