@@ -135,7 +135,7 @@ class Decoder(api.LatentVariableModel):
         if torch._C._are_functorch_transforms_active():
             W1, W2, b1, b2 = self.params.split()
             return self.plain_density(x, (z @ W1 + b1).tanh() @ W2 + b2)
-        out: Tensor = _LogLikelihood.apply(self.params.flat, x, z, self, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+        out: Tensor = _LogLikelihood.apply(self.params.flat, x, z, self, torch.is_grad_enabled())
         return out
 
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
