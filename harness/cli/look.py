@@ -25,6 +25,7 @@ from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:
     from harness.analysis.versions import Versions
+    from harness.store.run import Run
     from harness.store.store import Store
 
 SORTED = ("group", "time", "status", "samples", "test")
@@ -132,9 +133,9 @@ def plot(
             raise BadInput(f"`harness plot {what[0]}` draws one run, and {len(what) - 1} are given: name one")
         from harness.figures import images
 
-        run = chosen.one(store, what[1])
-        figure, records = images.DRAW[what[0]](run, data_dir), [run.read()]
-        name = output.file_name(run.id, images.NAMES[what[0]])
+        one = chosen.one(store, what[1])
+        figure, records = images.DRAW[what[0]](one, data_dir), [one.read()]
+        name = output.file_name(one.id, images.NAMES[what[0]])
     elif len(what) == 1 and is_experiment(parse_selection(what[0]).name):
         from harness.figures import panels
         from harness.specs.experiment import Experiment
@@ -143,19 +144,23 @@ def plot(
         experiment = Experiment(asked.name)
         stored = selection.group(store, experiment, say, versions, asked.where)
         figure = panels.draw(experiment, stored, counter, estimator, scale)
-        records = [one.record for one in stored]
+        records = [run.record for run in stored]
         part = what[0].removeprefix(asked.name)  # such as :nz=20
         name = output.file_name(experiment.name + part, "curves", of=estimator, by=counter or experiment.figure.x)
     else:
         from harness.figures import trace
 
-        runs = {run.id: run for run in chosen.several(store, what, say)}
+        runs: dict[str, Run] = {}
+        for run in chosen.several(store, what, say):
+            if (first := runs.setdefault(run.id, run)) is not run:
+                groups = first.path.parent.name, run.path.parent.name
+                say(f"run {run.id} is in the groups {groups[0]} and {groups[1]}: the one of {groups[0]} is drawn")
         stored = selection.load(runs.values())
         for words in remarks(stored):
             say(words)
         figure, records = (
             trace.draw(stored, counter or "samples", scale or "log", estimator),
-            [one.record for one in stored],
+            [run.record for run in stored],
         )
         more, kind = (f"-and-{len(runs) - 1}-more", "curves") if len(runs) > 1 else ("", "curve")
         name = output.file_name(next(iter(runs)) + more, kind, of=estimator, by=counter or "samples")

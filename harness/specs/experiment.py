@@ -16,7 +16,7 @@ from typing import Any
 import pydantic
 
 from harness.errors import BadInput, suggestion
-from harness.specs import toml
+from harness.specs import registry, toml
 from harness.specs.budget import Budget, budget_of
 from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, arguments
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
@@ -112,8 +112,8 @@ class Experiment:
     def asks_for(self, option: Callable[[str], Any]) -> bool:
         """Say whether a stored run is one that it asks for as it is now, evaluation and budget aside.
 
-        Options are compared that the file gives, and those that every run has. What a plugin takes for a setting that the file
-        does not give is not known here.
+        Options are compared that the file gives, those that every run has, and the settings whose defaults the text of a plugin
+        tells: nothing is imported.
 
         Args:
             option: returns the run's value of an option, None if it has none.
@@ -137,6 +137,7 @@ class Experiment:
         found: dict[tuple[str, ...], set[tuple[str | float, ...]]] = {}
         for options in itertools.chain.from_iterable(self._grids):
             every = {**dict.fromkeys(STORED), **_DEFAULTS, **options}
+            every |= _defaults_of_plugins(every)
             given = {n: v for n, v in every.items() if n not in BUDGETS and v != TUNED}
             names = tuple(n for n in sorted(given) if n in STORED or n not in OPTIONS)
             found.setdefault(names, set()).add(tuple(comparable(name, given[name]) for name in names))
@@ -278,6 +279,18 @@ def spec_of(options: Mapping[str, Any]) -> RunSpec:
 def key(options: Mapping[str, Any]) -> str:
     """Return a text that names a combination of options, budget aside."""
     return ",".join(f"{name}={value}" for name, value in sorted(options.items()) if name not in BUDGETS)
+
+
+def _defaults_of_plugins(options: Mapping[str, Any]) -> Options:
+    """Return the settings of plugins that these options do not give, as `algo.lr` for one, with their defaults."""
+    kinds: dict[str, registry.Kind] = {"algo": "algorithms", "model": "models", "dataset": "datasets"}
+    given = {name.replace("_", "-") for name in options}
+    return {
+        f"{option}.{setting}": default
+        for option, kind in kinds.items()
+        for name, default in registry.defaults(kind, str(options[option])).items()
+        if not {setting := name.replace("_", "-"), f"{option}.{setting}"} & given
+    }
 
 
 def waiting(options: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,8 @@ Built-in ones are the modules of a package, installed ones are entry points of a
 own is a file named by its path. Two plugins of one name are refused; one that does not import is listed with its reason.
 """
 
+import ast
+import contextlib
 import importlib
 import pkgutil
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import BadInput, PluginFailed, suggestion
+from harness.files import read_file
 from harness.specs import plugin_errors, plugin_file
 from harness.specs.where import called, is_path
 
@@ -73,6 +76,47 @@ class Plugin:
 def names(kind: Kind) -> list[str]:
     """Return the names of all plugins of a kind without importing any."""
     return sorted({name for name, _ in _found(kind)})
+
+
+def defaults(kind: Kind, name: str) -> dict[str, Any]:
+    """Return what settings of a plugin are by default, as far as its text tells. Nothing is imported or executed.
+
+    They are those that its `Config` declares with plain values; an installed plugin's are not known.
+
+    Args:
+        kind: of what kind.
+        name: what it is called, or the path of its file.
+    """
+    if is_path(name):
+        path = Path(name)
+    else:
+        package = importlib.import_module(_PACKAGES[kind])
+        path = Path(package.__path__[0], f"{name.replace('-', '_')}.py")
+    return dict(_declared(path))
+
+
+@cache
+def _declared(path: Path) -> tuple[tuple[str, Any], ...]:
+    try:
+        tree = ast.parse(read_file(path, plugin_file.MAX_BYTES))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    fields = [
+        field
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "Config"
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None
+    ]
+    found = []
+    for field in fields:
+        value = field.value
+        if isinstance(value, ast.Call):  # api.setting(default, ...)
+            named = [keyword.value for keyword in value.keywords if keyword.arg == "default"]
+            value = next(iter([*value.args, *named]), None)
+        with contextlib.suppress(ValueError, TypeError):
+            found.append((field.target.id, ast.literal_eval(value)))
+    return tuple(found)
 
 
 def listing(kind: Kind) -> list[Plugin]:

@@ -1,7 +1,7 @@
 """Which runs are meant: by name, by options and the values that they may have, or both.
 
-A selection is `NAME`, `NAME:OPTION=VALUE,...` or `OPTION=VALUE,...`. NAME is a run's id or the beginning of one, a group of the
-store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is written in this way wherever runs are selected.
+A selection is `NAME`, `NAME:OPTION=VALUE,...` or `OPTION=VALUE,...`. NAME is a run's id, its beginning or its last digits, a
+group of the store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is written in this way wherever runs are selected.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Selection(NamedTuple):
 
     Attributes:
         text: as it was given.
-        name: a run's id or the beginning of one, a group of the store, or a folder; empty where any will do.
+        name: a run's id, its beginning or its last digits, a group of the store, or a folder; empty where any will do.
         where: the options that they have.
     """
 
@@ -43,7 +43,8 @@ class Selection(NamedTuple):
     def names(self, run_id: str, group: str) -> bool:
         """Say whether a run has the name, whatever its options."""
         of_group, _, begin = self.name.rpartition("/")
-        return self.name in ("", group) or (of_group in ("", group) and run_id.startswith(begin))
+        of_run = run_id.startswith(begin) or run_id.rpartition("-")[2] == begin
+        return self.name in ("", group) or (of_group in ("", group) and of_run)
 
 
 def parse_selection(text: str, source: str = "") -> Selection:

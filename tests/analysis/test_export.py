@@ -208,6 +208,9 @@ def test_groups_and_conditions_choose_runs(store: Store, harness: Harness, tmp_p
     assert len(exported("mine", "other")) == 6
     assert exported("--only", "algo=wake-sleep") == ["mine/diverged"]
     assert len(exported("mine", "--only", "algo=aevb,nz=3")) == 4
+    wanted = next(run for run in store.runs("mine"))
+    digits = wanted.id.rpartition("-")[2]
+    assert exported(digits) == exported("--only", digits) == exported(f"mine/{digits}") == [f"mine/{wanted.id}"]
 
 
 def test_an_earlier_export_is_replaced_and_nothing_else(store: Store, harness: Harness, tmp_path: Path) -> None:

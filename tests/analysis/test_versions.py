@@ -125,7 +125,14 @@ def test_a_broken_or_missing_file_is_named(harness: Harness, folder: Path) -> No
 
 @pytest.mark.parametrize(
     ("before", "now"),
-    [("hidden = 4", "hidden = 5"), ("seed = [0, 1]", "seed = [2, 3]"), ("nz = 2\n", "nz = 2\nn-train = 20\n")],
+    [
+        ("hidden = 4", "hidden = 5"),
+        ("hidden = 4\n", ""),
+        ("batch-size = 10\n", ""),
+        ("seed = [0, 1]", "seed = [2, 3]"),
+        ("nz = 2\n", "nz = 2\nn-train = 20\n"),
+        ("seed = [0, 1]", "seed = [0, 1]\nlr = 0.5"),
+    ],
 )
 def test_runs_that_an_experiment_no_longer_asks_for_are_no_evidence(
     harness: Harness, folder: Path, before: str, now: str
