@@ -1,21 +1,32 @@
 """Whole files: read with a limit, written so that a crash leaves the old one or the new one, sealed so that damage shows."""
 
+import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
 import secrets
+import shutil
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 _SEAL = b',\n "checksum": "'
 
 MOVES = 20 if os.name == "nt" else 1  # tries to replace a file, which fails on Windows while another process reads it
+
+ABANDONED_SECONDS = 60.0  # age of a half written file that is empty, so that its process may not have locked it yet
 
 MAX_BYTES = 1 << 30  # of a file that is read; none of ours comes near it
 
@@ -84,20 +95,71 @@ def read_file(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash at any moment either the old or the new one is there, whole."""
+    """Write a file so that after a crash at any moment either the old or the new one is there, whole.
+
+    What processes left that were killed here before is removed.
+    """
+    remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
+            _hold(file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        _move(temporary, path)
+            if os.name != "nt":  # where open files cannot be renamed
+                _move(temporary, path)
+        if os.name == "nt":
+            _move(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None  # which a failing write does not tell
         raise
     sync_folder(path.parent)
+
+
+def replace_folder(path: Path, files: dict[str, bytes]) -> None:
+    """Write a folder of files so that after a crash either the old or the new one is there, whole, if not by its name."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    new, old = temporary / "new", temporary / "old"
+    temporary.mkdir()
+    try:
+        with _held_folder(temporary):
+            new.mkdir()
+            for name, content in files.items():
+                replace_file(new / name, content)
+            try:
+                if path.exists():
+                    os.replace(path, old)
+                os.replace(new, path)
+            except BaseException:
+                if old.exists() and not path.exists():
+                    os.replace(old, path)
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    remove_abandoned(path)
+
+
+def _hold(handle: int) -> None:
+    """Lock an open file until it is closed, where that can be done: it shows that its process lives."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def _held_folder(folder: Path) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _hold(handle)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _move(temporary: Path, path: Path) -> None:
@@ -135,5 +197,38 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """Return what processes that were killed in `replace_file` have left beside a file, unless one is writing it now."""
-    return sorted(path.parent.glob(f".{path.name}.{'[0-9a-f]' * 8}"))
+    """Return what is half written of a file or folder: by a process that was killed, or by one that is writing it now."""
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"))
+
+
+def abandoned(path: Path) -> bool:
+    """Say whether no process is writing what is half written any more, as far as can be told.
+
+    A process that writes holds a lock, from the moment on when it has anything to write.
+    """
+    try:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            return False
+        folder = stat.S_ISDIR(found.st_mode)
+        empty = not any(path.iterdir()) if folder else found.st_size == 0
+        if empty and time.time() - found.st_mtime < ABANDONED_SECONDS:
+            return False
+        if fcntl is None:  # an open file cannot be removed there
+            return True
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
+    except OSError:
+        return False
+    return True
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed have left half written of a file or folder, as far as that can be done."""
+    for left in leftovers(path):
+        if abandoned(left):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()

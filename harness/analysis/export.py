@@ -16,7 +16,6 @@ column of whole numbers with a gap becomes one of floats.
 import csv
 import io
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 from harness.analysis.selection import flat
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput, suggestion
-from harness.files import from_json, replace_file, to_json
+from harness.files import from_json, replace_file, replace_folder, to_json
 from harness.specs.where import parse_selection
 from harness.store.record import Record
 from harness.store.store import Store
@@ -141,7 +140,7 @@ def write(runs: Sequence[Exported], form: str, path: Path) -> None:
             replace_file(path, f"[\n{text}\n]\n".encode())
         else:
             content = _csv if form == "csv" else _parquet
-            _replace_folder(path, {f"{name}.{form}": content(table) for name, table in _tables(runs).items()})
+            replace_folder(path, {f"{name}.{form}": content(table) for name, table in _tables(runs).items()})
     except OSError as error:
         raise BadInput(f"{str(path)!r} cannot be written ({error.strerror}): name another with --out") from error
 
@@ -288,20 +287,3 @@ def _files(form: str) -> set[str]:
 def _begins(path: Path, content: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(content)) == content
-
-
-def _replace_folder(path: Path, files: dict[str, bytes]) -> None:
-    """Write a folder of files so that after a crash either the old or the new one is there, whole, if not by its name."""
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-        new, old = Path(temporary, "new"), Path(temporary, "old")
-        new.mkdir()
-        for name, content in files.items():
-            replace_file(new / name, content)
-        try:
-            if path.exists():
-                os.replace(path, old)
-            os.replace(new, path)
-        except BaseException:
-            if old.exists() and not path.exists():
-                os.replace(old, path)
-            raise

@@ -4,7 +4,6 @@ What is slow to import is imported by the commands that need it, inside their fu
 """
 
 import errno
-import io
 import os
 import sys
 from typing import Any
@@ -15,7 +14,7 @@ from harness import __version__
 from harness.cli.check import check, save_baseline, show_baseline
 from harness.cli.evaluate import certify, evaluate
 from harness.cli.look import compare, list_runs, plot, show, table
-from harness.cli.output import say
+from harness.cli.output import say, survive_lost_readers
 from harness.cli.plugins import LISTINGS
 from harness.cli.run import extend, resume, run
 from harness.cli.store import doctor, export, gc, rm
@@ -76,14 +75,9 @@ def main() -> None:
     """Run the command; an error becomes one sentence on standard error, and an exit code."""
     debug = "--debug" in sys.argv[1:]
     os.environ["MPLBACKEND"] = "Agg"  # figures are files; what a notebook has set need not be there
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names and stored words may be what it could not encode
-        sys.stdout.reconfigure(errors="backslashreplace")
-
+    survive_lost_readers()
     try:
         code = cli.main(prog_name="harness", standalone_mode=False)
-    except BrokenPipeError:  # the reader of our output has had enough
-        sys.stderr.close()
-        code = 0
     except (KeyboardInterrupt, click.Abort):
         say("stopped at once: a run goes on with `harness resume RUN`, a sweep with the same command")
         code = 130
@@ -92,19 +86,7 @@ def main() -> None:
             raise
         words, code = explained(error)
         say(words)
-    _let_go_of_a_lost_terminal()
     sys.exit(code or 0)
-
-
-def _let_go_of_a_lost_terminal() -> None:
-    """Write what is still to be written; nowhere if the terminal is gone, which Python would end for with a code of its own."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None and not stream.closed:
-                stream.flush()
-        except OSError as error:
-            if error.errno == errno.EIO:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def explained(error: Exception) -> tuple[str, int]:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 def gc(groups: tuple[str, ...], checkpoints: bool, dry_run: bool, as_json: bool, store: "Store") -> None:
     """Remove files of the store that are no longer needed.
 
-    These are quarantined runs, and what killed processes left half written; with --checkpoints also the checkpoints of runs
-    that are done. A run without its checkpoint keeps its settings, curves and estimates, but has no model: it cannot be
-    extended, evaluated, certified or sampled from any more. So look first, with --dry-run. A run that a process is writing is
-    left alone. Exit code 3 if something could not be removed. To remove whole runs, see `harness rm`.
+    These are quarantined runs, and what killed processes left, half written files and locks; with --checkpoints also the
+    checkpoints of runs that are done. A run without its checkpoint keeps its settings, curves and estimates, but has no model:
+    it cannot be extended, evaluated, certified or sampled from any more. So look first, with --dry-run. A run that a process
+    is writing is left alone. Exit code 3 if something could not be removed. To remove whole runs, see `harness rm`.
     """
     from harness.report.store import garbage_data, print_garbage
     from harness.store.gc import collect
@@ -148,19 +148,19 @@ def export(selections: tuple[str, ...], form: str, out: Path, only: str | None, 
 def doctor(deep: bool, repair: bool, as_json: bool, data_dir: str | None, store: "Store") -> None:
     """Check this installation, the data and the store.
 
-    These are versions, threads, plugins, data, the store and the speed of this machine; with --store, every run in it. Exit
-    code 1 if something is wrong that was not repaired.
+    These are versions, threads, plugins, data, the store and the speed of this machine; with --store, every run in it, and what
+    killed processes left, which `harness gc` removes. Exit code 1 if something is wrong that was not repaired.
     """
     from harness.report.store import print_damage
     from harness.report.text import print_table
-    from harness.runs.doctor import examine, examine_store
+    from harness.runs.doctor import examine, examine_store, leftovers
 
     if deep or repair:
         damaged = examine_store(store, repair=repair)
         if as_json:
             print_json(damaged)
         else:
-            print_damage(store, damaged)
+            print_damage(store, damaged, leftovers(store))
         if any(one["moved_to"] is None for one in damaged):
             raise SystemExit(1)
         return

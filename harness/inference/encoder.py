@@ -42,9 +42,7 @@ class EncodedGaussian(DiagonalGaussian):
         wanted = torch.is_grad_enabled() and self._params.flat.requires_grad
         if self._statistics is None or (wanted and not self._statistics.requires_grad):
             self._statistics = (
-                _Encode.apply(self._params.flat, self._x, self._params)
-                if wanted
-                else _encode(self._params, self._x)[1]
+                _Encode.apply(self._params.flat, self._x, self._params) if wanted else _encode(self._params, self._x)[1]
             )
         return self._statistics
 

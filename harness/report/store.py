@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from harness.store.gc import Garbage
 
 
-def print_damage(store: Store, damaged: Sequence[dict[str, Any]]) -> None:
-    """Print what `doctor.examine_store` found."""
+def print_damage(store: Store, damaged: Sequence[dict[str, Any]], leftovers: Sequence[str]) -> None:
+    """Print what `doctor.examine_store` and `doctor.leftovers` found."""
     for one in damaged:
         what = f"its {one['file']} alone" if one["file"] else "the run"
         moved = f"\n  moved {what} to {one['moved_to']}" if one["moved_to"] else ""
@@ -25,6 +25,10 @@ def print_damage(store: Store, damaged: Sequence[dict[str, Any]]) -> None:
         if damaged
         else f"{store.root}: {runs} runs, all sound"
     )
+    for path in leftovers:
+        print(f"left by a process that was killed: {path}")
+    if leftovers:
+        print("next: harness gc")
     if any(one["moved_to"] is None for one in damaged):
         print("next: harness doctor --repair")
 

@@ -8,6 +8,7 @@ from harness.data.suitability import warnings
 from harness.errors import BadInput, HarnessError
 from harness.runs import code, machine
 from harness.specs import registry
+from harness.store.gc import collect
 from harness.store.store import Store
 from harness.training.process import prepare_process
 
@@ -63,6 +64,11 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
 def required_packages() -> list[str]:
     """Return the packages that this one requires, those of its extras aside."""
     return [re.split(r"[^\w.-]", line)[0] for line in requires("inference-harness") or () if "extra ==" not in line]
+
+
+def leftovers(store: Store) -> list[str]:
+    """Return the paths of what processes that were killed have left in a store, which `harness gc` removes."""
+    return [str(one.path) for one in collect(store, dry_run=True) if one.what == "leftover"]
 
 
 def examine_store(store: Store, *, repair: bool = False) -> list[dict[str, Any]]:

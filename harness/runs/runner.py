@@ -105,7 +105,8 @@ def extend(
     record = run.read()
     if record.status == "diverged":
         raise BadInput(f"run {run.id} diverged ({record.reason}): start a run with other settings")
-    if _met(record, budget):
+    unfinished = record.status != "done" and record.budget == budget.limits()  # its last evaluation may be missing
+    if _met(record, budget) and not unfinished:
         spent = ", ".join(f"{record.ledger[name]:,.0f} {name.replace('_', ' ')}" for name in budget.limits())
         raise BadInput(f"run {run.id} has spent {spent} already: give a larger budget in all than that")
     return _train(run, record, stored_spec(run, record), budget, data_dir, watch, say)

@@ -1,20 +1,28 @@
 """What is removed of a store: what it can do without, and runs that somebody chose.
 
-It can do without quarantined runs and leftovers of processes that were killed and, if the user says so, without the checkpoints
-of runs that are done. A run without its checkpoint keeps its settings, curves and estimates, but has no model: it can be neither
-extended nor evaluated any more. Nothing is removed that some process owns at the moment, and nothing behind a symbolic link.
+It can do without quarantined runs, without leftovers of processes that were killed (files half written, and those of locks) and,
+if the user says so, without the checkpoints of runs that are done. A run without its checkpoint keeps its settings, curves and
+estimates, but has no model: it can be neither extended nor evaluated any more. Nothing is removed that some process owns at the
+moment, and nothing behind a symbolic link.
 """
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import BadInput, Busy, HarnessError, StoreTrouble
-from harness.store.run import Run, require_inside
+from harness.files import abandoned
+from harness.store.run import EVALUATIONS_LOCK, OWNERS, Run, require_inside
 from harness.store.store import QUARANTINE, Store
+
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}")
+
+_PROBE = re.compile(r"\.harness-\d+")
+"""What a version before this one could leave."""
 
 
 class Garbage(NamedTuple):
@@ -51,7 +59,7 @@ def collect(
     """
     every = list(_groups(store, _with_checkpoint if checkpoints else _leftovers))
     store.require_groups(groups, {group.name for group, _ in every})
-    found = []
+    found = strays(store, groups) if dry_run else [_without(one) for one in strays(store, groups)]
     for folder, garbage_of in every:
         for run in map(Run, _folders(folder) if not groups or folder.name in groups else ()):
             garbage = garbage_of(run)
@@ -60,13 +68,48 @@ def collect(
     return found
 
 
+def strays(store: Store, groups: Collection[str] = ()) -> list[Garbage]:
+    """Return what killed processes left outside the folders of runs, such as half written figures; of groups, or of the store."""
+    folders = [store.root, *_folders(store.root)]
+    found = []
+    for folder in folders:
+        if folder.name == QUARANTINE or (groups and (folder == store.root or folder.name not in groups)):
+            continue
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            half = _HALF_WRITTEN.fullmatch(path.name) and abandoned(path)
+            if half or (folder == store.root and _PROBE.fullmatch(path.name) and path.is_file()):
+                found.append(Garbage("leftover", "" if folder == store.root else folder.name, path, _size(path)))
+    return found
+
+
+def _without(one: Garbage) -> Garbage:
+    try:
+        _unlink(one.path)
+    except OSError as error:
+        return one._replace(reason=str(error))
+    return one
+
+
+def _unlink(path: Path) -> None:
+    """Remove a file, a folder, or the file of a lock that nobody holds."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.suffix == ".lock":
+        import filelock
+
+        with contextlib.suppress(filelock.Timeout), filelock.FileLock(path, timeout=0):
+            path.unlink()
+    else:
+        path.unlink()
+
+
 def _remove(run: Run, garbage: list[Garbage], garbage_of: Callable[[Run], list[Garbage]]) -> list[Garbage]:
     """Remove what can go of a run, and return it; nothing where a process has come to own the run."""
     try:
         run.claim()
         try:
             for one in garbage_of(run):  # looked for again, as the run may have gone on before it was claimed
-                shutil.rmtree(one.path) if one.path.is_dir() else one.path.unlink()
+                _unlink(one.path)
         finally:
             run.release()
         if not run.path.exists():
@@ -112,7 +155,10 @@ def _groups(
 
 
 def _leftovers(run: Run) -> list[Garbage]:
-    return _files("leftover", run, run.leftovers())
+    there = {path.name for path in run.path.iterdir()} if run.path.is_dir() else set()
+    if there and there <= {*OWNERS, EVALUATIONS_LOCK}:  # a process was killed before the run began
+        return [_garbage("leftover", run, run.path)]
+    return _files("leftover", run, [*run.leftovers(), *run.locks()])
 
 
 def _with_checkpoint(run: Run) -> list[Garbage]:
@@ -132,9 +178,12 @@ def _of_quarantined(run: Run) -> list[Garbage]:
 
 
 def _garbage(what: str, run: Run, path: Path) -> Garbage:
+    return Garbage(what, f"{run.path.parent.name}/{run.id}", path, _size(path))
+
+
+def _size(path: Path) -> int:
     inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    size = sum(file.lstat().st_size for file in (inside if path.is_dir() else [path]))
-    return Garbage(what, f"{run.path.parent.name}/{run.id}", path, size)
+    return sum(file.lstat().st_size for file in (inside if path.is_dir() else [path]))
 
 
 def _folders(path: Path) -> list[Path]:

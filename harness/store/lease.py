@@ -103,6 +103,11 @@ class Ownership:
         self._lock.release()
         self._lock = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the right."""
+        return self._lock is not None
+
     def require(self) -> None:
         """Raise Busy unless this process is still the owner: one that was suspended for long may have been taken for dead."""
         if os.getpid() != self._process or self._lost():

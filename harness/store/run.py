@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import BadInput, Busy, StoreTrouble
-from harness.files import encoded, from_json, leftovers, read_file, replace_file, seal, sync_folder, to_json, unseal
+from harness.files import (
+    abandoned,
+    encoded,
+    from_json,
+    leftovers,
+    read_file,
+    replace_file,
+    seal,
+    sync_folder,
+    to_json,
+    unseal,
+)
 from harness.store import checkpoint as checkpoints
 from harness.store import names, schema, schema1
 from harness.store.lease import Ownership
@@ -20,6 +31,12 @@ FILES = (
     "run.json", "trace.jsonl", checkpoints.NAME, "evaluations.json", checkpoints.FORMER_NAME, schema1.EVALUATIONS,
 )  # fmt: skip
 """What a run consists of, in this schema and in former ones."""
+
+OWNERS = ("owner.json", "owner.lock")
+"""Who is writing a run."""
+
+EVALUATIONS_LOCK = "evaluations.lock"
+"""What is locked while an estimate is added."""
 
 TRACEBACK = "traceback.txt"
 """Where a plugin raised the error that ended a run: for people alone, so without a checksum."""
@@ -238,11 +255,17 @@ class Run:
             ) from error
 
     def leftovers(self) -> list[Path]:
-        """Return what owners that were killed have left: files half written, and a former checkpoint that was replaced."""
+        """Return what processes that were killed have left: files half written, and a former checkpoint that was replaced."""
         written = ("run.json", "trace.jsonl", checkpoints.NAME, checkpoints.FORMER_NAME, "owner.json", TRACEBACK)
         found = [path for name in written for path in leftovers(self.path / name)]
+        found += filter(abandoned, leftovers(self.path / "evaluations.json"))  # which needs no owner
         former = self.path / checkpoints.FORMER_NAME
         return [*found, former] if os.path.lexists(former) and former != self.checkpoint_path else found
+
+    def locks(self) -> list[Path]:
+        """Return the files of locks that are there; whoever was killed with one has left them."""
+        own = () if self._owner.held else OWNERS
+        return [path for name in (*own, EVALUATIONS_LOCK) if (path := self.path / name).is_file()]
 
     def _require_inside(self) -> None:
         require_inside(self.path.parent.parent, self.path)
@@ -264,6 +287,7 @@ class Run:
         """Append a row to the trace, and enter its new length in the record."""
         line = encoded(to_json(row)) + b"\n"
         self._owner.require()
+        self._part_from_copies()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(self.path / "trace.jsonl", flags, 0o666), "ab") as file:
             file.write(line)
@@ -277,18 +301,31 @@ class Run:
             "sha256": self._trace.hexdigest(),
         }
 
+    def _part_from_copies(self) -> None:
+        """Give the trace a file of its own where it shares one with a backup, as `cp -al` makes it."""
+        path = self.path / "trace.jsonl"
+        with contextlib.suppress(FileNotFoundError):
+            if path.lstat().st_nlink > 1:
+                replace_file(path, read_file(path))
+
     def append_evaluation(self, row: dict[str, Any]) -> None:
-        """Add an estimate to evaluations.json; any process may, whoever owns the run. BadInput if it cannot be written."""
+        """Add an estimate to evaluations.json, unless it is there; any process may, whoever owns the run.
+
+        Raises:
+            BadInput: it cannot be written.
+        """
         import filelock
 
-        path, lock = self.path / "evaluations.json", self.path / "evaluations.lock"
+        path, lock = self.path / "evaluations.json", self.path / EVALUATIONS_LOCK
         try:
             self._require_inside()
             with filelock.FileLock(lock, timeout=60):
                 try:
-                    for left in leftovers(path):
-                        left.unlink(missing_ok=True)
-                    replace_file(path, seal({"run": self.id, "evaluations": [*self._evaluations(), row]}))
+                    before = self._evaluations()
+                    if not any(
+                        _same_but_time(row, one) for one in before
+                    ):  # as of a command that was killed after this
+                        replace_file(path, seal({"run": self.id, "evaluations": [*before, row]}))
                 finally:
                     with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays
                         lock.unlink()
@@ -340,6 +377,10 @@ class Damage(NamedTuple):
     run: Run
     file: str | None
     reason: str
+
+
+def _same_but_time(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return to_json({**one, "time": ""}) == to_json({**other, "time": ""})
 
 
 def require_inside(root: Path, path: Path) -> None:

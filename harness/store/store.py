@@ -13,6 +13,7 @@ the length and the checksum that the trace had when they were written. Resuming 
 
 import os
 import re
+import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -53,10 +54,8 @@ class Store:
             raise BadInput(
                 f"the store {str(self.root)!r} is no folder, as {str(folder)!r} is {why}: name a folder with --results"
             )
-        probe = folder / f".harness-{os.getpid()}"
         try:
-            probe.write_bytes(b"")
-            probe.unlink()
+            tempfile.TemporaryFile(dir=folder).close()  # which has no name, so a kill leaves nothing
         except OSError as error:
             raise BadInput(
                 f"the store {str(self.root)!r} cannot be written ({error.strerror}): name another folder with --results"

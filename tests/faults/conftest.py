@@ -1,9 +1,13 @@
 """What the fault tests share: how much of each is tried, and the table of what was."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
 from faulty import Survived
+
+if hasattr(signal, "SIGHUP"):  # which `nohup` has ignored by all that is started from here
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
