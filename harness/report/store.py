@@ -21,9 +21,9 @@ def print_damage(store: Store, damaged: Sequence[dict[str, Any]], leftovers: Seq
         print(f"{one['run']}: {one['reason']}{moved}")
     runs = sum(1 for _ in store.runs())
     print(
-        f"{store.root}: {len(damaged)} damaged, {runs} runs in all"
+        f"{store.root}: {len(damaged)} damaged, {counted(runs, 'run')} in all"
         if damaged
-        else f"{store.root}: {runs} runs, all sound"
+        else f"{store.root}: {counted(runs, 'run')}, all sound"
     )
     for path in leftovers:
         print(f"left by a process that was killed: {path}")

@@ -472,6 +472,23 @@ def on_a_terminal(words: list[str], folder: Path) -> str:
     return output.decode()
 
 
+def test_a_command_whose_output_nobody_reads_goes_on_to_its_own_exit_code(
+    tmp_path: Path, tiny_run: list[str], store: Store
+) -> None:
+    words = [sys.executable, "-m", "harness", *tiny_run, "--results", str(store.root)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as `| true` and `| head` do
+        assert process.wait(60) == 0
+    (run,) = store.runs()
+    assert run.read().status == "done"
+    missing = [sys.executable, "-m", "harness", "show", "nonesuch", "--results", str(store.root)]
+    with subprocess.Popen(missing, stderr=subprocess.PIPE, env=environment()) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(60) == 2
+
+
 def test_a_progress_bar_is_drawn_on_a_terminal(tmp_path: Path, tiny_run: list[str]) -> None:
     """The bar shows bound, rate and time left, and is cleared by the summary."""
     text = on_a_terminal([*tiny_run[:-1], "1.2e5"], tmp_path)

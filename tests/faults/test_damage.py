@@ -118,7 +118,7 @@ def test_doctor_lists_and_repairs_it(
     assert moved == store.root / "quarantine" / "runs" / run.id / (file if alone else "")
     assert run.exists() == alone
     assert not path.exists()
-    assert harness("doctor", "--store").out == f"{store.root}: {2 if alone else 1} runs, all sound\n"
+    assert harness("doctor", "--store").out == f"{store.root}: {'2 runs' if alone else '1 run'}, all sound\n"
     if alone:
         assert what_was_learned(store, "runs") == learned
     else:

@@ -13,7 +13,7 @@ from harness.datasets import mnist as mnist_plugin
 from support import PLUGINS, what_was_learned
 
 from harness import api
-from harness.errors import Interrupted
+from harness.errors import BadInput, Interrupted
 from harness.runs import runner
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec, make_spec
@@ -113,3 +113,32 @@ def test_stopped_at_every_mark(
         assert stopped >= rows - 1  # an end at a mark has no more to stop
         stops += stopped
     survived(f"stopped at a mark, {'before' if before_the_row else 'after'} its row, and resumed", stops, stops)
+
+
+def test_an_extension_that_was_stopped_in_its_last_evaluation_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, store, whole = spec_of(CASES[3]), Store(tmp_path / "torn"), Store(tmp_path / "whole")
+    runner.ensure(store, spec, Budget(samples=200))
+    runner.ensure(whole, spec, Budget(samples=200))
+    (run,), (other,) = store.runs(), whole.runs()
+    runner.extend(other, Budget(samples=300))
+    estimate, current = Estimator.estimate, list[Any]()
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if current and current[0].ledger.samples >= 300:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return estimate(*args, **kwargs)
+
+    monkeypatch.setattr(Estimator, "estimate", interrupted)
+    monkeypatch.setattr(loop, "TICK_SECONDS", 0.0)
+    with pytest.raises(Interrupted):
+        runner.extend(run, Budget(samples=300), watch=lambda training, _: current.append(training))
+    monkeypatch.undo()
+    assert run.read().ledger["samples"] == 300
+    with pytest.raises(BadInput, match="has spent 300 samples already"):
+        runner.extend(run, Budget(samples=250))
+    assert runner.extend(run, Budget(samples=300)).status == "done"
+    assert learned(store) == learned(whole)
+    with pytest.raises(BadInput, match="has spent 300 samples already"):
+        runner.extend(run, Budget(samples=300))
