@@ -190,8 +190,9 @@ def test_other_runs_are_listed_drawn_and_compared_all_the_same(
     bad = store.root / "mine" / run.id
     (bad / "trace.jsonl").write_bytes((bad / "trace.jsonl").read_bytes()[:-1])
     spec = tmp_path / "mine.toml"
+    own = "nz = 2\nhidden = 5\nbatch-size = 40\nwarmup = 5\nsamples = 20000"
     spec.write_text(
-        f"[base]\nalgo = 'aevb'\ndataset = '{toy.__file__}'\nsamples = 20000\n[[grid]]\nseed = [0, 1]\n[figure]\nx = 'samples'\n"
+        f"[base]\nalgo = 'aevb'\ndataset = '{toy.__file__}'\n{own}\n[[grid]]\nseed = [0, 1]\n[figure]\nx = 'samples'\n"
     )
     for words in (["table", spec], ["plot", spec, "--out", tmp_path / "figure.png"]):
         done = harness(*words)
