@@ -30,6 +30,8 @@ def style(**more: Any) -> Iterator[None]:
     settings: Any = {
         "svg.hashsalt": "harness",  # the same figure is the same file
         "pdf.fonttype": 42,
+        "figure.autolayout": False,
+        "figure.constrained_layout.use": False,  # `layout=` says it where it is wanted
         "text.usetex": False,  # whatever the user's own figures have: LaTeX need not be there
         "axes.grid": True,
         "axes.formatter.useoffset": False,
@@ -110,7 +112,7 @@ def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequenc
     }
     with style():
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it has done its work, and would do it again for every format
+        figure.set_layout_engine(None)  # it has done its work, and would do it again for every format
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for target in paths:
