@@ -1,6 +1,5 @@
 """What the figure says: the right numbers, dashes, labels and limits."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from support import Result
+from support import Result, environment
 
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
@@ -153,23 +152,15 @@ def test_runs_without_a_bound_are_refused_by_name() -> None:
         trace.draw([StoredRun(record, [{"ledger": dict.fromkeys(COUNTERS, 1.0), "estimates": []}])])
 
 
-def test_figures_are_the_same_whatever_the_environment_says_of_drawing(tmp_path: Path) -> None:
+def test_figures_are_the_same_whatever_the_environment_says_of_drawing(harness: Harness, tmp_path: Path) -> None:
     """A notebook names a backend that need not be installed; a user's own figures may need LaTeX, which need not be, either."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: module://nowhere\n")
     strange = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MATPLOTLIBRC": str(tmp_path)}
-    plain = {name: value for name, value in os.environ.items() if name not in strange}
-    for name, env in (("plain", plain), ("strange", plain | strange)):
-        words = [
-            "plot",
-            "first-run/aevb-mnist-nz20-s0",
-            "--results",
-            str(RESULTS),
-            "--out",
-            str(tmp_path / f"{name}.png"),
-        ]
-        command = [sys.executable, "-P", "-m", "harness", *words]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+    words = ["plot", "first-run/aevb-mnist-nz20-s0", "--results", str(RESULTS), "--out"]
+    assert harness(*words, tmp_path / "plain.png").code == 0
+    command = [sys.executable, "-P", "-m", "harness", *words, str(tmp_path / "strange.png")]
+    done = subprocess.run(command, env=environment(**strange), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "strange.png").read_bytes()
 
 

@@ -361,7 +361,7 @@ def fill(store: Store, name: str, runs: Sequence[StoredRun]) -> None:
         run.release()
 
 
-def test_commands(harness: Harness, tmp_path: Path) -> None:
+def test_commands(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "results")
     path = tmp_path / "mine.toml"
     path.write_text(SPEC + FIGURE2)
@@ -376,6 +376,7 @@ def test_commands(harness: Harness, tmp_path: Path) -> None:
     assert [Path(line).name for line in done.out.splitlines()] == [
         f"mine-curves-by-samples.{form}" for form in ("png", "svg", "pdf")
     ]
+    monkeypatch.setattr(output, "FORMATS", ("png",))  # the others take as long
     assert harness("plot", path, "--x", "cpu_seconds", "--out", tmp_path / "t.svg").out == f"{tmp_path / 't.svg'}\n"
     by_time = harness("plot", path, "--x", "cpu_seconds", "--y", "lower-bound").out.splitlines()
     assert Path(by_time[0]).name == "mine-curves-of-lower-bound-by-cpu_seconds.png"
@@ -397,7 +398,7 @@ def test_commands(harness: Harness, tmp_path: Path) -> None:
         assert refused.err.startswith(f"harness: {said}")
 
 
-@pytest.mark.parametrize("name", ["figure2", "figure3"])
+@pytest.mark.parametrize("name", [pytest.param("figure2", marks=pytest.mark.slow), "figure3"])
 def test_the_stored_reference_runs_are_drawn_without_data_or_network(name: str, tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "results"
     if not (root / name).is_dir():

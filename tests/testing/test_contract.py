@@ -75,7 +75,7 @@ def test_run_evaluate_certify(harness: Harness, model: str) -> None:
     again = harness("evaluate", run[0], "--estimator", estimator, "--points", 50, "--json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["mean"] < 0
-    certified = harness("certify", run[0], "--points", 20, "--distributions", 300, "--json")
+    certified = harness("certify", run[0], "--points", 10, "--distributions", 150, "--json")
     found = json.loads(certified.out)
     assert certified.code == 0, certified
     assert found["reference"] == {"rbm": "exact-log-z", "deep_gaussian": "ais", "mixed_layers": "quadrature"}.get(
@@ -111,7 +111,7 @@ def test_learning_pays(harness: Harness) -> None:
     p = data.train.mean(0)
     independent = (data.test @ p.log() + (1 - data.test) @ (1 - p).log()).mean().item()
     for model in ("rbm", "nade"):
-        done = harness("run", *words(model), "--samples", 150_000)
+        done = harness("run", *words(model), "--samples", 60_000)
         found = re.search(r"on 200 test points: (\S+)", done.out)
         assert found
         assert float(found[1]) > independent, model
