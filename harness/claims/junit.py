@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from harness.claims import level
 from harness.claims.evidence import Verdict
 from harness.claims.file import Claims
 from harness.claims.wording import sentence, verdict_cells
@@ -22,13 +23,18 @@ def junit(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] =
     suite = ElementTree.Element("testsuite", name=f"harness check {claims.called}")
     for name, n in counts.items():
         suite.set(name, str(n))
+    if sentences := level.in_words(verdicts):
+        properties = ElementTree.SubElement(suite, "properties")
+        for words in sentences:
+            ElementTree.SubElement(properties, "property", name="tests over seeds", value=words)
     for verdict in verdicts:
         name = f"{verdict.claim.title()}: {verdict.subject}" if verdict.subject else verdict.claim.title()
         case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=name)
         case.set("file", str(claims.path))
         case.set("line", str(claims.line(verdict.claim)))
         if verdict.says == "fails":
-            ElementTree.SubElement(case, "failure", message=sentence(verdict))
+            kind = "collapsed seed" if verdict.collapsed else "claim"
+            ElementTree.SubElement(case, "failure", type=kind, message=sentence(verdict))
         elif verdict.says == "cannot tell":
             ElementTree.SubElement(case, "skipped", message=sentence(verdict))
         else:
@@ -42,13 +48,13 @@ def junit(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] =
 
 def annotations(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] = ()) -> list[str]:
     """Return workflow commands of GitHub Actions for verdicts that do not simply hold, and for runs that have no result."""
-    level = {"fails": "error", "cannot tell": "warning", "better": "notice"}
+    levels = {"fails": "error", "cannot tell": "warning", "better": "notice"}
     lines = [f"::error title={_property('a run has no result')}::{_escaped(words)}" for words in failures]
     for verdict in verdicts:
-        if verdict.says in level:
+        if verdict.says in levels:
             where = f"file={_property(_from_here(claims.path))},line={claims.line(verdict.claim)}"
             title = _property(f"{verdict.claim.title()} {verdict.says}")
-            lines.append(f"::{level[verdict.says]} {where},title={title}::{_escaped(sentence(verdict))}")
+            lines.append(f"::{levels[verdict.says]} {where},title={title}::{_escaped(sentence(verdict))}")
     return lines
 
 
@@ -79,6 +85,7 @@ def publish(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str]
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:
             file.write(f"### harness check {claims.called}\n\n{markdown(*verdict_cells(verdicts))}\n")
+            file.write("".join(f"\n{words}.\n" for words in level.in_words(verdicts)))
 
 
 def _escaped(text: str) -> str:

@@ -36,6 +36,7 @@ run_flag = click.option("--run", "make", is_flag=True, help="Make the runs that 
 @click.option(
     "--benchmarks", type=FILE, metavar="FILE", help="What pytest-benchmark saved [the file that CLAIMS names]."
 )
+@click.option("--allow-unmatched-seeds", is_flag=True, help="Compare the seeds that both sides have.")
 @click.option("--strict", is_flag=True, help="Also fail if a claim cannot be decided.")
 @click.option("--junit", type=FILE, metavar="FILE", help="Also write a JUnit report.")
 @json_flag
@@ -48,6 +49,7 @@ def check(
     only: str | None,
     baseline: Path | None,
     benchmarks: Path | None,
+    allow_unmatched_seeds: bool,
     strict: bool,
     junit: Path | None,
     as_json: bool,
@@ -67,7 +69,8 @@ def check(
 
     chosen = Claims(claims)
     groups, failures = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
-    evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, trains=make, say=say)
+    evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, make, allow_unmatched_seeds, say)
+    evidence.unmatched = allow_unmatched_seeds
     try:
         verdicts = check.check(evidence)
     except BadInput as error:
