@@ -48,6 +48,7 @@ class Bounds:
         from harness.claims.file import Claims
         from harness.claims.wording import sentence
         from harness.errors import RunFailed
+        from harness.safe_text import line
         from harness.store.store import Store, default_root
 
         chosen = Claims(str(claims))
@@ -68,6 +69,6 @@ class Bounds:
             )
         )
         if check.failed(verdicts, strict=strict):
-            bad = [sentence(one) for one in verdicts if one.says not in ("holds", "better")]
+            bad = [line(sentence(one)) for one in verdicts if one.says not in ("holds", "better")]
             pytest.fail(f"{chosen.path}:\n" + "\n".join(bad), pytrace=False)
         return verdicts

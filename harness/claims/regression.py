@@ -103,7 +103,7 @@ class _Pairs:
             f"collapsed {seeds_in_words(lost)}: {values} nats where the other pairs have {others.mean:+.3g} on average"
         )
         also, why = no_worse(others, self.claim.tolerance, self.claim.level, level)
-        return f"{said}; without it {why}" if also == "fails" else said
+        return f"{said}; without {'it' if len(lost) == 1 else 'them'} {why}" if also == "fails" else said
 
 
 def no_worse(found: Difference, tolerance: float, level: float, tested: float | None = None) -> tuple[Says, str]:

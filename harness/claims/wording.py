@@ -7,6 +7,7 @@ from harness.analysis.statistics import MAX_SEEDS, Difference
 from harness.claims import level
 from harness.claims.evidence import Verdict
 from harness.report.text import print_table, with_error
+from harness.safe_text import show
 
 
 def runs_in_words(n: int) -> str:
@@ -93,8 +94,8 @@ def print_verdicts(verdicts: Sequence["Verdict"]) -> None:
         "fails": "fail" if counts.get("fails") != 1 else "fails",
         "better": "better than required",
     }
-    print("\n" + ", ".join(f"{n} {words.get(says, says)}" for says, n in counts.items()))
-    print(*level.in_words(verdicts), sep="\n", end="\n" if level.in_words(verdicts) else "")
+    counted = ", ".join(f"{n} {words.get(says, says)}" for says, n in counts.items())
+    show("", counted, *level.in_words(verdicts))
 
 
 def sentence(verdict: Verdict) -> str:
