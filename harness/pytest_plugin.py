@@ -22,6 +22,7 @@ class Bounds:
         jobs: int | None = None,
         data_dir: str | None = None,
         strict: bool = False,
+        allow_unmatched_seeds: bool = False,
     ) -> "list[Verdict]":
         """Hold runs to claims, as `harness check` does, and fail the test unless all hold.
 
@@ -33,6 +34,7 @@ class Bounds:
             jobs: runs at a time; by default one a core.
             data_dir: the folder of data files.
             strict: fail on what cannot be told, too.
+            allow_unmatched_seeds: compare the seeds that both sides have, where one has more.
 
         Returns:
             All verdicts.
@@ -46,6 +48,7 @@ class Bounds:
         from harness.claims.file import Claims
         from harness.claims.wording import sentence
         from harness.errors import RunFailed
+        from harness.safe_text import line
         from harness.store.store import Store, default_root
 
         chosen = Claims(str(claims))
@@ -60,8 +63,12 @@ class Bounds:
             groups, ended = check.make(chosen, scheduler, only)
             if failures := check.failures(ended):
                 raise RunFailed("; ".join(failures))
-        verdicts = check.check(evidence.Evidence(chosen, store, groups, only, data_dir=data_dir, trains=run))
+        verdicts = check.check(
+            evidence.Evidence(
+                chosen, store, groups, only, data_dir=data_dir, trains=run, unmatched=allow_unmatched_seeds
+            )
+        )
         if check.failed(verdicts, strict=strict):
-            bad = [sentence(one) for one in verdicts if one.says not in ("holds", "better")]
+            bad = [line(sentence(one)) for one in verdicts if one.says not in ("holds", "better")]
             pytest.fail(f"{chosen.path}:\n" + "\n".join(bad), pytrace=False)
         return verdicts

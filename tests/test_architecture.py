@@ -28,6 +28,7 @@ ORDER = (
     ("specs",),  # what is asked for
     ("store",),  # what is kept
     ("files",),
+    ("safe_text",),  # what each medium can have of a stranger's text
     ("errors",),
     ("harness",),  # the version
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from harness.analysis.reliability import unreliable
 from harness.analysis.selection import COMPARE
 from harness.analysis.stored_run import Row, StoredRun
+from harness.files import encoded
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
 
@@ -92,7 +93,8 @@ def estimates(
     out = []
     for run in runs:
         name = estimator_for(run, estimator)
-        own = {"run": run.id, "curve": run.curve(compare), "seed": run.seed, "estimator": name}
+        own = {"run": run.id, "curve": run.curve(compare), "seed": run.seed}
+        own["estimator"] = encoded(name).decode()  # pandas has no half surrogate pairs
         for row in run.rows:
             spent = {name: row["ledger"].get(name, math.nan) for name in COUNTERS}
             place = {"mark": run.mark(row), "end": row.get("end", False)}

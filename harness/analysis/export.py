@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 from harness.analysis.selection import flat
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput, suggestion
-from harness.files import from_json, replace_file, replace_folder, to_json
+from harness.files import encoded, from_json, replace_file, replace_folder, to_json
+from harness.safe_text import csv_cell
 from harness.specs.where import parse_selection
 from harness.store.record import Record
 from harness.store.store import Store
@@ -137,7 +138,7 @@ def write(runs: Sequence[Exported], form: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if form == "json":
             text = ",\n".join(to_json({**run._asdict(), "record": asdict(run.record)}) for run in runs)
-            replace_file(path, f"[\n{text}\n]\n".encode())
+            replace_file(path, encoded(f"[\n{text}\n]\n"))
         else:
             content = _csv if form == "csv" else _parquet
             replace_folder(path, {f"{name}.{form}": content(table) for name, table in _tables(runs).items()})
@@ -226,9 +227,10 @@ def _leaves(content: Line) -> Line:
 def _csv(columns: dict[str, list[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode()
+    cells = [values if name in JSON else map(csv_cell, values) for name, values in columns.items()]
+    writer.writerow(map(csv_cell, columns))
+    writer.writerows(zip(*cells, strict=True))
+    return encoded(text.getvalue())
 
 
 def _parquet(columns: dict[str, list[Any]]) -> bytes:
@@ -237,11 +239,13 @@ def _parquet(columns: dict[str, list[Any]]) -> bytes:
     def array(values: list[Any]) -> Any:
         try:
             return arrow.array(values)
-        except (arrow.ArrowInvalid, arrow.ArrowTypeError, OverflowError):  # a column of numbers and words, say
-            return arrow.array([None if value is None else str(value) for value in values])
+        except (arrow.ArrowInvalid, arrow.ArrowTypeError, OverflowError, UnicodeError):  # numbers and words, say
+            return arrow.array([None if value is None else encoded(str(value)).decode() for value in values])
 
     buffer = io.BytesIO()
-    parquet.write_table(arrow.table({name: array(values) for name, values in columns.items()}), buffer)
+    parquet.write_table(
+        arrow.table({encoded(name).decode(): array(values) for name, values in columns.items()}), buffer
+    )
     return buffer.getvalue()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import nctdtr, stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
 LEVEL = 0.95  # of intervals that are shown
 
@@ -37,6 +37,20 @@ class Difference(NamedTuple):
         Infinity where there is no standard error.
         """
         return math.inf if self.error is None else float(stdtrit(self.degrees_of_freedom, level)) * self.error
+
+    @property
+    def p_above(self) -> float:
+        """The p-value of being above 0, one-sided; 1 where there is no standard error."""
+        if self.error is None:
+            return 1.0
+        if self.error == 0.0:
+            return 0.0 if self.mean > 0 else 1.0
+        return float(stdtr(self.degrees_of_freedom, -self.mean / self.error))
+
+    @property
+    def p_below(self) -> float:
+        """The p-value of being below 0; see `p_above`."""
+        return self._replace(mean=-self.mean).p_above
 
     @property
     def interval(self) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import BadInput
+from harness.files import encoded
 from harness.specs.where import PLUGINS, Where, in_words, meets
 from harness.store.record import Record
 from harness.store.run import Run
@@ -112,7 +113,8 @@ class StoredRun:
 
     def curve(self, compare: Sequence[str]) -> str:
         """Return the name of the curve that it belongs to: its values of the options that are compared, in words."""
-        return in_words(self.options(compare)) + (f" ({self.version})" if self.version else "")
+        words = in_words(self.options(compare)) + (f" ({self.version})" if self.version else "")
+        return encoded(words).decode()  # pandas has no half surrogate pairs
 
     @property
     def sound_rows(self) -> Sequence[Row]:

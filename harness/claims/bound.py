@@ -4,14 +4,16 @@ import math
 from collections.abc import Iterator
 
 from harness.analysis.statistics import mean
+from harness.claims.apart import each_by_itself
 from harness.claims.estimates import described, estimates_at, judged, parts_of
 from harness.claims.evidence import Evidence, Says, Verdict
 from harness.claims.file import Bound
+from harness.claims.level import Open
 from harness.claims.wording import runs_in_words
 
 
-def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict]:
-    """Yield for each part of the runs and each mark whether their mean is within the bounds."""
+def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict | Open]:
+    """Yield for each part of the runs and each mark whether their mean is within the bounds, and each that stands apart."""
     required = " and ".join(
         f"{word} {limit:g}{sign}{claim.tolerance:g}" if claim.tolerance else f"{word} {limit:g}"
         for word, limit, sign in (("≥", claim.least, " - "), ("≤", claim.most, " + "))
@@ -34,4 +36,6 @@ def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict]:
                 else f"mean of {runs_in_words(found.n)}{estimates.remark}"
             )
             says: Says = "fails" if over > 0 else "holds"
-            yield judged(Verdict(claim, subject, found.mean, found.error, required, says, why), estimates)
+            verdict = judged(Verdict(claim, subject, found.mean, found.error, required, says, why), estimates)
+            least, most = claim.least - claim.tolerance, claim.most + claim.tolerance
+            yield each_by_itself(verdict, estimates.values, least=least, most=most)

@@ -7,6 +7,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.claims import baseline, benchmark, bound, cost, invariant, order, paper, regression
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Baseline, Benchmark, Bound, Claim, Claims, Cost, Invariant, Order, Paper
+from harness.claims.level import Open, settled
 from harness.errors import BadInput
 from harness.specs.experiment import TUNED, spec_of
 
@@ -55,23 +56,24 @@ def failures(ended: Sequence["Outcome"]) -> list[str]:
 def check(evidence: Evidence) -> list[Verdict]:
     """Check every claim of a file against the runs that there are.
 
-    A claim that selects no run fails. A baseline claim about which the runs cannot tell does not fail.
+    A claim that selects no run fails. A baseline claim about which the runs cannot tell does not fail. Tests over seeds keep
+    their level over all claims together.
 
     Raises:
         BadInput: a claim about runs, options or a baseline that do not exist or do not fit, or over too few seeds.
     """
-    verdicts_on: dict[type[Claim], Callable[[Any, Evidence], Iterator[Verdict]]] = {
+    verdicts_on: dict[type[Claim], Callable[[Any, Evidence], Iterator[Verdict | Open]]] = {
         Bound: bound.verdicts, Order: order.verdicts, Baseline: regression.verdicts, Paper: paper.verdicts,
         Cost: cost.verdicts, Benchmark: benchmark.verdicts, Invariant: invariant.verdicts,
     }  # fmt: skip
-    out: list[Verdict] = []
+    out: list[Verdict | Open] = []
     for claim in evidence.claims.claims:
         if not evidence.left_out(claim):
             found = list(verdicts_on[type(claim)](claim, evidence))
             out += found or [Verdict(claim, "", None, None, "", "fails", "it selects no run")]
     if not out:
         raise BadInput(f"--only is {evidence.only!r}, and no claim of {evidence.claims.called} is about such runs")
-    return out
+    return settled(out)
 
 
 def failed(verdicts: Sequence[Verdict], *, strict: bool = False) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness.analysis import selection
+from harness.analysis.losses import Adjusted
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import present
 from harness.claims import baseline
@@ -32,6 +33,8 @@ class Verdict(NamedTuple):
         required: what the claim asks for, in words.
         says: whether it holds.
         why: in words.
+        tests: its tests over seeds: what each shows, its own level, and its p-value among those of the file.
+        collapsed: in words, the seeds that stand apart from the others, for the worse.
     """
 
     claim: Claim
@@ -41,6 +44,8 @@ class Verdict(NamedTuple):
     required: str
     says: Says
     why: str
+    tests: tuple[tuple[str, float, Adjusted], ...] = ()
+    collapsed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Evidence:
         baseline: file of the baseline instead of the one that the claims name.
         benchmarks: the same for what pytest-benchmark saved.
         data_dir: the user's folder of data files.
+        unmatched: whether seeds that one side alone has are allowed, whatever the claims say.
         trains: whether invariants may load checkpoints, evaluate and train for a moment.
         say: told which runs are left out, as they are of an earlier version of the user's files or of the experiment.
     """
@@ -67,6 +73,7 @@ class Evidence:
     benchmarks: Path | None = None
     data_dir: str | None = None
     trains: bool = False
+    unmatched: bool = False
     say: Callable[[str], None] = lambda words: None
     _loaded: dict[str, list[StoredRun]] = field(default_factory=dict)
 
@@ -78,6 +85,11 @@ class Evidence:
         """
         chosen = parse_selection(self.only or "", "--only")
         return [run for run in self._about(claim) if chosen.meets(run.id, self._own(claim), run.option)]
+
+    def names_seeds(self, claim: Claim) -> bool:
+        """Say whether the claim or `only` chooses seeds, or single runs, so that not all of a baseline are asked for."""
+        chosen = parse_selection(self.only or "", "--only")
+        return "seed" in claim.where or "seed" in chosen.where or chosen.name not in ("", self._own(claim))
 
     def compare(self, claim: Claim) -> tuple[str, ...]:
         """Return the options that the experiment of a claim compares; by default the algorithm."""

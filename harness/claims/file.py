@@ -119,6 +119,7 @@ class Order(ClaimAtMarks):
 
     Both are names of curves: by default of algorithms, else values of what the experiment compares. Pairs have panel and seed in
     common. They count together, so that the interval is over panels as well as seeds, unless options in `per` set them apart.
+    A pair that one of them lacks fails the claim, unless `allow_unmatched_seeds`.
     """
 
     needs: ClassVar[int] = 2
@@ -126,18 +127,21 @@ class Order(ClaimAtMarks):
     above: str
     below: str
     level: float = pydantic.Field(0.95, gt=0.5, lt=1)
+    allow_unmatched_seeds: bool = False
 
 
 class Baseline(ClaimAtMarks):
     """No worse than the stored baseline by more than a tolerance (nats).
 
-    It fails when the one-sided confidence interval over seeds excludes the tolerance: paired where the seeds match, else not.
+    It fails when a one-sided test over seeds shows that more is lost: paired where the seeds match, else not. So does a seed that
+    has collapsed, and one that the runs or the baseline lack, unless `allow_unmatched_seeds`. See `harness.analysis.losses`.
     `differing` names settings that may differ from the baseline's, for when the effect of changing one is judged.
     """
 
     needs: ClassVar[int] = 2
     tolerance: float = pydantic.Field(gt=0)
     level: float = pydantic.Field(0.98, gt=0.5, lt=1)
+    allow_unmatched_seeds: bool = False
     differing: tuple[str, ...] = ()
 
 

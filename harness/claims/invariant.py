@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from harness.analysis.losses import Adjusted
 from harness.claims import invariants
 from harness.claims.estimates import parts_of
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Invariant
+from harness.claims.level import LEVEL, Open, rejects
 
 
-def verdicts(claim: Invariant, evidence: Evidence) -> Iterator[Verdict]:
+def verdicts(claim: Invariant, evidence: Evidence) -> Iterator[Verdict | Open]:
     """Yield for each kind of run whether the invariant holds."""
     holds = invariants.HOLDS.get(claim.holds)
     if holds is None and not evidence.trains:
@@ -33,4 +35,11 @@ def verdicts(claim: Invariant, evidence: Evidence) -> Iterator[Verdict]:
             sound.append(run)
     for subject, runs in parts_of(sound, evidence.kinds(claim)):
         for more, found in holds(claim, evidence, runs):
-            yield Verdict(claim, subject + more, found.observed, found.error, found.required, found.says, found.why)
+            verdict = Verdict(claim, subject + more, found.observed, found.error, found.required, found.says, found.why)
+            yield verdict if found.p is None else Open(found.p, LEVEL, "loss", partial(_settled, verdict, found))
+
+
+def _settled(verdict: Verdict, found: invariants.Found, adjusted: Adjusted) -> Verdict:
+    """Return the verdict that a test over seeds decides at the level of the file."""
+    fails = rejects(adjusted, LEVEL)
+    return verdict._replace(says="fails", why=found.otherwise or found.why) if fails else verdict

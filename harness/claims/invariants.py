@@ -22,13 +22,19 @@ ERRORS = 4.0  # standard errors by which noise may break an order: one compariso
 
 
 class Found(NamedTuple):
-    """What was found of an invariant; see `harness.claims.evidence.Verdict`."""
+    """What was found of an invariant; see `harness.claims.evidence.Verdict`.
+
+    Where a test over seeds decides, `p` is its p-value. If it rejects at the level of the file, the invariant fails, for which
+    `otherwise` is the reason if it is another than `why`.
+    """
 
     observed: float | None
     error: float | None
     required: str
     says: Says
     why: str
+    p: float | None = None
+    otherwise: str = ""
 
 
 Runs = Sequence[StoredRun]

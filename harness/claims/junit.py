@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from harness import safe_text
+from harness.claims import level
 from harness.claims.evidence import Verdict
 from harness.claims.file import Claims
 from harness.claims.wording import sentence, verdict_cells
@@ -22,13 +24,18 @@ def junit(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] =
     suite = ElementTree.Element("testsuite", name=f"harness check {claims.called}")
     for name, n in counts.items():
         suite.set(name, str(n))
+    if sentences := level.in_words(verdicts):
+        properties = ElementTree.SubElement(suite, "properties")
+        for words in sentences:
+            ElementTree.SubElement(properties, "property", name="tests over seeds", value=words)
     for verdict in verdicts:
         name = f"{verdict.claim.title()}: {verdict.subject}" if verdict.subject else verdict.claim.title()
         case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=name)
         case.set("file", str(claims.path))
         case.set("line", str(claims.line(verdict.claim)))
         if verdict.says == "fails":
-            ElementTree.SubElement(case, "failure", message=sentence(verdict))
+            kind = "collapsed seed" if verdict.collapsed else "claim"
+            ElementTree.SubElement(case, "failure", type=kind, message=sentence(verdict))
         elif verdict.says == "cannot tell":
             ElementTree.SubElement(case, "skipped", message=sentence(verdict))
         else:
@@ -36,19 +43,22 @@ def junit(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] =
     for words in failures:
         case = ElementTree.SubElement(suite, "testcase", classname=claims.path.stem, name=words.partition(" ")[0])
         ElementTree.SubElement(case, "error", message=words)
+    for element in suite.iter():
+        element.attrib.update({name: safe_text.xml(value) for name, value in element.attrib.items()})
+        element.text = element.text and safe_text.xml(element.text)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def annotations(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str] = ()) -> list[str]:
     """Return workflow commands of GitHub Actions for verdicts that do not simply hold, and for runs that have no result."""
-    level = {"fails": "error", "cannot tell": "warning", "better": "notice"}
-    lines = [f"::error title={_property('a run has no result')}::{_escaped(words)}" for words in failures]
+    levels = {"fails": "error", "cannot tell": "warning", "better": "notice"}
+    lines = [safe_text.command("error", words, title="a run has no result") for words in failures]
     for verdict in verdicts:
-        if verdict.says in level:
-            where = f"file={_property(_from_here(claims.path))},line={claims.line(verdict.claim)}"
-            title = _property(f"{verdict.claim.title()} {verdict.says}")
-            lines.append(f"::{level[verdict.says]} {where},title={title}::{_escaped(sentence(verdict))}")
+        if verdict.says in levels:
+            where = {"file": _from_here(claims.path), "line": claims.line(verdict.claim)}
+            title = f"{verdict.claim.title()} {verdict.says}"
+            lines.append(safe_text.command(levels[verdict.says], sentence(verdict), **where, title=title))
     return lines
 
 
@@ -75,15 +85,10 @@ def publish(claims: Claims, verdicts: Sequence[Verdict], failures: Sequence[str]
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     for line in annotations(claims, verdicts, failures):
-        print(line, file=sys.stderr)
+        safe_text.show_exactly(line, sys.stderr)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:
-            file.write(f"### harness check {claims.called}\n\n{markdown(*verdict_cells(verdicts))}\n")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+            file.write(
+                f"### harness check {safe_text.markdown(claims.called)}\n\n{markdown(*verdict_cells(verdicts))}\n"
+            )
+            file.write("".join(f"\n{safe_text.markdown(words)}.\n" for words in level.in_words(verdicts)))

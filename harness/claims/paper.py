@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 from harness.analysis import published, selection
 from harness.analysis.statistics import mean
+from harness.claims.apart import each_by_itself
 from harness.claims.estimates import described, estimates_at, judged, parts_of
 from harness.claims.evidence import Evidence, Says, Verdict
 from harness.claims.file import Paper
+from harness.claims.level import Open
 from harness.claims.wording import runs_in_words
 
 
-def verdicts(claim: Paper, evidence: Evidence) -> Iterator[Verdict]:
+def verdicts(claim: Paper, evidence: Evidence) -> Iterator[Verdict | Open]:
     """Yield for each kind of run and each mark how far it is from the published curve."""
     required = f"≥ -{claim.within:g}"
     experiment = evidence.claims.experiment(claim)
@@ -32,7 +34,9 @@ def verdicts(claim: Paper, evidence: Evidence) -> Iterator[Verdict]:
             if there is None:
                 why = f"there is no published curve of {part} at {estimates.mark:,.0f} samples: choose another mark"
                 raise evidence.refusal(claim, why)
-            found = mean([value - there for value in estimates.values.values()])
+            gaps = {seed: value - there for seed, value in estimates.values.items()}
+            found = mean(list(gaps.values()))
             says: Says = "holds" if abs(found.mean) <= claim.within else "better" if found.mean > 0 else "fails"
             why = f"{found.mean + there:.2f}, the paper has {there:.2f}: {runs_in_words(found.n)}{estimates.remark}"
-            yield judged(Verdict(claim, subject, found.mean, found.error, required, says, why), estimates)
+            verdict = judged(Verdict(claim, subject, found.mean, found.error, required, says, why), estimates)
+            yield each_by_itself(verdict, gaps, least=-claim.within, called=lambda seed: f"seed {seed}")

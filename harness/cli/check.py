@@ -19,6 +19,7 @@ from harness.cli.options import (
 from harness.cli.output import print_json, say
 from harness.cli.sweep import scheduler
 from harness.errors import BadInput
+from harness.safe_text import show
 
 if TYPE_CHECKING:
     from harness.claims.file import Claims
@@ -36,6 +37,7 @@ run_flag = click.option("--run", "make", is_flag=True, help="Make the runs that 
 @click.option(
     "--benchmarks", type=FILE, metavar="FILE", help="What pytest-benchmark saved [the file that CLAIMS names]."
 )
+@click.option("--allow-unmatched-seeds", is_flag=True, help="Compare the seeds that both sides have.")
 @click.option("--strict", is_flag=True, help="Also fail if a claim cannot be decided.")
 @click.option("--junit", type=FILE, metavar="FILE", help="Also write a JUnit report.")
 @json_flag
@@ -48,6 +50,7 @@ def check(
     only: str | None,
     baseline: Path | None,
     benchmarks: Path | None,
+    allow_unmatched_seeds: bool,
     strict: bool,
     junit: Path | None,
     as_json: bool,
@@ -67,7 +70,8 @@ def check(
 
     chosen = Claims(claims)
     groups, failures = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
-    evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, trains=make, say=say)
+    evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, make, allow_unmatched_seeds, say)
+    evidence.unmatched = allow_unmatched_seeds
     try:
         verdicts = check.check(evidence)
     except BadInput as error:
@@ -94,7 +98,7 @@ def _make_runs(
 
     groups, ended = check.make(claims, scheduler(store, jobs, data_dir), only)
     made, failures = sum(outcome.status == "done" for outcome in ended), check.failures(ended)
-    print(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *failures, sep="\n", file=sys.stderr)
+    show(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *failures, file=sys.stderr)
     return groups, failures
 
 
@@ -122,7 +126,7 @@ def save_baseline(claims: str, make: bool, jobs: int, out: Path | None, data_dir
         raise SystemExit(3)
     content = check.baseline_content(evidence.Evidence(chosen, store, groups, say=say))
     baseline.save(path, content)
-    print(f"{path}: {len(content['runs'])} runs, {baseline.origin(content)}")
+    show(f"{path}: {len(content['runs'])} runs, {baseline.origin(content)}")
 
 
 @click.command("show")
@@ -144,8 +148,8 @@ def show_baseline(what: str, as_json: bool) -> None:
     if as_json:
         print_json(content)
     else:
-        print(f"{path}: {baseline.origin(content)}\n")
+        show(f"{path}: {baseline.origin(content)}", "")
         lines = baseline.summary(content)
         text.print_table(("run", "samples", "estimator", "split", "points", "nats"), lines)
         if any(line[-1].endswith(reliability.MARK) for line in lines):
-            print(reliability.LEGEND)
+            show(reliability.LEGEND)

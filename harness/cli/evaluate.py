@@ -16,6 +16,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
+from harness.safe_text import show
 from harness.specs.options import PositiveNumber, WholeNumber
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def evaluate(
     rows = []
     for run in stored:
         if len(stored) > 1 and not as_json:
-            print(run.id)
+            show(run.id)
         found, _ = Trained(run, data_dir).estimate(estimator, split, points, complete)  # type: ignore[arg-type]
         if not as_json:
             runs.print_estimates([found.row()])
@@ -103,7 +104,7 @@ def certify(
     from harness.runs.evaluate import Trained
 
     def working(words: str) -> None:
-        print(f"estimating log p(x): {words}", file=sys.stderr)
+        show(f"estimating log p(x): {words}", file=sys.stderr)
 
     certificate = certify(Trained(stored, data_dir), points, tolerance, complete, working)
     if as_json:

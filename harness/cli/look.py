@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness import safe_text
 from harness.cli.options import (
     FILE,
     complete_drawable,
@@ -167,7 +168,7 @@ def plot(
     path = out or store.root / "figures" / name
     formats = () if out and path.suffix else output.FORMATS
     for written in output.save(figure, path, records, formats):
-        print(written)
+        safe_text.show(written)
 
 
 @click.command()
@@ -208,17 +209,18 @@ def table(
     if as_json:
         print_json(table.plain(rows))
     elif form == "csv":
-        print(tables.comma_separated(rows))
+        safe_text.show_exactly(tables.comma_separated(rows))
     elif form == "text":
-        print(tables.note(rows))
+        safe_text.show(tables.note(rows))
         text.print_table(*tables.cells(rows))
     elif form == "markdown":
-        print(f"{tables.note(rows)}\n\n{tables.markdown(*tables.cells(rows))}")
+        safe_text.show_exactly(f"{safe_text.markdown(tables.note(rows))}\n\n{tables.markdown(*tables.cells(rows))}")
     else:
-        print(latex.latex(rows, chosen.figure.compare))
+        safe_text.show_exactly(latex.latex(rows, chosen.figure.compare))
     if not as_json and form != "csv":
+        safe = {"text": safe_text.line, "markdown": safe_text.markdown, "latex": latex.escaped}[form]
         for words in tables.notes(rows):
-            print("\n" + (latex.escaped(words) if form == "latex" else words))
+            safe_text.show_exactly("\n" + safe(words))
 
 
 @click.command()
@@ -273,4 +275,4 @@ def compare(
     else:
         comparisons.print_comparisons(found, chosen, split)
     for written in drawn:
-        print(written, file=sys.stderr if as_json else sys.stdout)
+        safe_text.show(written, file=sys.stderr if as_json else sys.stdout)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from harness.errors import in_one_line
+from harness.safe_text import json_text, show, show_exactly
 
 
 class _Stream(io.TextIOWrapper):
@@ -58,11 +59,11 @@ def survive_lost_readers() -> None:
 def say(words: str) -> None:
     """Print a sentence on standard error, as one line, if that is still there: a terminal can be lost."""
     with contextlib.suppress(OSError):
-        print(f"harness: {in_one_line(words)}", file=sys.stderr)
+        show(f"harness: {in_one_line(words)}", file=sys.stderr)
 
 
 def print_json(value: object) -> None:
     """Print plain data as JSON on several lines; numbers that JSON does not have are written as `harness.files` writes them."""
     from harness.files import to_json
 
-    print(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False))
+    show_exactly(json_text(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False)))

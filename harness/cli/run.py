@@ -9,6 +9,7 @@ import click
 from harness.cli.options import budget_options, data_folder, in_store, json_flag, quiet_flag, run_argument, run_options
 from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
+from harness.safe_text import show
 from harness.specs.options import OPTIONS, Options, arguments
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run(
 
         problem = {name: options.get(name) for name in ("algo", "dataset", "model", "n-train")}
         settings, study = tune.filled(store, problem, settings)
-        print(f"tuned: {study}", file=sys.stderr)
+        show(f"tuned: {study}", file=sys.stderr)
     limits = budget_of(budget or DEFAULT_BUDGET)
     spec = make_spec(**arguments(options), settings=settings)
     _train(

@@ -7,6 +7,7 @@ import click
 
 from harness.cli.options import PluginOption, Typed
 from harness.errors import BadInput
+from harness.safe_text import line
 from harness.specs.options import PluginName
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class TakesSettings(click.Command):
         for plugin in self._chosen(ctx):
             rows = list(_rows(plugin))
             if rows:
-                with formatter.section(f"Settings of {plugin.kind[:-1]} {plugin.name}"):
+                with formatter.section(f"Settings of {plugin.kind[:-1]} {line(plugin.name)}"):
                     formatter.write_dl(rows)
 
     def _chosen(self, ctx: click.Context) -> "Iterator[Plugin]":
@@ -61,7 +62,10 @@ def _rows(plugin: "Plugin") -> Iterator[tuple[str, str]]:
     for setting in plugin_data(plugin)["settings"]:
         metavar = {"int": "N", "float": "X", "bool": ""}.get(setting["type"], setting["type"])
         default = "" if setting["default"] is None else f"  [default: {setting['default']}]"
-        yield f"--{setting['name'].replace('_', '-')} {metavar}".rstrip(), f"{setting['help']}{default}".strip()
+        yield (
+            line(f"--{setting['name'].replace('_', '-')} {metavar}".rstrip()),
+            line(f"{setting['help']}{default}".strip()),
+        )
 
 
 def given_settings(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> dict[str, str | bool]:

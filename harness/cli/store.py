@@ -18,6 +18,7 @@ from harness.cli.options import (
     value_option,
 )
 from harness.cli.output import print_json, say
+from harness.safe_text import show
 from harness.specs.options import Choice
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def rm(selections: tuple[str, ...], yes: bool, dry_run: bool, store: "Store") ->
                 f"{counted(len(found), 'run')} would be removed, and nobody can be asked: give --yes to do so"
             )
         if not click.confirm(f"remove {counted(len(found), 'run')}, with models and estimates?", err=True):
-            print("removed nothing")
+            show("removed nothing")
             return
     left = 0
     for run in found:
@@ -92,7 +93,7 @@ def rm(selections: tuple[str, ...], yes: bool, dry_run: bool, store: "Store") ->
         except HarnessError as error:
             say(f"{run.path} is left: {error}")
             left += 1
-    print(f"removed {counted(len(found) - left, 'run')}")
+    show(f"removed {counted(len(found) - left, 'run')}")
     if left:
         raise SystemExit(3)
 

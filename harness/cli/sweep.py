@@ -19,6 +19,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import print_json
 from harness.cli.settings import TakesSettings, settings_argument
+from harness.safe_text import show
 from harness.specs.options import Options, PositiveNumber, WholeNumber, WholeNumbers
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def sweep(
     ended = work.run()
     for study in work.chosen():
         if not quiet:
-            print(f"tuned: {study}", file=sys.stderr)
+            show(f"tuned: {study}", file=sys.stderr)
     if as_json:
         print_json([sweeps.outcome_row(outcome) for outcome in ended])
     elif not quiet:
@@ -135,7 +136,7 @@ def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool
 
     def say(words: str) -> None:
         if sys.stderr.isatty():
-            print(words, file=sys.stderr)
+            show(words, file=sys.stderr)
 
     executor = LocalExecutor(store, workers, data_dir)
 

@@ -7,6 +7,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harness import safe_text
 from harness.analysis import curves
 from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
@@ -75,7 +76,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             above.set_ylim(*limits(both["nats"]))
             every.append(both)
             below_axis |= point_below(above)
-            above.set_title(one.panel, loc="left")
+            above.set_title(safe_text.label(one.panel), loc="left")
             x, means = [m.samples for m in one.marks], [m.difference.mean for m in one.marks]
             below.axhline(0.0, color="0.6", lw=0.8)
             below.plot(x, means, color="0.2", lw=1.2, marker="o", ms=2.5)
@@ -96,7 +97,10 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
         settings = differing_settings(dict(zip(("first", "second"), sides, strict=True))).values()
         told = [f" ({words})" if words else "" for words in settings]
         full = [f"{place}: {name}{words}" for place, name, words in zip(("first", "second"), short, told, strict=True)]
-        lines = [Line2D([], [], color=colour, label=name) for name, colour in zip(full, colours, strict=True)]
+        lines = [
+            Line2D([], [], color=colour, label=safe_text.label(name))
+            for name, colour in zip(full, colours, strict=True)
+        ]
         lines += [
             Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
             for which, dashes in DASHES.items()

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from harness import safe_text
 from harness.figures.output import style
 from harness.store.run import Run
 
@@ -56,7 +57,7 @@ def draw(mosaic: "Mosaic") -> Figure:
         for axes, (what, _), pixels in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, tiled, strict=True):
             colours = colormaps["gray"].with_extremes(bad=BACKGROUND)
             axes.imshow(pixels, cmap=colours, vmin=mosaic.greys[0], vmax=mosaic.greys[1], interpolation="none")
-            axes.set_title(what, fontsize="medium", loc="left")
+            axes.set_title(safe_text.label(what), fontsize="medium", loc="left")
             axes.set_xticks([])
             axes.set_yticks([])
         if mosaic.quantiles:
@@ -64,7 +65,7 @@ def draw(mosaic: "Mosaic") -> Figure:
         greys = (
             "" if mosaic.greys == (0.0, 1.0) else f"; black is {mosaic.greys[0]:.3g}, white is {mosaic.greys[1]:.3g}"
         )
-        figure.suptitle(mosaic.title + greys, fontsize="medium", x=0.01, ha="left")
+        figure.suptitle(safe_text.label(mosaic.title + greys), fontsize="medium", x=0.01, ha="left")
     return figure
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.stored_run import StoredRun
+from harness.safe_text import label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,7 @@ def over_points(data: "pd.DataFrame") -> str:
 
 def counter_label(counter: str) -> str:
     """Return what an axis of a counter is called."""
-    return COUNTERS.get(counter, counter.replace("_", " "))
+    return COUNTERS.get(counter, label(counter.replace("_", " ")))
 
 
 def estimate_label(estimators: Collection[str], directions: Collection[str] = ()) -> str:
@@ -82,7 +83,7 @@ def estimate_label(estimators: Collection[str], directions: Collection[str] = ()
     """
     if len(estimators) == 1:
         (name,) = estimators
-        what = "lower bound" if name == "lower-bound" else f"log p(x) by {name}"
+        what = "lower bound" if name == "lower-bound" else f"log p(x) by {label(name)}"
     else:
         bounds = sorted({"lower", "upper"} & set(directions))
         kind = f"a {bounds[0]} bound" if len(bounds) == 1 else "a bound"

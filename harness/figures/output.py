@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from harness import __version__
 from harness.errors import BadInput
 from harness.files import write_output
+from harness.safe_text import line
 from harness.store.record import Record
 
 FORMATS = ("png", "svg", "pdf")
@@ -72,7 +73,7 @@ def described(records: Sequence[Record]) -> str:
     )
     data = dict.fromkeys(p["dataset"]["sha256"] for p in sessions)
     parts = {"runs": [record.run for record in records], "made by harness": list(codes), "data SHA-256": list(data)}
-    return "; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items() if values)
+    return line("; ".join(f"{name}: {', '.join(values)}" for name, values in parts.items() if values))
 
 
 def file_name(what: str, kind: str, **shown: str | None) -> str:

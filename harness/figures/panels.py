@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from harness import safe_text
 from harness.analysis import curves, published, selection
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
@@ -108,7 +109,7 @@ def draw(
                 if j == 0:
                     axes.set_ylabel(label)
                 axes.set_xlabel(counter_label(counter))
-        title = [experiment.title, *(seeds if len(seeds) == 1 else ())]
+        title = [safe_text.title(experiment.title), *(seeds if len(seeds) == 1 else ())]
         figure.suptitle("; ".join(filter(None, title)), fontsize=10, x=0.01, ha="left")
         words = f"curves: {over_points(data)}"
         settings = _settings(experiment, parts)
@@ -148,7 +149,7 @@ def _panel(
 ) -> set[str]:
     """Draw one panel, and return what the legend has to explain; `every` has the points of all panels."""
     title = row.title.format(**where) if row.title else ", ".join(_named(*item) for item in where.items())
-    axes.set_title(title, loc="left")
+    axes.set_title(safe_text.title(title), loc="left")
     axes.set_xscale(recipe.scale)
     axes.tick_params(axis="x", which="minor", labelsize=MINOR)
     shown: set[str] = set()
@@ -247,7 +248,7 @@ def _write_counts(axes: Axes, there: bool, counts: Mapping[str, int]) -> None:
     """Say in the panel what is missing from it."""
     if not there:
         axes.text(0.5, 0.06, "no runs", transform=axes.transAxes, ha="center", backgroundcolor="white", color="0.3")
-    words = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    words = safe_text.label(", ".join(f"{n} {what}" for what, n in counts.items() if n))
     axes.text(0.02, 0.98, words, transform=axes.transAxes, va="top", color="0.4", fontsize=7)
 
 
@@ -280,7 +281,7 @@ def _legend(
             )
             label = f"{name} ({settings[name]})" if settings.get(name) else name
             label += f": {used}" if several else ""
-            lines.append(Line2D([], [], color=colour, lw=1.5, label=label))
+            lines.append(Line2D([], [], color=colour, lw=1.5, label=safe_text.label(label)))
     for split, dashes in DASHES.items():
         if split in shown:
             lines.append(Line2D([], [], color="0.2", lw=1.5, dashes=dashes or (None, None), label=f"{split} set"))
@@ -291,7 +292,7 @@ def _legend(
     if dots := sorted(int(word.removeprefix("dot of ")) for word in shown if word.startswith("dot of ")):
         lines.append(dot_handle(dots))
     if "end" in shown:
-        label = f"{recipe.end_estimator} at the end"
+        label = safe_text.label(f"{recipe.end_estimator} at the end")
         lines.append(Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=label))
     if "unreliable" in shown:
         lines.append(unreliable_handle())
@@ -301,6 +302,6 @@ def _legend(
         lines.append(below_handle())
     for k, name in enumerate(colours):
         if f"published {name}" in shown:
-            label = f"{name} ({published.REFERENCE_NAME})"
+            label = safe_text.label(f"{name} ({published.REFERENCE_NAME})")
             lines.append(Line2D([], [], label=label, **_published_line(k)))
     return lines

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from harness import safe_text
 from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
@@ -56,7 +57,7 @@ def labels(runs: Sequence[StoredRun]) -> list[str]:
         if run.status != "done":
             words.append(f"({run.status})")
         out.append(" ".join(str(word) for word in words))
-    return [label if out.count(label) == 1 else run.id for label, run in zip(out, runs, strict=True)]
+    return [safe_text.label(name if out.count(name) == 1 else run.id) for name, run in zip(out, runs, strict=True)]
 
 
 def _facts(run: StoredRun) -> dict[str, Any]:
@@ -140,10 +141,10 @@ def draw(
             handles.append(below_handle())
         if (own := axes.get_legend()) is not None:  # seaborn's, which lies over the curves
             own.remove()
-        axes.set_title(_title(runs), fontsize="medium", loc="left")
+        axes.set_title(safe_text.label(_title(runs)), fontsize="medium", loc="left")
         without = [label for run, label in zip(runs, labels(runs), strict=True) if not (data["run"] == run.id).any()]
         words = f"curves: {over_points(data)}; bands: ± one standard error of that mean"
-        words += f"; no {estimator}: {', '.join(without)}" if without else ""
+        words += f"; no {safe_text.label(estimator)}: {', '.join(without)}" if without else ""
         figure.set_figheight(HEIGHT + legend_below(figure, handles, 3, words))
         sns.despine(figure)
     return figure

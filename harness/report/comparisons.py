@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.reliability import MARK
 from harness.report.text import counted, interval_text, marked, print_table, quantity, with_error
+from harness.safe_text import show
 
 if TYPE_CHECKING:
     from harness.analysis.compare import AtMark, Comparison
@@ -27,22 +28,22 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
             rows.append((one.panel, f"{mark.samples:,.0f}", f"{mark.points:,}", *means, interval, pairs))
         if (cost := one.target_cost) is not None:
             costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
-    print(f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
+    show(f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
     print_table(("panel", "samples", "points", "A", "B", "A - B ± se", "95% interval", "seeds"), rows)
     for one in comparisons:
         if one.left_out:
-            print(f"{one.panel}: left out {', '.join(one.left_out)}")
+            show(f"{one.panel}: left out {', '.join(one.left_out)}")
     for one in comparisons:
         for words in one.doubts:
-            print(f"{MARK} {one.panel}: {words}")
+            show(f"{MARK} {one.panel}: {words}")
     for one in comparisons:
         differs = "; ".join(
             f"{found.setting} {_short(found.first)} and {_short(found.second)}" for found in what_differs(one)
         )
-        print(f"\n{one.panel}: A and B " + (f"differ in {differs}" if differs else "have the same settings"))
+        show("", f"{one.panel}: A and B " + (f"differ in {differs}" if differs else "have the same settings"))
     if costs:
         unit = next(one.target_cost.unit for one in comparisons if one.target_cost)
-        print(f"\ncost of reaching a target on {split}, means over seeds")
+        show("", f"cost of reaching a target on {split}, means over seeds")
         print_table(("panel", "target", "samples A", "B", "A / B", f"{unit} A", "B", "A / B"), costs)
 
 

@@ -9,19 +9,14 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+from harness import safe_text
 from harness.analysis.table import COLUMNS, Row, Spread
 from harness.report import tables
 from harness.report.text import are_numbers
 
 TIE = 2.0
 
-_ESCAPED = {
-    **{letter: f"\\{letter}" for letter in "_%&#${}"},
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "±": r"$\pm$",
-}
+escaped = safe_text.latex
 
 _NUMBER = re.compile(r"(?<![\w.+-])([+-]?)(\d[\d,]*(?:\.\d+)?)(?: ± (\d[\d,]*(?:\.\d+)?))?(?![\w.])")
 
@@ -38,12 +33,12 @@ def latex(rows: Sequence[Row], compare: Sequence[str]) -> str:
     keys = [head.removesuffix(tables.SE) for head in heads]
     columns = "".join("r" if are_numbers(cells) else "l" for cells in zip(*lines, strict=True))
     out = [
-        f"% {tables.note(rows)}",
+        f"% {safe_text.line(tables.note(rows))}",
         f"% bold: the highest of a panel by one estimator, and what is less than {TIE:g} standard errors of the difference below",
         r"% needs \usepackage{booktabs}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line(map(escaped, heads)),
+        _line(map(safe_text.latex, heads)),
         r"\midrule",
     ]
     for best, line in zip(bold, lines, strict=True):
@@ -59,11 +54,6 @@ def _bold(cell: str) -> str:
     return rf"\textbf{{\boldmath {cell}}}"
 
 
-def escaped(text: str) -> str:
-    """Return text as LaTeX has it."""
-    return "".join(_ESCAPED.get(letter, letter) for letter in text)
-
-
 def _cell(text: str) -> str:
     """Return a cell with its signed numbers, and those with errors, in mathematics, where a minus is one."""
     out, end = [], 0
@@ -71,9 +61,9 @@ def _cell(text: str) -> str:
         sign, number, error = found.groups()
         if sign or error:
             inner = sign + number + (rf" \pm {error}" if error else "")
-            out += [escaped(text[end : found.start()]), f"${inner.replace(',', '{,}')}$"]
+            out += [safe_text.latex(text[end : found.start()]), f"${inner.replace(',', '{,}')}$"]
             end = found.end()
-    return "".join([*out, escaped(text[end:])])
+    return "".join([*out, safe_text.latex(text[end:])])
 
 
 def _best(rows: Sequence[Row], compared: Collection[str]) -> list[set[str]]:

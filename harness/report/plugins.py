@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from harness.safe_text import show
 from harness.specs import registry
 
 
@@ -30,9 +31,9 @@ def print_plugins(plugins: Sequence[registry.Plugin]) -> None:
     """Print name, source, description and settings of plugins."""
     for plugin in plugins:
         data = plugin_data(plugin)
-        print(f"{plugin.name} ({plugin.source})")
-        print(f"  {'BROKEN: ' + plugin.broken if plugin.broken else plugin.description}")
+        show(f"{plugin.name} ({plugin.source})")
+        show(f"  {'BROKEN: ' + plugin.broken if plugin.broken else plugin.description}")
         for s in data["settings"]:
             option = f"--{s['name'].replace('_', '-')} {s['default']}"
-            print(f"    {option:<26}{s['help']}" + (f" ({s['type']})" if "|" in s["type"] else ""))
-        print()
+            show(f"    {option:<26}{s['help']}" + (f" ({s['type']})" if "|" in s["type"] else ""))
+        show("")

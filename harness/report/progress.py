@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Column
 
+from harness import safe_text
 from harness.report.text import duration, quantity
 from harness.runs.jobs import Outcome
 from harness.runs.sweep import Planned
@@ -69,13 +70,17 @@ class ProgressBar(_Bars):
         names = ("spent", "bound", "rate", "left")
         self._fields: dict[str, Any] = dict.fromkeys(names, "")
         super().__init__(
-            *([] if _console().width < WIDE else [TextColumn(label)]), BarColumn(bar_width=None), *self._columns()
+            *([] if _console().width < WIDE else [TextColumn(safe_text.line(label), markup=False)]),
+            BarColumn(bar_width=None),
+            *self._columns(),
         )
         self._task = self._progress.add_task("", total=1.0, **self._fields)
 
     def _columns(self) -> list[TextColumn]:
         shown = [name for name in self._fields if name != "rate" or _console().width >= WIDE]
-        return [TextColumn(f"{{task.fields[{name}]}}", table_column=Column(no_wrap=True)) for name in shown]
+        return [
+            TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=Column(no_wrap=True)) for name in shown
+        ]
 
     def __call__(self, training: Training, event: Row | Tick) -> None:
         """Take in what the training yielded, and show it."""
@@ -93,7 +98,9 @@ class ProgressBar(_Bars):
             if not isinstance(event, str):
                 of = f"{quantity(spent[counter])} of {quantity(self._limits[counter])} {UNITS[counter]}"
                 by = f", {event['estimates'][0]['estimator']}: {self._bound}" if self._bound else ""
-                self._console.print(f"{of}{by}", highlight=False, markup=False, soft_wrap=True)
+                self._console.print(
+                    safe_text.line(f"{of}{by}"), emoji=False, highlight=False, markup=False, soft_wrap=True
+                )
             return
         wall = max(spent["wall_seconds"], 1e-9)
         self._progress.update(
@@ -118,7 +125,7 @@ class SweepProgress(_Bars):
     def __init__(self, planned: Sequence[Planned], workers: int):
         self._seconds = {p.job.spec.run_id: p.seconds for p in planned if p.seconds is not None}
         self._total, self._before, self._workers = len(planned), len(planned) - len(self._seconds), workers
-        super().__init__(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+        super().__init__(TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}"))
         self._all = self._progress.add_task("all runs", total=max(1e-9, sum(self._seconds.values())), note="")
         self._bars: dict[str, Any] = {}
         self._shown, self._begun = 0, time.monotonic()
@@ -134,14 +141,14 @@ class SweepProgress(_Bars):
             run = outcome.job.spec.run_id
             why = f", {outcome.reason}" if outcome.reason else ""
             line = f"[{self._before + self._shown}/{self._total}] {run}: {outcome.status}{why}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(safe_text.line(line), emoji=False, highlight=False, markup=False, soft_wrap=True)
             if run in self._bars:
                 self._progress.remove_task(self._bars.pop(run))
         if not self._console.is_terminal:
             return
         for run, fraction in active.items():
             if run not in self._bars:
-                self._bars[run] = self._progress.add_task(run, total=1.0, note="")
+                self._bars[run] = self._progress.add_task(safe_text.line(run), total=1.0, note="")
             self._progress.update(self._bars[run], completed=fraction, note=f"{fraction:.0%}")
         spent = sum(self._seconds[o.job.spec.run_id] for o in outcomes)
         spent += sum(fraction * self._seconds[run] for run, fraction in active.items())

@@ -1,6 +1,7 @@
 """Runs and their estimates, for people and as plain data."""
 
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput, in_one_line
 from harness.report.text import estimate_text, fits_terminal, marked, print_table, quantity, with_error
+from harness.safe_text import show, show_exactly
 from harness.store.record import Record, changes, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
@@ -81,7 +83,7 @@ def ordered(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
 def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
     """Print the lines of `harness list`, in short where a terminal is too narrow for whole ids."""
     if not rows:
-        print(f"no runs in {store.root}; make one with `harness run --algo aevb --nz 20`")
+        show(f"no runs in {store.root}; make one with `harness run --algo aevb --nz 20`")
         return
     if not fits_terminal(*_whole(rows)):
         print_table(*_short(rows))
@@ -89,12 +91,12 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
         print_table(*_whole(rows))
     for row in rows:
         if row["status"] == "unreadable":
-            print(f"harness: {row['reason']}", file=sys.stderr)
+            show(f"harness: {row['reason']}", file=sys.stderr)
     if any(row.get("unreliable") for row in rows):
-        print(LEGEND)
+        show(LEGEND)
     earlier = sorted({file for row in rows for file in row.get("earlier_version_of", ())})
     if earlier:
-        print(f"* made by an earlier version of {' and '.join(earlier)}")
+        show(f"* made by an earlier version of {' and '.join(earlier)}")
 
 
 def _status(row: dict[str, Any]) -> str:
@@ -147,23 +149,25 @@ def print_traceback(run: Run, record: Record) -> None:
     """Print where a plugin raised the error that ended a run, as the terminal shows it."""
     text = run.traceback()
     if text is None:
-        print(f"run {run.id} is {record.status}, and no traceback is stored with it")
+        show(f"run {run.id} is {record.status}, and no traceback is stored with it")
     else:
-        print("\n".join(map(in_one_line, text.splitlines())))
+        show(*map(in_one_line, text.splitlines()))
 
 
 def print_sources(run: Run, record: Record) -> None:
     """Print what was in the plugin files, and the modules beside them, when a run was made."""
     kept: dict[str, dict[str, str]] = next((s["sources"] for s in record.provenance if "sources" in s), {})
     if not kept:
-        print(
+        show(
             f"run {run.id} keeps no source: its plugins are no files, or it was made by a version that did not keep them"
         )
     for files in kept.values():
         for name, text in files.items():
-            if sys.stdout.isatty():  # which a stranger's text could make do other things
-                text = "\n".join(in_one_line(line.expandtabs()) for line in text.splitlines())
-            print(f"# {in_one_line(name)}\n{text}")
+            show(f"# {in_one_line(name)}")
+            if sys.stdout.isatty() or os.environ.get("GITHUB_ACTIONS") == "true":  # which obey a stranger's text
+                show(*(in_one_line(line.expandtabs()) for line in text.splitlines()))
+            else:
+                show_exactly(text)
 
 
 def print_run(
@@ -187,28 +191,29 @@ def print_run(
         (part, spec[part]["name"], " ".join(f"{k}={v}" for k, v in spec[part]["settings"].items()))
         for part in ("algorithm", "model", "dataset")
     ]
-    print(f"run {run.id}: {record.status}" + (f", {record.reason}" if record.reason else ""))
-    print(f"{run.path}\n")
+    show(f"run {run.id}: {record.status}" + (f", {record.reason}" if record.reason else ""))
+    show(run.path, "")
     for line in (*remarks, *sessions(record)):
-        print(f"note: {line}\n")
+        show(f"note: {line}", "")
     for line in dict.fromkeys(words for session in record.provenance for words in session.get("warnings", ())):
-        print(f"warning: {line}\n")
+        show(f"warning: {line}", "")
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
-    print("\n" + "  ".join(f"{name}={value}" for name, value in rest.items()))
-    print("budget: " + "  ".join(f"{name}={quantity(limit)}" for name, limit in record.budget.items()) + "\n")
+    show("", "  ".join(f"{name}={value}" for name, value in rest.items()))
+    show("budget: " + "  ".join(f"{name}={quantity(limit)}" for name, limit in record.budget.items()), "")
     print_table(("spent", ""), [(name, quantity(value)) for name, value in record.ledger.items()])
-    print()
+    show("")
     print_estimates(record.summary)
     if rows and not _has_bound(record):
-        print(_no_bound(record))
+        show(_no_bound(record))
     if evaluations:
-        print("\nestimated after training, in order of time")
+        show("", "estimated after training, in order of time")
         print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
     if rows:
-        print(
-            "\nat every mark: nats per datapoint ± standard error over points and noise (higher is better), and means of what "
-            "steps reported"
+        show(
+            "",
+            "at every mark: nats per datapoint ± standard error over points and noise (higher is better), and means of what "
+            "steps reported",
         )
         heads = list(dict.fromkeys(f"{e['estimator']} {e['split']}" for row in rows for e in row["estimates"]))
         names = list(rows[-1]["info"])
@@ -220,7 +225,7 @@ def print_run(
             table.append((*counters, *(curve.get(head, "") for head in heads), *info))
         print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
         if any(unreliable(e) for row in rows for e in row["estimates"]):
-            print(LEGEND)
+            show(LEGEND)
 
 
 def sessions(record: Record) -> list[str]:
@@ -257,7 +262,7 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
     Below them stands why some are not to be trusted.
     """
     if not estimates:
-        print("no estimates")
+        show("no estimates")
         return
     rows = [
         [
@@ -287,7 +292,7 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
         rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
     print_table(columns, rows)
     for words in doubts(estimates):
-        print(f"{MARK} {words}")
+        show(f"{MARK} {words}")
 
 
 def _diagnostics(estimate: dict[str, Any]) -> list[str]:
@@ -303,39 +308,39 @@ def print_certificate(certificate: "Certificate") -> None:
     limit, where = certificate.tolerance, ""
     if certificate.reference == "ais":
         gap = f"{with_error(certificate.gap, certificate.gap_error)} nats (± standard error) between lower and upper bound"
-        print(f"\nsandwich on simulated points: {gap}")
+        show("", f"sandwich on simulated points: {gap}")
     else:
-        print(f"\nthe reference is log p(x) by {certificate.reference}")
+        show("", f"the reference is log p(x) by {certificate.reference}")
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
         off = with_error(difference, error, sign=True)
-        print(f"on test points, {where} minus {certificate.reference}: {off} nats (± standard error)")
+        show(f"on test points, {where} minus {certificate.reference}: {off} nats (± standard error)")
     if certificate.trustworthy:
-        print(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
+        show(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
     elif not certificate.closed:
-        print(
+        show(
             f"not trustworthy: the gap plus twice its standard error exceeds {limit:g} nats; use more --distributions or --points"
         )
     else:
-        print(f"not trustworthy: {where} may be wrong by more than {limit:g} nats")
+        show(f"not trustworthy: {where} may be wrong by more than {limit:g} nats")
 
 
 def print_summary(run: Run, record: Record, *, already: bool) -> None:
     """Print how a run ended, what it cost, where it is and what to do next."""
-    print(f"{run.id}: {'was done already' if already else record.status}")
+    show(f"{run.id}: {'was done already' if already else record.status}")
     for e in final_estimates(record):
-        print(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
+        show(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
     for words in doubts(final_estimates(record)):
-        print(f"  {MARK} {words}")
+        show(f"  {MARK} {words}")
     if record.ledger and not _has_bound(record):
-        print(f"  {_no_bound(record)}")
+        show(f"  {_no_bound(record)}")
     spent = record.ledger
     excluded = sum(spent[f"{phase}_wall_seconds"] for phase in ("setup", "output"))
-    print(
+    show(
         f"  spent {spent['samples']:,} samples, {spent['cpu_seconds']:.1f} CPU s and {spent['wall_seconds']:.1f} s of training; "
         f"evaluation {spent['evaluation_wall_seconds']:.1f} s, set-up and output {excluded:.1f} s"
     )
     for line in sessions(record):
-        print(f"  note: {line}")
-    print(f"  stored in {run.path}")
-    print(f"next: harness show {run.id}   or   harness plot {run.id}")
+        show(f"  note: {line}")
+    show(f"  stored in {run.path}")
+    show(f"next: harness show {run.id}   or   harness plot {run.id}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.report.text import counted, print_table
+from harness.safe_text import show
 from harness.store.store import Store
 
 if TYPE_CHECKING:
@@ -17,20 +18,20 @@ def print_damage(store: Store, damaged: Sequence[dict[str, Any]], leftovers: Seq
     """Print what `doctor.examine_store` and `doctor.leftovers` found."""
     for one in damaged:
         what = f"its {one['file']} alone" if one["file"] else "the run"
-        moved = f"\n  moved {what} to {one['moved_to']}" if one["moved_to"] else ""
-        print(f"{one['run']}: {one['reason']}{moved}")
+        moved = [f"  moved {what} to {one['moved_to']}"] if one["moved_to"] else []
+        show(f"{one['run']}: {one['reason']}", *moved)
     runs = sum(1 for _ in store.runs())
-    print(
+    show(
         f"{store.root}: {len(damaged)} damaged, {counted(runs, 'run')} in all"
         if damaged
         else f"{store.root}: {counted(runs, 'run')}, all sound"
     )
     for path in leftovers:
-        print(f"left by a process that was killed: {path}")
+        show(f"left by a process that was killed: {path}")
     if leftovers:
-        print("next: harness gc")
+        show("next: harness gc")
     if any(one["moved_to"] is None for one in damaged):
-        print("next: harness doctor --repair")
+        show("next: harness doctor --repair")
 
 
 def print_exported(runs: Sequence["Exported"], path: Path) -> None:
@@ -39,7 +40,7 @@ def print_exported(runs: Sequence["Exported"], path: Path) -> None:
     estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(
         len(r.evaluations) for r in runs
     )
-    print(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
+    show(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
 
 
 def garbage_data(garbage: Sequence["Garbage"], *, dry_run: bool) -> dict[str, Any]:
@@ -53,14 +54,14 @@ def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
     gone = [one for one in garbage if not one.reason]
     if gone:
         print_table(("", "run", "bytes"), [(one.what, one.run, f"{one.bytes:,}") for one in gone])
-        print()
+        show("")
     counts = {what: sum(one.what == what for one in gone) for what in ("checkpoint", "quarantined run", "leftover")}
     parts = ", ".join(counted(n, what) for what, n in counts.items() if n) or "nothing"
-    print(f"{'would remove' if dry_run else 'removed'} {parts}: {sum(one.bytes for one in gone):,} bytes")
+    show(f"{'would remove' if dry_run else 'removed'} {parts}: {sum(one.bytes for one in gone):,} bytes")
     if counts["checkpoint"]:
-        print(
+        show(
             "without its checkpoint a run keeps its curves and estimates, but cannot be extended, evaluated, certified or sampled"
         )
     for one in garbage:
         if one.reason:
-            print(f"harness: {one.path} is left: {one.reason}", file=sys.stderr)
+            show(f"harness: {one.path} is left: {one.reason}", file=sys.stderr)

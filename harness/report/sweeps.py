@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.reliability import MARK
 from harness.report.text import duration, marked, print_table, quantity
 from harness.runs.jobs import CALIBRATION_SECONDS
+from harness.safe_text import show
 
 if TYPE_CHECKING:
     from harness.runs.jobs import Outcome
@@ -42,9 +43,9 @@ def print_plan(name: str, planned: Sequence["Planned"], workers: int) -> None:
     to_run = [p.seconds for p in planned if p.seconds is not None]
     done = sum(p.state == "done" for p in planned)
     wall = duration(_makespan(to_run, workers))
-    print(f"\n{name}: {len(planned)} runs, {done} done, {len(to_run)} to run")
+    show("", f"{name}: {len(planned)} runs, {done} done, {len(to_run)} to run")
     if to_run:
-        print(
+        show(
             f"extrapolated from training each kind of run for {CALIBRATION_SECONDS:g} s: {duration(sum(to_run))} of CPU time; "
             f"{wall} of wall time where --jobs {workers} has {workers} idle {'core' if workers == 1 else 'cores'}, longer on a "
             "busy machine"
@@ -73,10 +74,10 @@ def print_outcomes(experiment: "Experiment", outcomes: Sequence["Outcome"]) -> N
     """Print how many jobs of a sweep ended in which way, why some have no result, and what to do next."""
     counts = {status: sum(o.status == status for o in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
     words = {"already": "done already"}
-    print(f"{experiment.name}: " + ", ".join(f"{n} {words.get(status, status)}" for status, n in counts.items()))
+    show(f"{experiment.name}: " + ", ".join(f"{n} {words.get(status, status)}" for status, n in counts.items()))
     _print_reasons((o.job.spec.run_id, o.status, o.reason) for o in outcomes)
     if any(o.status in ("done", "already") for o in outcomes):
-        print(f"next: harness table {experiment.called}   or   harness plot {experiment.called}")
+        show(f"next: harness table {experiment.called}   or   harness plot {experiment.called}")
 
 
 def print_tuned(estimator: str, tuned: "Tuned") -> None:
@@ -91,16 +92,16 @@ def print_tuned(estimator: str, tuned: "Tuned") -> None:
     ]
     print_table((*names, f"{estimator} on train"), rows)
     for words in next((trial.doubts for trial in tuned.trials if trial.doubts), ())[:1]:
-        print(f"{MARK} {words}")
+        show(f"{MARK} {words}")
     words = " ".join(f"--{name} {value}" for name, value in tuned.chosen.items())
     spent = tuned.spent
-    print(f"\n{tuned.study}: {words}")
+    show("", f"{tuned.study}: {words}")
     cost = f"{quantity(spent['samples'])} samples and {spent['cpu_seconds']:.1f} CPU s of training"
-    print(f"spent {cost} on {len(tuned.trials)} trials")
-    print("next: harness run " + " ".join(f"--{name} tuned" for name in names) + ", and all other options as here")
+    show(f"spent {cost} on {len(tuned.trials)} trials")
+    show("next: harness run " + " ".join(f"--{name} tuned" for name in names) + ", and all other options as here")
 
 
 def _print_reasons(rows: Iterable[tuple[str, str, str | None]]) -> None:
     for run, status, reason in rows:
         if reason is not None:
-            print(f"{run} {status}: {reason}")
+            show(f"{run} {status}: {reason}")

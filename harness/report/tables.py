@@ -5,6 +5,7 @@ import io
 import itertools
 from collections.abc import Sequence
 
+from harness import safe_text
 from harness.analysis.reliability import MARK
 from harness.analysis.table import Row, Spread
 from harness.report.text import decimals, either, interval_text, marked, quantity, with_error
@@ -105,8 +106,8 @@ def _cost(target: Row, cost: str) -> str:
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
-    rule = ["---"] * len(heads)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *lines))
+    safe = [list(map(safe_text.markdown, line)) for line in (heads, *lines)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (safe[0], ["---"] * len(heads), *safe[1:]))
 
 
 def comma_separated(rows_: Sequence[Row]) -> str:
@@ -131,7 +132,7 @@ def comma_separated(rows_: Sequence[Row]) -> str:
         flat.append(line)
     names = list(dict.fromkeys(name for line in flat for name in line))
     out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
+    writer = csv.writer(out, lineterminator="\n")
+    for cells_ in (names, *([line.get(name) for name in names] for line in flat)):
+        writer.writerow(map(safe_text.csv_cell, cells_))
     return out.getvalue().rstrip("\n")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.analysis.reliability import MARK, unreliable
+from harness.safe_text import line, show
 
 TWO_DIGITS = 3.55  # an error that begins with less is told by two digits
 
@@ -29,17 +30,18 @@ def duration(seconds: float) -> str:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
     """Print a table: folded where a terminal is too narrow for it, and uncut where the output is no terminal."""
-    rows = [tuple(row) for row in rows]
+    title = title and line(title)
+    columns, rows = list(map(line, columns)), [tuple(map(line, row)) for row in rows]
     widths = _widths(columns, rows)
     right = [are_numbers([row[i] for row in rows]) for i in range(len(columns))]
     if not fits_terminal(columns, rows):
         _print_folded(columns, rows, right, title)
         return
     if title:
-        print(title)
+        show(title)
     for row in (columns, *rows):  # rich takes a millisecond a row
         cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
-        print("  ".join(cells).rstrip())
+        show("  ".join(cells).rstrip())
 
 
 def are_numbers(cells: Iterable[str]) -> bool:
@@ -49,6 +51,7 @@ def are_numbers(cells: Iterable[str]) -> bool:
 
 def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Say whether a table is not too wide for the terminal, or the output is none."""
+    rows = [tuple(map(line, row)) for row in rows]
     widths = _widths(columns, rows)
     return not sys.stdout.isatty() or sum(widths) + 2 * (len(widths) - 1) <= shutil.get_terminal_size().columns
 
@@ -63,12 +66,18 @@ def _print_folded(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=None if title is None else line(title),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
     for column, numbers in zip(columns, right, strict=True):
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def estimate_text(estimate: dict[str, Any]) -> str:
