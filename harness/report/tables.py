@@ -133,6 +133,6 @@ def comma_separated(rows_: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for line in flat for name in line))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    for cells_ in (names, *([line.get(name) for name in names] for line in flat)):
-        writer.writerow(map(safe_text.csv_cell, cells_))
+    writer.writerow([safe_text.csv_cell(name) for name in names])
+    writer.writerows([[safe_text.csv_cell(line.get(name)) for name in names] for line in flat])
     return out.getvalue().rstrip("\n")
