@@ -93,6 +93,8 @@ def main() -> None:
         words, code = explained(error)
         say(words)
     _let_go_of_a_lost_terminal()
+    if training := sys.modules.get("harness.training.process"):
+        training.watch.end(code or 0)
     sys.exit(code or 0)
 
 

@@ -31,6 +31,7 @@ from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
 from harness.store.store import Store
 from harness.training.loop import Row, Tick, Training
+from harness.training.process import watch
 
 RETRY_SECONDS = 1.0  # until a run that another process writes is tried again
 
@@ -264,7 +265,7 @@ def _run_job(connection: _Connection, root: Path, job: Job, data_dir: str | None
     _leave_the_terminal()
     last, said = time.monotonic(), list[str]()
 
-    def watch(training: Training, event: Row | Tick) -> None:
+    def follow(training: Training, event: Row | Tick) -> None:
         nonlocal last
         if _executor_is_gone():  # it was killed: write a checkpoint and end
             signal.raise_signal(signal.SIGTERM)
@@ -278,11 +279,12 @@ def _run_job(connection: _Connection, root: Path, job: Job, data_dir: str | None
     try:
         stored = job.stored(store)
         already = stored.exists() and finished(stored.read(), job.budget)
-        ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=watch, say=said.append)
+        ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=follow, say=said.append)
         end = _Ended("already" if already else "done", "; ".join(said) or None)
     except Exception as error:  # whatever happens to one run, the others go on
         end = _end_by(error)
     _send(connection, end)
+    watch.end(0)
 
 
 def _end_by(error: Exception) -> _Ended:
@@ -314,6 +316,7 @@ def _calibrate(connection: _Connection, spec: RunSpec, data_dir: str | None) -> 
     except Exception:  # is for the run itself to find and to record
         pass
     _send(connection, found)
+    watch.end(0)
 
 
 def _cost(training: Training) -> CostEstimate:
