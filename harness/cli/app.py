@@ -20,6 +20,7 @@ from harness.cli.plugins import LISTINGS
 from harness.cli.run import extend, resume, run
 from harness.cli.store import doctor, export, gc, rm
 from harness.cli.sweep import sweep, tune
+from harness.cli.verify import verify
 from harness.errors import HarnessError, out_of_memory
 
 
@@ -67,7 +68,7 @@ baseline.add("Commands", save_baseline, show_baseline)
 cli.add("Run", run, resume, extend, evaluate, certify)
 cli.add("Many runs", sweep, tune)
 cli.add("Look", list_runs, show, plot, table, compare)
-cli.add("Judge", check, baseline)
+cli.add("Judge", check, verify, baseline)
 cli.add("Store", rm, gc, export, doctor)
 cli.add("Plugins", *LISTINGS)
 

@@ -15,7 +15,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, get_num_threads
 
 from harness.errors import RunFailed
 from harness.specs import plugin_file
@@ -123,7 +123,7 @@ class Guard:
             watch.made is not None
             or fork_count.n != self._forks
             or _thread._count() > self._live
-            or torch.get_num_threads() != self._threads
+            or get_num_threads() != self._threads
             or not self._ledger.settled
             or self._ledger.samples < self._samples
         ):
@@ -145,8 +145,8 @@ class Guard:
             return f"{watch.made}, {UNMETERED}"
         if fork_count.n != self._forks:
             return f"forked, {UNMETERED}"
-        if torch.get_num_threads() != self._threads:
-            return f"called set_num_threads({torch.get_num_threads()}), and the run has {self._threads}: give --threads"
+        if get_num_threads() != self._threads:
+            return f"called set_num_threads({get_num_threads()}), and the run has {self._threads}: give --threads"
         if _thread._count() > self._live:
             return self._left([thread for thread in threading.enumerate() if thread not in self._known])
         return "changed the ledger, which the harness alone writes"

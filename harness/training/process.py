@@ -53,7 +53,7 @@ class Watch:
     def end(self, status: int) -> None:
         """End the process at once if a thread that an algorithm has left behind still runs.
 
-        Python itself would wait for it for ever, or break off: one that computes in PyTorch meanwhile ends the process by a signal.
+        Python itself would wait for it for ever, or be ended by a signal if the thread computes in PyTorch meanwhile.
         """
         if any(thread.is_alive() for thread in self.left):
             _exit(status)
