@@ -41,7 +41,7 @@ class Bounds:
 
         Raises:
             BadInput: as `harness.claims.check.check`.
-            RunFailed: a run failed or diverged.
+            RunFailed: a run failed or diverged, or is not what it says; see `harness verify`.
         """
         __tracebackhide__ = True
         from harness.claims import check, evidence
@@ -55,13 +55,14 @@ class Bounds:
         store = Store(Path(results) if results else default_root())
         groups: dict[str, str] = {}
         if run:
+            from harness.runs import verify
             from harness.runs.local import LocalExecutor
             from harness.runs.sweep import Scheduler
             from harness.specs.cores import usable_cores
 
-            scheduler = Scheduler(LocalExecutor(store, jobs or usable_cores(), data_dir))
-            groups, ended = check.make(chosen, scheduler, only)
-            if failures := check.failures(ended):
+            executor = LocalExecutor(store, jobs or usable_cores(), data_dir)
+            groups, ended = check.make(chosen, Scheduler(executor), only)
+            if failures := check.failures(ended) + verify.failures(ended, executor):
                 raise RunFailed("; ".join(failures))
         verdicts = check.check(
             evidence.Evidence(

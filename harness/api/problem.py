@@ -69,9 +69,13 @@ class DataFacts:
         dim = dataset.train.shape[1]
         return cls(dataset.kind, dim, counts["train"], dataset.shape, counts, dataset.mean)
 
-    @cached_property
+    @property
     def mean(self) -> Tensor:
-        """The mean of the training points (D,), float32; 1/2 where no data are at hand. Computed when it is first asked for."""
+        """The mean of the training points (D,), float32; 1/2 where no data are at hand. A copy, computed when first asked for."""
+        return self._computed_mean.clone()
+
+    @cached_property
+    def _computed_mean(self) -> Tensor:
         return torch.full((self.dim,), 0.5) if self._mean is None else self._mean()
 
 

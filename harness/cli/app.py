@@ -19,6 +19,7 @@ from harness.cli.plugins import LISTINGS
 from harness.cli.run import extend, resume, run
 from harness.cli.store import doctor, export, gc, rm
 from harness.cli.sweep import sweep, tune
+from harness.cli.verify import verify
 from harness.errors import HarnessError, out_of_memory
 
 
@@ -66,7 +67,7 @@ baseline.add("Commands", save_baseline, show_baseline)
 cli.add("Run", run, resume, extend, evaluate, certify)
 cli.add("Many runs", sweep, tune)
 cli.add("Look", list_runs, show, plot, table, compare)
-cli.add("Judge", check, baseline)
+cli.add("Judge", check, verify, baseline)
 cli.add("Store", rm, gc, export, doctor)
 cli.add("Plugins", *LISTINGS)
 
@@ -86,6 +87,10 @@ def main() -> None:
             raise
         words, code = explained(error)
         say(words)
+    if training := sys.modules.get("harness.training.process"):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        training.watch.end(code or 0)
     sys.exit(code or 0)
 
 

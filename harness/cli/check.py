@@ -95,9 +95,12 @@ def _make_runs(
 ) -> tuple[dict[str, str], list[str]]:
     """Make the runs that claims are about; return their groups, and in words those that ended without a result."""
     from harness.claims import check
+    from harness.runs import verify
+    from harness.runs.local import LocalExecutor
 
     groups, ended = check.make(claims, scheduler(store, jobs, data_dir), only)
     made, failures = sum(outcome.status == "done" for outcome in ended), check.failures(ended)
+    failures += verify.failures(ended, LocalExecutor(store, jobs, data_dir))
     show(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *failures, file=sys.stderr)
     return groups, failures
 

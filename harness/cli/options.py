@@ -1,6 +1,7 @@
 """Options and arguments that several commands have, made for click: those of a run come from `harness.specs.options`."""
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -227,7 +228,17 @@ in_store = click.option(
     help="Store of runs [HARNESS_RESULTS, else results].",
 )
 
-data_folder = click.option("--data-dir", metavar="FOLDER", help="Folder with data files [HARNESS_DATA].")
+
+def _absolute(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    """Return the path of the folder from the root, as the code of a plugin may change the working folder."""
+    if os.path.isdir(local := os.environ.get("HARNESS_DATA", "")):
+        os.environ["HARNESS_DATA"] = os.path.realpath(local)
+    return os.path.realpath(given) if given and os.path.isdir(given) else given  # an error shows what was given
+
+
+data_folder = click.option(
+    "--data-dir", metavar="FOLDER", callback=_absolute, help="Folder with data files [HARNESS_DATA]."
+)
 
 quiet_flag = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 

@@ -109,7 +109,7 @@ class Dataset:
         if self.stochastic:
             parts = [self._shown(part, rng).to(torch.uint8) for part in stored.split(1000)]
             stored, scale = torch.cat(parts), 1.0
-        return Batch(stored, index, scale)
+        return Batch(stored, index, scale, shared=stored is self.train)
 
 
 def _as_floats(stored: Tensor, scale: float) -> Tensor:
@@ -121,23 +121,30 @@ def _as_floats(stored: Tensor, scale: float) -> Tensor:
 
 
 class Batch:
-    """Training points.
+    """Training points. What an algorithm does to them in place stays in the batch: no batch gives out the memory of the data.
+
+    Args:
+        stored: the points as they are stored.
+        index: their positions in the training set (B,).
+        scale: a stored value times this is what a model sees.
+        shared: whether `stored` is the memory of the data, of which only copies are given out.
 
     Attributes:
         index: their positions in the training set (B,).
     """
 
-    __slots__ = ("_scale", "_stored", "index")
+    __slots__ = ("_scale", "_shared", "_stored", "index")
 
-    def __init__(self, stored: Tensor, index: Tensor, scale: float = 1.0):
-        self._stored, self.index, self._scale = stored, index, scale
+    def __init__(self, stored: Tensor, index: Tensor, scale: float = 1.0, *, shared: bool = False):
+        self._stored, self.index, self._scale, self._shared = stored, index, scale, shared
 
     @property
     def x(self) -> Tensor:
-        """The points as a model sees them, (B, D) float; made anew each time unless they are stored so."""
-        return _as_floats(self._stored, self._scale)
+        """The points as a model sees them, (B, D) float; made anew each time unless they are the batch's own and stored so."""
+        x = _as_floats(self._stored, self._scale)
+        return x.clone() if self._shared and x is self._stored else x
 
     def split(self, size: int) -> Iterator["Batch"]:
         """Yield the same points in batches of at most `size`, so that no more than that are in memory as floats."""
         for stored, index in zip(self._stored.split(size), self.index.split(size), strict=True):
-            yield Batch(stored, index, self._scale)
+            yield Batch(stored, index, self._scale, shared=self._shared)

@@ -31,8 +31,11 @@ from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
 from harness.store.store import Store
 from harness.training.loop import Row, Tick, Training
+from harness.training.process import watch
 
 RETRY_SECONDS = 1.0  # until a run that another process writes is tried again
+
+MOST_REFUSALS = 3  # of the same words, in a row, by which a worker may find that another process writes the run
 
 POLL_SECONDS = 0.2  # at most, between two looks at the workers
 
@@ -95,6 +98,7 @@ class LocalExecutor:
         active: dict[str, float] = {}
         outcomes: list[Outcome] = []
         unwritable: str | None = None
+        refused: dict[str, list[str | None]] = {}  # why workers could not write a run, one after the other
 
         def start(job: Job) -> _Worker | None:
             if job.stored(self.store).owned():
@@ -114,8 +118,12 @@ class LocalExecutor:
                     del active[job.spec.run_id]
                     status, reason = message
                     if status == "busy":
-                        waiting.append((time.monotonic() + RETRY_SECONDS, job))
-                        continue
+                        said = refused.setdefault(job.spec.run_id, [])
+                        said.append(reason)
+                        if said[-MOST_REFUSALS:] != [reason] * MOST_REFUSALS:
+                            waiting.append((time.monotonic() + RETRY_SECONDS, job))
+                            continue
+                        status, reason = "failed", f"{reason}; so it ended {MOST_REFUSALS} times"
                     if status == "unwritable":
                         status, unwritable = "failed", reason
                     outcomes.append(Outcome(job, status, reason))
@@ -132,19 +140,28 @@ class LocalExecutor:
         Raises:
             Interrupted: a signal came.
         """
-        waiting = deque((0.0, number) for number in range(len(specs)))
-        found: dict[int, Calibration] = {}
+        return self.each(_calibrate, [(spec, self.data_dir) for spec in specs], lambda how: UNKNOWN_COST)
 
-        def start(number: int) -> _Worker:
-            return _start(_calibrate, specs[number], self.data_dir)
+    def each(
+        self, work: Callable[..., None], tasks: Sequence[tuple[Any, ...]], died: Callable[[str], Result]
+    ) -> list[Result]:
+        """Do the same for each task in a process of its own, and return what these send.
 
-        def died(how: str) -> Calibration:
-            return UNKNOWN_COST
+        Args:
+            work: called with the connection to send its result by, and what is in a task.
+            tasks: what to do.
+            died: returns the result of a process that ended in this way and has sent none.
 
-        with contextlib.closing(_messages(waiting, self.workers, start, died)) as messages:
+        Raises:
+            Interrupted: a signal came.
+        """
+        waiting = deque((0.0, number) for number in range(len(tasks)))
+        found: dict[int, Result] = {}
+        messages = _messages(waiting, self.workers, lambda number: _start(work, *tasks[number]), died)
+        with contextlib.closing(messages):
             for received in messages:
                 found |= {number: message for number, message in received if not isinstance(message, float)}
-        return [found[number] for number in range(len(specs))]
+        return [found[number] for number in range(len(tasks))]
 
 
 def _messages(
@@ -181,7 +198,11 @@ def _messages(
         while waiting or active:
             while not caught and len(active) < workers and waiting and waiting[0][0] <= time.monotonic():
                 _, task = waiting.popleft()
-                worker = start(task)
+                try:
+                    worker = start(task)
+                except (OSError, EOFError) as error:  # as where the server of workers was killed
+                    yield [(task, died(f"could not be started ({type(error).__name__}: {error})"))]
+                    continue
                 if worker is None:
                     waiting.append((time.monotonic() + RETRY_SECONDS, task))
                     continue
@@ -261,10 +282,10 @@ def _how_it_ended(process: BaseProcess) -> str:
 
 def _run_job(connection: _Connection, root: Path, job: Job, data_dir: str | None) -> None:
     """Bring a run to its budget, and send the fractions of it that are spent and how the job ended."""
-    _leave_the_terminal()
+    leave_the_terminal()
     last, said = time.monotonic(), list[str]()
 
-    def watch(training: Training, event: Row | Tick) -> None:
+    def follow(training: Training, event: Row | Tick) -> None:
         nonlocal last
         if _executor_is_gone():  # it was killed: write a checkpoint and end
             signal.raise_signal(signal.SIGTERM)
@@ -278,18 +299,19 @@ def _run_job(connection: _Connection, root: Path, job: Job, data_dir: str | None
     try:
         stored = job.stored(store)
         already = stored.exists() and finished(stored.read(), job.budget)
-        ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=watch, say=said.append)
+        ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=follow, say=said.append)
         end = _Ended("already" if already else "done", "; ".join(said) or None)
     except Exception as error:  # whatever happens to one run, the others go on
         end = _end_by(error)
     _send(connection, end)
+    watch.end(0)
 
 
 def _end_by(error: Exception) -> _Ended:
     """Return how a job ends by an error."""
     match error:
         case Busy():
-            return _Ended("busy")
+            return _Ended("busy", str(error))
         case Interrupted():
             return _Ended("interrupted")
         case StoreTrouble():
@@ -303,7 +325,7 @@ def _end_by(error: Exception) -> _Ended:
 
 def _calibrate(connection: _Connection, spec: RunSpec, data_dir: str | None) -> None:
     """Send what a run costs, or why it cannot run."""
-    _leave_the_terminal()
+    leave_the_terminal()
     found: Calibration = UNKNOWN_COST
     try:
         without_marks = spec.evaluation.model_copy(update={"first_mark": 2**62})
@@ -314,6 +336,7 @@ def _calibrate(connection: _Connection, spec: RunSpec, data_dir: str | None) -> 
     except Exception:  # is for the run itself to find and to record
         pass
     _send(connection, found)
+    watch.end(0)
 
 
 def _cost(training: Training) -> CostEstimate:
@@ -337,7 +360,7 @@ def _cost(training: Training) -> CostEstimate:
     return CostEstimate(per_sample, per_mark, at_end, training.warnings)
 
 
-def _leave_the_terminal() -> None:
+def leave_the_terminal() -> None:
     """Leave the terminal's process group, so that Ctrl-C reaches workers once, from the executor."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()

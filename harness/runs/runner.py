@@ -150,10 +150,12 @@ def _train(
         )
     try:
         training = Training(spec, data_dir)
-    except PluginFailed as error:
+    except RunFailed as error:
         if fresh:
             _never_began(run, record, error, say)
-        raise PluginFailed(f"run {run.id} failed: {error}; {_where_traceback(run)}", error.traceback) from error
+        if isinstance(error, PluginFailed):
+            raise PluginFailed(f"run {run.id} failed: {error}; {_where_traceback(run)}", error.traceback) from error
+        raise type(error)(f"run {run.id} failed: {error}") from error
     here = provenance(training.dataset.sha256)
     if not fresh:
         require_same_data(run, record, training.dataset.sha256, training.dataset.source)
@@ -192,7 +194,7 @@ def _train(
     return record
 
 
-def _never_began(run: Run, record: Record, error: PluginFailed, say: Say) -> None:
+def _never_began(run: Run, record: Record, error: RunFailed, say: Say) -> None:
     """Store a new run that a plugin failed before its first step, unless another process has made it meanwhile."""
     with suppress(Busy, StoreTrouble, OSError):  # the plugin's error is what the user has to know
         run.claim(say)
@@ -200,7 +202,7 @@ def _never_began(run: Run, record: Record, error: PluginFailed, say: Say) -> Non
             if not run.exists():
                 record.status, record.reason = "failed", str(error)
                 run.begin(record, None)
-                run.keep_traceback(error.traceback)
+                run.keep_traceback(error.traceback if isinstance(error, PluginFailed) else None)
         finally:
             run.release()
 

@@ -25,6 +25,8 @@ class Ledger:
         steps: updates of the generative model's parameters, seen as a change between two uses of it.
     """
 
+    __slots__ = ("__dict__", "_added")
+
     samples: int = 0
     datapoints: int = 0
     fantasies: int = 0
@@ -34,9 +36,24 @@ class Ledger:
     encoder_rows_grad: int = 0
     steps: int = 0
 
+    def __post_init__(self) -> None:
+        self.settle()
+
     def add(self, counter: str, n: int) -> None:
         """Add n to a counter."""
+        if n < 0:
+            raise ValueError(f"{n} {counter.replace('_', ' ')} cannot be spent")
         self.__dict__[counter] += n
+        self._added += n
+
+    def settle(self) -> None:
+        """Take the counters for right as they are, after they were set."""
+        self._added = sum(self.__dict__.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing but `add` has changed the counters since they were last taken for right."""
+        return self._added == sum(self.__dict__.values())
 
 
 COUNTERS = (*(field.name for field in dataclasses.fields(Ledger)), "cpu_seconds", "wall_seconds")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from harness.errors import HarnessError, PluginFailed, in_one_line, out_of_memory
+from harness.errors import HarnessError, PluginFailed, RunFailed, in_one_line, out_of_memory
 from harness.specs import plugin_file
 
 _BUILT_IN = ("harness.algorithms.", "harness.datasets.", "harness.models.", "harness.estimators.")
@@ -39,7 +39,8 @@ def located(error: BaseException, plugin: ModuleType | None = None) -> str:
 
     The place is the last one in the user's own files, else in the module of the plugin, else in a built-in plugin.
     """
-    said = in_one_line(f"{type(error).__name__}: {error}".rstrip(": "))
+    said = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}".rstrip(": ")
+    said = in_one_line(said)
     if isinstance(error, SyntaxError) and error.filename:
         said = in_one_line(f"SyntaxError: {error.msg}")
         return f"{Path(error.filename).name}:{error.lineno}: {said}" + _quoted(error.text or "")

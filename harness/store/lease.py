@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.errors import Busy
+from harness.errors import Busy, RunFailed
 from harness.files import from_json, read_file, replace_file
 
 RENEWAL_SECONDS = 20.0
@@ -109,7 +109,17 @@ class Ownership:
         return self._lock is not None
 
     def require(self) -> None:
-        """Raise Busy unless this process is still the owner: one that was suspended for long may have been taken for dead."""
+        """Raise an error unless this process is still the owner.
+
+        Raises:
+            Busy: another process has become it: one that was suspended for long may have been taken for dead.
+            RunFailed: the folder is gone.
+        """
+        if os.getpid() == self._process and not self._folder.is_dir():
+            raise RunFailed(
+                f"the folder {str(self._folder)!r} is gone, which the run was written into: it was moved or removed meanwhile; "
+                "leave stores where they are while runs are made, and give the same command again"
+            )
         if os.getpid() != self._process or self._lost():
             raise Busy(
                 f"run {self._folder.name} was taken over by {self._who()}: see `harness show {self._folder.name}`"

@@ -37,10 +37,13 @@ class Store:
 
     Args:
         root: the folder; it need not exist before something is written.
+
+    Attributes:
+        root: its absolute path without links, as it was at the beginning: code that changes the working folder moves no store.
     """
 
     def __init__(self, root: Path):
-        self.root = root
+        self.root = Path(os.path.realpath(root))
         if root.exists() and not root.is_dir():
             raise BadInput(f"the store {str(root)!r} is a file: name a folder with --results")
 

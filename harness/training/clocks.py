@@ -1,6 +1,9 @@
 """CPU and wall clocks of a process, split by what it is doing."""
 
-import time
+from time import (
+    perf_counter,
+    process_time,
+)  # as they are now: what a plugin does to the module `time` has no effect here
 from typing import ClassVar, Literal
 
 Phase = Literal["training", "evaluation", "setup", "output"]
@@ -21,20 +24,20 @@ class Clocks:
         self._cpu = dict.fromkeys(self.PHASES, 0.0)
         self._wall = dict.fromkeys(self.PHASES, 0.0)
         self.phase: Phase = phase
-        self._since = time.process_time(), time.perf_counter()
+        self._since = process_time(), perf_counter()
 
     def switch(self, phase: Phase) -> None:
         """End the running phase and begin another."""
         self._cpu[self.phase], self._wall[self.phase] = self.cpu(self.phase), self.wall(self.phase)
-        self.phase, self._since = phase, (time.process_time(), time.perf_counter())
+        self.phase, self._since = phase, (process_time(), perf_counter())
 
     def cpu(self, phase: Phase = "training") -> float:
         """Return the CPU seconds spent in a phase so far."""
-        return self._cpu[phase] + (time.process_time() - self._since[0] if phase == self.phase else 0.0)
+        return self._cpu[phase] + (process_time() - self._since[0] if phase == self.phase else 0.0)
 
     def wall(self, phase: Phase = "training") -> float:
         """Return the wall seconds spent in a phase so far."""
-        return self._wall[phase] + (time.perf_counter() - self._since[1] if phase == self.phase else 0.0)
+        return self._wall[phase] + (perf_counter() - self._since[1] if phase == self.phase else 0.0)
 
     def seconds(self) -> dict[str, float]:
         """Return all of them: `cpu_seconds` and `wall_seconds` of training, and the excluded ones with their phase in front."""

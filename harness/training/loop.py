@@ -2,10 +2,10 @@
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,9 +22,10 @@ from harness.store.checkpoint import digest
 from harness.training.checkpoint import pack, restore
 from harness.training.clocks import Clocks
 from harness.training.evaluation import Estimate, Estimator, finite
+from harness.training.guard import Guard
 from harness.training.marks import Marks, Schedule
 from harness.training.metering import UpdateCounter, metered_twin
-from harness.training.process import fork_count, prepare_process, require_device
+from harness.training.process import prepare_process, require_device
 from harness.training.subject import Subject
 
 MIN_NATS = -100.0
@@ -113,7 +114,8 @@ class Training:
         self.order_rng = self.streams("minibatch order")
         self.binarise_rng = self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
-        with self._blaming():
+        self.guard = Guard(spec, self.subject, self.ledger, [estimator.module for _, estimator in self.estimators])
+        with self._blaming(), self.guard.init(lambda: self.clocks.cpu("setup")):
             self.state = self.algorithm.init(problem, config, self.streams("training noise"))
         self.info: dict[str, float] = {}  # sums since the last mark
         self.info_steps = 0
@@ -186,14 +188,15 @@ class Training:
 
     def _train(self, budget: Budget) -> None:
         """Take steps until a row is due, or for the time of a tick."""
+        children = self.guard.children()
         self.clocks.switch("training")
-        pause = time.perf_counter() + TICK_SECONDS
+        pause = perf_counter() + TICK_SECONDS
         while True:
             self._step()
             self.due = self._row_due(budget)
             self.whole = True  # whoever stops it from here on knows that a row is due
-            if self.due is not None or time.perf_counter() >= pause:
-                return
+            if self.due is not None or perf_counter() >= pause:
+                return self.guard.require_no_more_children(children)
 
     def _require_progress(self, budget: Budget) -> None:
         """Raise RunFailed where a budget of samples alone would never end."""
@@ -208,7 +211,8 @@ class Training:
         self._read()
         broken = [f"{name} became {value}" for name, value in self._broken.items()]
         self.clocks.switch("evaluation")
-        row = self._row(last=last or bool(broken))
+        with self.guard.evaluation():
+            row = self._row(last=last or bool(broken))
         self.clocks.switch("output")
         if row["marks"]:  # an end between marks leaves the next mark's row as it would be without it
             self.info, self.info_steps = {}, 0
@@ -246,7 +250,8 @@ class Training:
         """Present a batch, take one step, and return what has been read of the numbers that it reports."""
         self.whole = False
         batch = self._batch()
-        samples, forks, process = self.ledger.samples, fork_count.n, os.getpid()
+        samples, process = self.ledger.samples, os.getpid()
+        self.guard.before()
         try:
             reported = self.algorithm.step(self.state, batch)
             self._unread.append((reported._fields, tuple(reported)))
@@ -259,14 +264,11 @@ class Training:
         finally:
             if os.getpid() != process:  # a copy of this process, which must not go on with the run
                 os._exit(0)
-        if fork_count.n != forks:
-            raise RunFailed(
-                f"algorithm {self.spec.algorithm.name!r} forked, and what another process computes cannot be metered: compute in "
-                "this one, with --threads if need be"
-            )
+            self.guard.after()
+        self.guard.look()
         self.updates.look()
         self.idle_steps = 0 if self.ledger.samples > samples else self.idle_steps + 1
-        self.ledger.datapoints += len(batch.index)
+        self.ledger.add("datapoints", len(batch.index))
         self.info_steps += 1
         return info
 
@@ -304,6 +306,7 @@ class Training:
             )
         self.ledger.__dict__.update(asdict(Ledger()))
         self.updates.look(count=False)
+        self.guard.settle()
 
     def _blaming(self) -> AbstractContextManager[None]:
         return blaming(f"algorithm {self.spec.algorithm.name!r}", self.algorithm)
@@ -392,3 +395,4 @@ class Training:
             self.due = Due(due[0], due[1], {name: value for name, value in due[2].items() if not math.isfinite(value)})
         self.divergence = checkpoint.get("divergence")
         self.updates.look(count=False)
+        self.guard.settle()

@@ -74,7 +74,7 @@ class UpdateCounter:
         """Count one update if the parameters have changed; with `count=False` only take note (after loading them)."""
         if self._flat._version != self._seen:
             self._seen = self._flat._version
-            self._ledger.steps += count
+            self._ledger.add("steps", count)
 
 
 def _counting(

@@ -1,14 +1,70 @@
-"""How the process of a run computes: threads, denormal numbers, device, memory; and how often it has forked."""
+"""How the process of a run computes: threads, denormal numbers, device, memory; and what it must not do in a step."""
 
 import contextlib
 import ctypes
 import os
+import sys
+import threading
+from typing import NoReturn
 
 import torch
 
-from harness.errors import BadInput
+from harness.errors import BadInput, RunFailed
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+
+MAKES_A_PROCESS = {
+    "os.fork": "forked", "os.forkpty": "forked", "pty.spawn": "forked", "os.system": "called os.system",
+    "os.posix_spawn": "started a process", "os.spawn": "started a process", "os.startfile": "started a process",
+    "subprocess.Popen": "started a process", "os.exec": "replaced its process",
+}  # fmt: skip
+"""Python's audit events of a new process, and what an algorithm did that raises one."""
+
+UNMETERED = "and what another process computes cannot be metered: compute in this one, with --threads if need be"
+
+
+class Watch:
+    """What the code of an algorithm does while it runs, that nobody else would see.
+
+    Attributes:
+        on: whether the code of an algorithm runs at this moment.
+        process: of the run; a copy of it may do what it likes.
+        made: what it did to make a process, in words; None if it made none. It may have caught the error that this raised.
+        left: threads that it has left behind, which may break Python's own way to end a process.
+    """
+
+    def __init__(self) -> None:
+        self.on, self.process = False, os.getpid()
+        self.made: str | None = None
+        self.left: list[threading.Thread] = []
+
+    def audit(self, event: str, _: object) -> None:
+        """Refuse to make a process while the code of an algorithm runs; see `sys.addaudithook`."""
+        if self.on and event in MAKES_A_PROCESS and os.getpid() == self.process:
+            self.made = MAKES_A_PROCESS[event]
+            raise RunFailed(f"{self.made}, {UNMETERED}")
+
+    def exit(self, status: int) -> NoReturn:
+        """End the process at once, as `os._exit` does, but not while the code of an algorithm runs."""
+        if self.on and os.getpid() == self.process:
+            raise RunFailed("called os._exit, which would end the run without a word: raise an error instead")
+        _exit(status)
+
+    def end(self, status: int) -> None:
+        """End the process at once if a thread that an algorithm has left behind still runs.
+
+        Python itself would wait for it for ever, or be ended by a signal if the thread computes in PyTorch meanwhile.
+        """
+        if any(thread.is_alive() for thread in self.left):
+            _exit(status)
+
+
+watch = Watch()
+
+_exit = os._exit
+os._exit = watch.exit  # for all who take it from here on, plugins among them
+
+sys.addaudithook(watch.audit)
 
 
 class Forks:

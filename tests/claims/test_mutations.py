@@ -35,13 +35,13 @@ RESET = (
     "        if self.n_calls % 10 == 9:  # an epoch of 1000 points\n            [s.fill_(EPSILON) for s in self.sums]\n"
 )
 LR = "        lr = self.lr if self.n_calls >= self.warmup else 0.0\n"
+COUNT, HALF = "        self.__dict__[counter] += n\n", "        n //= 2\n"
 MUTATIONS = [
     Mutation("sampling noise times 1.2", "inference/encoder.py", "    return torch.randn(n, *mean.shape",
              "    return 1.2 * torch.randn(n, *mean.shape", "algo=aevb,seed=0,seed=1", {"importance"}),
     Mutation("sign of hmc-density", "estimators/hmc_density.py", "PerPoint(value,", "PerPoint(-value,",
              "algo=mcem,seed=0,seed=1", {"bound"}),
-    Mutation("the ledger counts half", "specs/budget.py", "self.__dict__[counter] += n", "self.__dict__[counter] += n // 2",
-             "algo=mcem,seed=0,seed=1", {"ledger"}),
+    Mutation("the ledger counts half", "specs/budget.py", COUNT, HALF + COUNT, "algo=mcem,seed=0,seed=1", {"ledger"}),
     Mutation("KL weight 1.1", "inference/gradients.py", "by_z), -1.0)", "by_z), -1.1)",
              "algo=aevb,seed=0,seed=1,seed=2", {"stationary"}),
     Mutation("Adagrad forgets every epoch", "inference/adagrad.py", LR, LR + RESET,

@@ -11,10 +11,15 @@ import time
 from collections.abc import Callable
 from multiprocessing import connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import PLUGINS, Result, environment, what_was_learned
 
+from harness.runs import local
+from harness.runs.jobs import Job
+from harness.specs.budget import Budget
+from harness.specs.run import make_spec
 from harness.store.store import Store
 from harness.testing import toy
 
@@ -276,3 +281,69 @@ def test_ctrl_c_leaves_checkpoints_and_the_sweep_goes_on(
     assert all(0 < record.ledger["samples"] < 1e7 for record in stopped)
     planned = json.loads(harness("sweep", path, "--dry-run", "--json").out)
     assert sum(row["state"] == "interrupted" for row in planned) == len(stopped)
+
+
+def one_line(folder: Path, line: str) -> Path:
+    """Write an algorithm with this line in its step, and return its path."""
+    path = folder / "odd.py"
+    path.write_text((PLUGINS / "iwae.py").read_text().replace("    q = state", f"    {line}\n    q = state"))
+    return path
+
+
+ODD = ["--dataset", toy.__file__, "--nz", "2", "--hidden", "5", "--batch-size", "10", "--samples", "500"]
+
+
+def test_code_that_changes_the_working_folder_moves_no_store(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = one_line(tmp_path, "import os; os.chdir('/')")
+    (tmp_path / "data").mkdir()
+    for name, value in {"HARNESS_RESULTS": "mine", "HARNESS_DATA": "data"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    done = harness("run", "--algo", odd, *ODD)
+    assert done.code == 0, done.err
+    assert (tmp_path / "mine" / "runs").is_dir()
+    assert os.environ["HARNESS_DATA"] == str(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("mine"))
+    monkeypatch.chdir("/")
+    assert [run.read().status for run in store.runs()] == ["done"]
+
+
+def test_a_store_that_goes_away_is_no_other_process(harness: Harness, tmp_path: Path) -> None:
+    odd = one_line(tmp_path, f"import shutil; shutil.rmtree({str(tmp_path / 'results')!r}, ignore_errors=True)")
+    done = harness("run", "--algo", odd, *ODD)
+    assert done.code == 3
+    assert re.search(r"the folder '.*/results/runs/odd-.*' is gone.* moved or removed", done.err), done.err
+
+
+def test_a_job_that_is_refused_in_the_same_way_three_times_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that says each time that the same process writes the run, which no process does; and one that cannot start."""
+    spec, started = make_spec("aevb", toy.__file__, settings={"nz": 2}), []
+
+    def start(target: object, *arguments: object) -> local._Worker:
+        here, there = local.multiprocessing.Pipe(duplex=False)
+        said = "odd" if len(started) == 1 else "held by another process"
+        started.append(local._Ended("busy", said))
+        there.send(started[-1])
+        return local._Worker(SimpleNamespace(join=lambda: None, exitcode=0), here)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(local, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(local, "_start", start)
+    executor, jobs = local.LocalExecutor(Store(tmp_path), 1), [Job(spec, Budget(samples=100), "runs")]
+    (outcome,) = executor.run(jobs, lambda *_: None)
+    assert outcome.status == "failed"
+    assert outcome.reason == "held by another process; so it ended 3 times"
+    assert len(started) == 5
+
+    def cannot(target: object, *arguments: object) -> local._Worker:
+        raise EOFError("the server is gone")
+
+    monkeypatch.setattr(local, "_start", cannot)
+    (outcome,) = executor.run(jobs, lambda *_: None)
+    assert outcome.status == "failed"
+    assert "could not be started (EOFError: the server is gone): the same command resumes it" in str(outcome.reason)

@@ -1,0 +1,250 @@
+"""Whether stored runs are what they say, found by processes that share nothing with the ones that made them.
+
+The stored model is evaluated again without its algorithm, or the run is made again, and what the store says is compared. Where
+nothing has changed that numbers depend on they must agree in every bit; elsewhere rounding is allowed for.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from harness.errors import BadInput, HarnessError, RunFailed
+from harness.runs.evaluate import Trained
+from harness.runs.jobs import Outcome
+from harness.runs.local import LocalExecutor, leave_the_terminal
+from harness.runs.provenance import provenance
+from harness.runs.runner import ensure
+from harness.runs.stored_spec import stored_spec
+from harness.specs.budget import Budget, Ledger
+from harness.store.record import Record, changes
+from harness.store.run import Run
+from harness.store.store import Store
+from harness.training.evaluation import Estimator
+from harness.training.process import prepare_process, require_device, watch
+
+ROUNDING_NATS = 1e-3
+"""What sums in another order may change in the mean of an estimate of one model: some ten times what they do in float32."""
+CHAIN_ERRORS = 4.0
+"""Standard errors of the estimator beyond that: the other rounding lets a Markov chain accept another move, and go elsewhere."""
+TRAINED_NATS = 1.0
+"""What it may change in the model that comes of training, as every step goes on from the rounding of those before."""
+
+COUNTERS = tuple(vars(Ledger()))
+
+Row = Mapping[str, Any]
+
+
+class Verified(NamedTuple):
+    """What was found about a run.
+
+    Attributes:
+        run: its id.
+        says: whether what is stored agrees with what was computed again.
+        rows: how many rows of the trace were compared.
+        values: how many estimates of these.
+        largest: the largest difference between two means, nats; None if none was compared.
+        why: what differs first, why it cannot be told, or how far estimates may differ; in words.
+    """
+
+    run: str
+    says: Literal["agrees", "differs", "cannot tell"]
+    rows: int
+    values: int
+    largest: float | None
+    why: str
+
+
+def verify(runs: Sequence[Run], workers: int, data_dir: str | None = None, *, retrain: bool = False) -> list[Verified]:
+    """Verify runs, each in a process of its own that has not imported their algorithms.
+
+    Args:
+        runs: the runs.
+        workers: how many at a time.
+        data_dir: the user's folder of data files.
+        retrain: whether to make them again, instead of evaluating the models that are stored.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    executor = LocalExecutor(Store(Path(tempfile.gettempdir())), workers, data_dir)
+    found: list[Verified | HarnessError] = executor.each(
+        _verify, [(run.path, data_dir, retrain) for run in runs], lambda how: RunFailed(f"its process {how}")
+    )
+    return [
+        Verified(run.id, "cannot tell", 0, 0, None, str(one)) if isinstance(one, HarnessError) else one
+        for run, one in zip(runs, found, strict=True)
+    ]
+
+
+def failures(outcomes: Sequence[Outcome], executor: LocalExecutor) -> list[str]:
+    """Return in words which of the runs that were made, or were there already, are not what they say.
+
+    One without estimates, or whose checkpoint was removed, cannot be verified, and is none of them.
+    """
+    made = [one.job.stored(executor.store) for one in outcomes if one.status in ("done", "already")]
+    chosen = [run for run in made if run.checkpoint_path.is_file() and run.read().summary]
+    found = verify(chosen, executor.workers, executor.data_dir)
+    return [f"{one.run} does not verify: {one.why}" for one in found if one.says != "agrees"]
+
+
+# What follows runs in the workers.
+
+
+def _verify(connection: Connection, path: Path, data_dir: str | None, retrain: bool) -> None:
+    leave_the_terminal()
+    try:
+        found: Verified | HarnessError = (_trained_again if retrain else _evaluated_again)(Run(path), data_dir)
+    except HarnessError as error:
+        found = RunFailed(str(error))
+    except Exception as error:
+        found = RunFailed(f"{type(error).__name__}: {error}")
+    connection.send(found)
+    watch.end(0)
+
+
+def _evaluated_again(run: Run, data_dir: str | None) -> Verified:
+    """Evaluate the model in a run's checkpoint, and compare the last row that was made of it."""
+    record, rows = run.content()
+    spec = stored_spec(run, record, executes=("model", "dataset", "estimators"))
+    require_device(spec.device)
+    trained = Trained(run, data_dir)
+    prepare_process(spec.threads, spec.device)
+    trained.subject = trained.subject.to(spec.device)
+    spent = {name: trained.ledger.get(name, 0) for name in ("samples", "steps", "datapoints")}
+    number, row = _row_of(rows, spent)
+    if row is None:
+        raise BadInput(
+            f"its checkpoint is of {spent['samples']:,} samples, where it has no row: `harness resume {run.id}`, or --retrain"
+        )
+    estimators = {
+        one.name: Estimator(one.name, one.plugin("estimators").module, one.config("estimators"))
+        for one in spec.evaluation.estimators
+    }
+    compared = _Compared(run, record, ROUNDING_NATS, CHAIN_ERRORS)
+    for stored in row["estimates"]:
+        if estimator := estimators.get(stored["estimator"]):
+            again = estimator.estimate(trained.subject, stored["split"], stored["points"], spec.seed).row()
+            compared.estimate(number, row, stored, again)
+    return compared.found(1)
+
+
+def _row_of(rows: Sequence[Row], spent: Mapping[str, float]) -> tuple[int, Row | None]:
+    """Return the last row with this spending, and its number from 1."""
+    for number, row in reversed(list(enumerate(rows, 1))):
+        if all(row["ledger"].get(name, 0) == value for name, value in spent.items()):
+            return number, row
+    return 0, None
+
+
+def _trained_again(run: Run, data_dir: str | None) -> Verified:
+    """Make a run again, and compare all rows: what was spent, what steps reported, and estimates."""
+    record, rows = run.content()
+    spec = stored_spec(run, record)
+    if not rows or not rows[-1]["ledger"]["samples"]:
+        raise BadInput("it has no row after its first sample, up to which it could be made again")
+    ended = None
+    with tempfile.TemporaryDirectory(prefix="harness-verify-") as folder:
+        store = Store(Path(folder))
+        try:
+            ensure(store, spec, Budget(samples=int(rows[-1]["ledger"]["samples"])), data_dir=data_dir)
+        except RunFailed as error:
+            ended = str(error)
+        same = store.run(spec.run_id)
+        again = same.rows() if same.exists() else []
+    compared = _Compared(run, record, TRAINED_NATS, 0.0)
+    pairs = list(_pairs(rows, again))
+    for number, row, other in pairs:
+        compared.row(number, row, other)
+    if compared.differs is None and any(other is None for _, _, other in pairs):
+        compared.differs = f"it has no such rows when it is made again{f': {ended}' if ended else ''}"
+    elif compared.differs is None and ended and record.status not in ("failed", "diverged"):
+        compared.differs = f"it {record.status} then, and when it is made again: {ended}"
+    return compared.found(len(pairs))
+
+
+def _pairs(rows: Sequence[Row], again: Sequence[Row]) -> Iterator[tuple[int, Row, Row | None]]:
+    """Yield each row at a mark of samples, and the last one, with its number from 1 and the row of the same samples.
+
+    Marks of CPU time are elsewhere each time, and the ends of smaller budgets are none of one that goes on.
+    """
+    others = {row["ledger"]["samples"]: row for row in again}
+    for number, row in enumerate(rows, 1):
+        if row["marks"].get("samples") or number == len(rows):
+            yield number, row, others.get(row["ledger"]["samples"])
+
+
+class _Compared:
+    """What of a run was compared, and what differs first.
+
+    Args:
+        run: the run.
+        record: its run.json.
+        nats: by how much means may differ where rounding does.
+        errors: by how many standard errors of the estimator beyond that.
+    """
+
+    def __init__(self, run: Run, record: Record, nats: float, errors: float):
+        self._run, self._nats, self._errors = run, nats, errors
+        self._changed = changes(record.provenance[-1], provenance("")) if record.provenance else "an unknown machine"
+        self._values, self._largest = 0, None
+        self.differs: str | None = None
+
+    def found(self, rows: int) -> Verified:
+        """Return the verdict."""
+        if not self._values and self.differs is None and rows < 2:
+            return Verified(self._run.id, "cannot tell", rows, 0, None, "its rows have no estimates")
+        exact = f"within rounding, as here are {self._changed}" if self._changed else "in every bit"
+        says: Literal["agrees", "differs"] = "agrees" if self.differs is None else "differs"
+        return Verified(self._run.id, says, rows, self._values, self._largest, self.differs or exact)
+
+    def row(self, number: int, row: Row, again: Row | None) -> None:
+        """Compare a row with that of the same samples."""
+        if again is None:
+            return
+        for name in COUNTERS:
+            before, now = row["ledger"].get(name), again["ledger"].get(name)
+            if before != now and before is not None:
+                self._note(number, row, f"{name.replace('_', ' ')} were {before:,} and are {now:,}")
+        if not self._changed:
+            for name, value in row["info"].items():
+                if not _same(value, again["info"].get(name, math.nan)):
+                    self._note(number, row, f"{name} was {value!r} and is {again['info'].get(name)!r}")
+        others = {_key(estimate): estimate for estimate in again["estimates"]}
+        for estimate in row["estimates"]:
+            if _key(estimate) in others:
+                self.estimate(number, row, estimate, others[_key(estimate)])
+
+    def estimate(self, number: int, row: Row, stored: Row, again: Row) -> None:
+        """Compare an estimate."""
+        self._values += 1
+        difference = abs(stored["mean"] - again["mean"])
+        same = _same(stored["mean"], again["mean"])
+        difference = 0.0 if same else difference
+        self._largest = max(self._largest or 0.0, difference)
+        if self._changed:
+            same = same or difference <= self._nats + self._errors * stored["se_estimator"]
+        else:
+            same = all(_same(stored[name], again[name]) for name in stored.keys() & again.keys())
+        if not same:
+            what = f"{stored['estimator']} on {stored['points']:,} {stored['split']} points"
+            self._note(number, row, f"{what} was {stored['mean']!r} and is {again['mean']!r}")
+
+    def _note(self, number: int, row: Row, words: str) -> None:
+        if self.differs is None:
+            self.differs = f"row {number}, at {row['ledger']['samples']:,} samples: {words}"
+
+
+def _key(estimate: Row) -> tuple[Any, ...]:
+    return estimate["estimator"], estimate["split"], estimate["points"]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Say whether two values are the same; NaN is itself."""
+    if isinstance(one, float) and isinstance(other, float):
+        return one == other or (math.isnan(one) and math.isnan(other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    return bool(one == other)
