@@ -1,5 +1,6 @@
 """Claims in a project's own tests: what `inference_harness_pytest`, which pytest loads without this package, does when used."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ class Bounds:
         jobs: int | None = None,
         data_dir: str | None = None,
         strict: bool = False,
+        plugins: Sequence[str | Path] = (),
     ) -> "list[Verdict]":
         """Hold runs to claims, as `harness check` does, and fail the test unless all hold.
 
@@ -33,6 +35,7 @@ class Bounds:
             jobs: runs at a time; by default one a core.
             data_dir: the folder of data files.
             strict: fail on what cannot be told, too.
+            plugins: plugin files of stored runs, which are executed only if they are named here or in an experiment.
 
         Returns:
             All verdicts.
@@ -46,8 +49,10 @@ class Bounds:
         from harness.claims.file import Claims
         from harness.claims.wording import sentence
         from harness.errors import RunFailed
+        from harness.specs import named
         from harness.store.store import Store, default_root
 
+        named.note(*plugins)
         chosen = Claims(str(claims))
         store = Store(Path(results) if results else default_root())
         groups: dict[str, str] = {}

@@ -55,7 +55,7 @@ class Trained:
 
     def estimate(
         self,
-        name: str,
+        name: str | registry.Plugin,
         split: Split = "test",
         points: int = 1000,
         settings: Mapping[str, Any] | None = None,
@@ -66,24 +66,32 @@ class Trained:
 
         The estimate is appended to the run's evaluations, unless it is not to be kept.
 
+        Args:
+            name: of the estimator, or path of its file, which the user has named in this command; or the plugin itself.
+            split: where the points come from.
+            points: how many.
+            settings: of the estimator.
+            keep: whether the estimate is kept.
+
         Raises:
             BadInput: an unknown estimator, setting or split, or an estimator that cannot evaluate this model, with its reason.
         """
-        plugin = registry.get("estimators", name)
+        plugin = registry.get("estimators", name) if isinstance(name, str) else name
         config = plugin.module.Config(**validated(plugin.module.Config, settings or {}, f"of estimator {name!r}"))
         estimator, dataset = Estimator(plugin.name, plugin.module, config), self.subject.dataset
         splits = [s for s in ("train", "valid", "test") if getattr(dataset, s) is not None] + ["simulated"]
         if plugin.simulated:
             splits = ["simulated"]
         if split not in splits:
-            raise BadInput(f"--split is {split!r}: choose {' or '.join(splits)} for {name} on this run")
+            raise BadInput(f"--split is {split!r}: choose {' or '.join(splits)} for {plugin.name} on this run")
         if points < 1:
             raise BadInput(f"--points is {points}: give a whole number from 1")
         if reason := estimator.skip(self.subject):
-            raise BadInput(f"{name} cannot evaluate run {self.run.id}: {reason}")
+            raise BadInput(f"{plugin.name} cannot evaluate run {self.run.id}: {reason}")
         each = estimator.each(self.subject, split, points, self.spec.seed)
         found = estimator.summary(self.subject, split, each)
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
+        row |= {} if plugin.file is None else {"sha256": plugin.sha256}
         if keep:
             self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
         return found, each.value.double()

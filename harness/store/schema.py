@@ -71,4 +71,4 @@ ROW: dict[Any, Any] = {
     "marks": {str: _count}, "end": bool, "ledger": {**_SPENT, str: _count}, "info": {str: _number}, "estimates": [_ESTIMATE],
 }  # fmt: skip
 
-EVALUATION: dict[Any, Any] = {"ledger": {str: _count}, "estimate": _ESTIMATE, "file": str | None}
+EVALUATION: dict[Any, Any] = {"ledger": {str: _count}, "estimate": _ESTIMATE, "file": str | None, "sha256?": str | None}
