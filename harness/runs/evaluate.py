@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.errors import BadInput
 from harness.runs.code import code_version
-from harness.runs.inputs import require_same_data
+from harness.runs.inputs import loading, require_same_data
 from harness.runs.stored_spec import stored_spec
 from harness.specs import registry
 from harness.specs.run import validated
@@ -37,17 +37,14 @@ class Trained:
                 f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
                 f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
             )
-        self.run, self.spec, self.ledger = (
-            run,
-            stored_spec(run, record, executes=("model", "dataset")),
-            checkpoint["ledger"],
-        )
-        self.checkpoint = checkpoint
+        self.run, self.spec, self.checkpoint = run, stored_spec(run, record, executes=("model", "dataset")), checkpoint
         prepare_process(self.spec.threads)
         built = Subject.build(self.spec, data_dir)
-        self.subject = replace(built, recognition=None) if checkpoint["phi"] is None else built
+        self.subject = replace(built, recognition=None) if checkpoint.get("phi") is None else built
         require_same_data(run, record, self.subject.dataset.sha256, self.subject.dataset.source)
-        self.subject.load(checkpoint)
+        with loading(run, checkpoint):
+            self.subject.load(checkpoint)
+        self.ledger: dict[str, int] = checkpoint["ledger"]
         if not all(map(finite, self.subject.parts)):
             raise BadInput(
                 f"run {run.id} has parameters that are not finite, so its model is none: see `harness show {run.id}`"
