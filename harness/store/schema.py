@@ -1,7 +1,7 @@
 """What stored runs have to look like for their readers: a checksum says that a file is as it was written, and not by whom.
 
-By hand, as pydantic is slower here: importing it and building the validators takes 0.4 CPU seconds, which `harness list` does not need otherwise. It would take 0.72 instead of 0.23 CPU seconds for
-a few runs, 1.8 instead of 1.3 for 2,000, and the same for 10,000.
+By hand, as pydantic is slower here: importing it and building the validators takes 0.4 CPU seconds, which `harness list` does not
+need otherwise. It would take 0.72 instead of 0.23 CPU seconds for a few runs, 1.8 instead of 1.3 for 2,000, the same for 10,000.
 """
 
 import math
