@@ -1,5 +1,6 @@
 """Claims in a project's own tests: what `inference_harness_pytest`, which pytest loads without this package, does when used."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ class Bounds:
         data_dir: str | None = None,
         strict: bool = False,
         allow_unmatched_seeds: bool = False,
+        plugins: Sequence[str | Path] = (),
     ) -> "list[Verdict]":
         """Hold runs to claims, as `harness check` does, and fail the test unless all hold.
 
@@ -35,6 +37,7 @@ class Bounds:
             data_dir: the folder of data files.
             strict: fail on what cannot be told, too.
             allow_unmatched_seeds: compare the seeds that both sides have, where one has more.
+            plugins: plugin files of stored runs, which are executed only if they are named here or in an experiment.
 
         Returns:
             All verdicts.
@@ -49,8 +52,10 @@ class Bounds:
         from harness.claims.wording import sentence
         from harness.errors import RunFailed
         from harness.safe_text import line
+        from harness.specs import named
         from harness.store.store import Store, default_root
 
+        named.note(*plugins)
         chosen = Claims(str(claims))
         store = Store(Path(results) if results else default_root())
         groups: dict[str, str] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from support import user_names
 
 from harness import api, testing
 from harness.cli.app import cli
@@ -57,14 +58,16 @@ def test_the_examples_work_together() -> None:
     ran = runner.invoke(cli, ["run", *chosen, "--samples", "20000", "--lr", "0.01"], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     estimator = ["--estimator", str(EXAMPLES / "prior_sampling.py"), "--K", "100", "--points", "50"]
-    judged = runner.invoke(cli, ["evaluate", "dreg", *estimator], catch_exceptions=False)
+    refused = runner.invoke(cli, ["evaluate", "dreg", *estimator])
+    assert "name it in this command by --model" in str(refused.exception)
+    judged = runner.invoke(cli, ["evaluate", "dreg", *estimator, *chosen[2:]], catch_exceptions=False)
     assert judged.exit_code == 0, judged.output
     assert "prior-sampling" in judged.output
 
 
 def test_dreg_has_no_gradient_of_phi_at_the_exact_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
     """There every weight is p(x), whatever z is: not a mean over noise, each sample's gradient vanishes."""
-    dreg = registry.get("algorithms", str(EXAMPLES / "dreg.py")).module
+    dreg = registry.get("algorithms", user_names(EXAMPLES / "dreg.py")).module
     linear = registry.get("models", "linear-gaussian").module
     data = api.DataFacts("real", 12, 60)
     model, recognition = linear.build(linear.Config(nz=1, init_sd=0.5), data, api.Streams(0), torch.float64)

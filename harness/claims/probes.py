@@ -26,6 +26,7 @@ from harness.claims.evidence import Evidence, Says
 from harness.claims.file import Invariant
 from harness.claims.invariants import ERRORS, Found, Runs, Verdicts
 from harness.runs.evaluate import Trained
+from harness.runs.inputs import loading
 from harness.runs.runner import ensure
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
@@ -178,7 +179,8 @@ def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
         if trained.subject.recognition is None:
             raise evidence.refusal(claim, f"{run.id} has no recognition model to be stationary")
         training = Training(RunSpec.model_validate(run.spec), evidence.data_dir)
-        training.load(trained.checkpoint)
+        with loading(run.on_disk, trained.checkpoint):
+            training.load(trained.checkpoint)
         model, recognition = training.model, training.recognition
         assert isinstance(model, api.LatentVariableModel)
         assert recognition is not None

@@ -21,6 +21,7 @@ from harness.cli.store import doctor, export, gc, rm
 from harness.cli.sweep import sweep, tune
 from harness.cli.verify import verify
 from harness.errors import HarnessError, out_of_memory
+from harness.specs import named
 
 
 class Commands(click.Group):
@@ -56,6 +57,7 @@ class Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Which inference algorithm learns the better latent-variable model, under one budget, and how sure are we?"""
+    named.forget()  # what an earlier command of this process was given
 
 
 @click.group(cls=Commands)

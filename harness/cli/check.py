@@ -14,6 +14,7 @@ from harness.cli.options import (
     in_store,
     jobs_option,
     json_flag,
+    named_files,
     only_option,
 )
 from harness.cli.output import print_json, say
@@ -40,6 +41,7 @@ run_flag = click.option("--run", "make", is_flag=True, help="Make the runs that 
 @click.option("--allow-unmatched-seeds", is_flag=True, help="Compare the seeds that both sides have.")
 @click.option("--strict", is_flag=True, help="Also fail if a claim cannot be decided.")
 @click.option("--junit", type=FILE, metavar="FILE", help="Also write a JUnit report.")
+@named_files()
 @json_flag
 @data_folder
 @in_store

@@ -10,6 +10,7 @@ from harness.cli.options import (
     data_folder,
     in_store,
     json_flag,
+    named_files,
     plugin_option,
     run_argument,
     value_option,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     "--split", metavar="SPLIT", default="test", show_default=True, help="train, valid, test, or simulated by the model."
 )
 @value_option("--points", WholeNumber(), "How many points of the split.", default="1000")
+@named_files("--model", "--dataset")
 @json_flag
 @data_folder
 @in_store
@@ -76,6 +78,7 @@ def evaluate(
 @value_option(
     "--tolerance", PositiveNumber("a positive number of nats", "NATS"), "The largest error allowed.", default="0.5"
 )
+@named_files("--model", "--dataset", "--estimator")
 @json_flag
 @data_folder
 @in_store

@@ -14,6 +14,7 @@ from harness.cli.options import (
     data_folder,
     in_store,
     json_flag,
+    named_files,
     run_argument,
     selections_argument,
     value_option,
@@ -102,6 +103,7 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
     metavar="FILE",
     help="Where to write it; without an ending as PNG, SVG and PDF [figures/... in the store].",
 )
+@named_files("--model", "--dataset")
 @versions_option
 @data_folder
 @in_store

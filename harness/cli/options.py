@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from harness.specs import named
 from harness.specs.cores import usable_cores
-from harness.specs.options import BUDGETS, MOST_JOBS, OPTIONS, Choice, Option, PluginName, Value, WholeNumber, read
+from harness.specs.options import (
+    BUDGETS,
+    MOST_JOBS,
+    OPTIONS,
+    Choice,
+    Option,
+    PluginName,
+    PluginPath,
+    Value,
+    WholeNumber,
+    read,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -34,8 +46,13 @@ class Typed(ParamType):
         self.value = value
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value of what was given; BadInput if it is not allowed."""
-        return read(param.opts[0] if param else "the value", self.value, value) if isinstance(value, str) else value
+        """Return the value of what was given; BadInput if it is not allowed. A plugin file counts as named from here on."""
+        if not isinstance(value, str):
+            return value
+        found = read(param.opts[0] if param else "the value", self.value, value)
+        if isinstance(self.value, PluginName | PluginPath):
+            named.note(found)
+        return found
 
 
 FILE = click.Path(path_type=Path, readable=False)
@@ -209,6 +226,30 @@ def plugin_option(
         help=help,
         shell_complete=complete(_plugins(value)),
     )
+
+
+def named_files(*flags: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds options by which the user names plugin files of stored runs: see `harness.specs.named`.
+
+    Args:
+        flags: such as "--algo"; none for those of all kinds.
+    """
+
+    def add(command: Command) -> Command:
+        for kind, flag in reversed(named.OPTIONS.items()):
+            if not flags or flag in flags:
+                value = PluginPath(cast("Kind", kind))
+                command = click.option(
+                    flag,
+                    type=Typed(value),
+                    metavar=value.metavar,
+                    multiple=True,
+                    expose_value=False,
+                    help=f"The run's {kind[:-1]}, if it is a .py file: code in a store is executed only if you name it.",
+                )(command)
+        return command
+
+    return add
 
 
 # -- the store, and what else most commands have

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import budget_options, data_folder, in_store, json_flag, quiet_flag, run_argument, run_options
+from harness.cli.options import (
+    budget_options,
+    data_folder,
+    in_store,
+    json_flag,
+    named_files,
+    quiet_flag,
+    run_argument,
+    run_options,
+)
 from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
 from harness.safe_text import show
@@ -84,6 +93,7 @@ def _warn(words: str) -> None:
 
 @click.command()
 @run_argument
+@named_files()
 @_output_options
 @data_folder
 @in_store
@@ -101,6 +111,7 @@ def resume(run: str, quiet: bool, as_json: bool, data_dir: str | None, store: "S
 @click.command()
 @run_argument
 @budget_options
+@named_files()
 @_output_options
 @data_folder
 @in_store

@@ -45,13 +45,14 @@ class TakesSettings(click.Command):
         options = [option for option in self.params if isinstance(option, PluginOption)]
         if not any(isinstance(given.get(str(option.name)), str) for option in options):
             return
-        from harness.specs import registry
+        from harness.specs import named, registry
 
         for option in options:
             name = given.get(str(option.name), option.get_default(ctx))
             if not isinstance(name, str):  # of an option that may be given alone
                 name = option.flag_value if option.name in given else None
             if name and isinstance(option.type, Typed) and isinstance(option.type.value, PluginName):
+                named.note(name)
                 yield registry.get(option.type.value.kind, name)
 
 

@@ -10,6 +10,7 @@ from harness.errors import BadInput
 from harness.inference.protocols import LatentVariableModel
 from harness.runs.evaluate import Trained
 from harness.runs.runner import Say, unheard
+from harness.specs import registry
 from harness.training.evaluation import Estimate, Split, applicable
 
 
@@ -69,6 +70,7 @@ def certify(
 
     Raises:
         BadInput: these cannot tell an error.
+        NotNamed: the run was evaluated by an estimator of a file that the user has not named in this command.
     """
     if points < 2 or settings["chains"] < 2:
         what = "--points" if points < 2 else "--chains"
@@ -77,8 +79,8 @@ def certify(
         raise BadInput(f"--tolerance is {tolerance:g}: give a positive number of nats, such as 0.5")
     estimates: list[Estimate] = []
 
-    def add(name: str, split: Split, chosen: Mapping[str, Any]) -> Tensor:
-        say(f"{name} on {points:,} {split} points")
+    def add(name: str | registry.Plugin, split: Split, chosen: Mapping[str, Any]) -> Tensor:
+        say(f"{name if isinstance(name, str) else name.name} on {points:,} {split} points")
         estimate, values = trained.estimate(name, split, points, chosen)
         estimates.append(estimate)
         return values
@@ -98,9 +100,9 @@ def certify(
     gap, gap_error = difference(upper, lower)
     expected = add(reference, "test", chosen)
     worst: tuple[str, float, float] | None = None
-    for name, its_settings in reported:
-        called = _told_apart(name, its_settings, reference, chosen)
-        found = (called, *difference(add(name, "test", its_settings), expected))
+    for plugin, its_settings in reported:
+        called = _told_apart(plugin.name, its_settings, reference, chosen)
+        found = (called, *difference(add(plugin, "test", its_settings), expected))
         if worst is None or abs(found[1]) + 2 * found[2] > abs(worst[1]) + 2 * worst[2]:
             worst = found
     return Certificate(estimates, gap, gap_error, worst, tolerance, reference)
@@ -120,14 +122,21 @@ def _exact(trained: Trained) -> str | None:
     return next(applicable(("exact", "exact-log-z", "quadrature"), trained.subject), None)
 
 
-def _reported(trained: Trained, reference: str, settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _reported(
+    trained: Trained, reference: str, settings: Mapping[str, Any]
+) -> list[tuple[registry.Plugin, dict[str, Any]]]:
     """Return the estimators of log p(x) by which the run was evaluated at its marks or afterwards, each with all its settings.
 
     Lower bounds are not among them, as they need not be near log p(x), nor is the reference itself.
     """
-    estimators = [(asked.file or asked.name, asked.settings) for asked in trained.spec.evaluation.estimators]
+    estimators = [(asked.plugin("estimators"), asked.settings) for asked in trained.spec.evaluation.estimators]
     for row in trained.run.evaluations():
         if row["estimate"]["split"] == "test":
-            estimators.append((row["file"] or row["estimate"]["estimator"], row["estimate"]["settings"]))
+            name, its_settings = row["estimate"]["estimator"], row["estimate"]["settings"]
+            estimators.append((registry.stored("estimators", name, row["file"], row.get("sha256")), its_settings))
     distinct = [one for i, one in enumerate(estimators) if one not in estimators[:i]]
-    return [one for one in distinct if one[0] != "lower-bound" and one != (reference, dict(settings))]
+    return [
+        (plugin, own)
+        for plugin, own in distinct
+        if plugin.name != "lower-bound" and (plugin.name, own) != (reference, dict(settings))
+    ]

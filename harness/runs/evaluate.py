@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.errors import BadInput
 from harness.runs.code import code_version
-from harness.runs.inputs import require_same_data
+from harness.runs.inputs import loading, require_same_data
 from harness.runs.stored_spec import stored_spec
 from harness.specs import registry
 from harness.specs.run import validated
@@ -37,17 +37,14 @@ class Trained:
                 f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
                 f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
             )
-        self.run, self.spec, self.ledger = (
-            run,
-            stored_spec(run, record, executes=("model", "dataset")),
-            checkpoint["ledger"],
-        )
-        self.checkpoint = checkpoint
+        self.run, self.spec, self.checkpoint = run, stored_spec(run, record, executes=("model", "dataset")), checkpoint
         prepare_process(self.spec.threads)
         built = Subject.build(self.spec, data_dir)
-        self.subject = replace(built, recognition=None) if checkpoint["phi"] is None else built
+        self.subject = replace(built, recognition=None) if checkpoint.get("phi") is None else built
         require_same_data(run, record, self.subject.dataset.sha256, self.subject.dataset.source)
-        self.subject.load(checkpoint)
+        with loading(run, checkpoint):
+            self.subject.load(checkpoint)
+        self.ledger: dict[str, int] = checkpoint["ledger"]
         if not all(map(finite, self.subject.parts)):
             raise BadInput(
                 f"run {run.id} has parameters that are not finite, so its model is none: see `harness show {run.id}`"
@@ -55,7 +52,7 @@ class Trained:
 
     def estimate(
         self,
-        name: str,
+        name: str | registry.Plugin,
         split: Split = "test",
         points: int = 1000,
         settings: Mapping[str, Any] | None = None,
@@ -66,24 +63,32 @@ class Trained:
 
         The estimate is appended to the run's evaluations, unless it is not to be kept.
 
+        Args:
+            name: of the estimator, or path of its file, which the user has named in this command; or the plugin itself.
+            split: where the points come from.
+            points: how many.
+            settings: of the estimator.
+            keep: whether the estimate is kept.
+
         Raises:
             BadInput: an unknown estimator, setting or split, or an estimator that cannot evaluate this model, with its reason.
         """
-        plugin = registry.get("estimators", name)
+        plugin = registry.get("estimators", name) if isinstance(name, str) else name
         config = plugin.module.Config(**validated(plugin.module.Config, settings or {}, f"of estimator {name!r}"))
         estimator, dataset = Estimator(plugin.name, plugin.module, config), self.subject.dataset
         splits = [s for s in ("train", "valid", "test") if getattr(dataset, s) is not None] + ["simulated"]
         if plugin.simulated:
             splits = ["simulated"]
         if split not in splits:
-            raise BadInput(f"--split is {split!r}: choose {' or '.join(splits)} for {name} on this run")
+            raise BadInput(f"--split is {split!r}: choose {' or '.join(splits)} for {plugin.name} on this run")
         if points < 1:
             raise BadInput(f"--points is {points}: give a whole number from 1")
         if reason := estimator.skip(self.subject):
-            raise BadInput(f"{name} cannot evaluate run {self.run.id}: {reason}")
+            raise BadInput(f"{plugin.name} cannot evaluate run {self.run.id}: {reason}")
         each = estimator.each(self.subject, split, points, self.spec.seed)
         found = estimator.summary(self.subject, split, each)
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
+        row |= {} if plugin.file is None else {"sha256": plugin.sha256}
         if keep:
             self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
         return found, each.value.double()

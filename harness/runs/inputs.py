@@ -1,9 +1,12 @@
 """Whether what a run was computed from is what is here now: compared before a run is called done."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from harness.errors import BadInput
 from harness.specs.run import RunSpec
+from harness.store import schema
 from harness.store.record import Record
 from harness.store.run import Run
 from harness.training.subject import load_dataset
@@ -50,6 +53,21 @@ class Inputs:
             except BadInput as error:
                 self._known[key] = error
         return self._known[key]
+
+
+@contextmanager
+def loading(run: Run, checkpoint: dict[str, Any]) -> Iterator[None]:
+    """Raise BadInput, naming the file, where a checkpoint that is whole cannot be loaded: it is of another model, or made up."""
+    try:
+        if not schema.is_checkpoint(checkpoint):
+            raise BadInput("it has content that no run has")
+        yield
+    except Exception as error:
+        why = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+        raise BadInput(
+            f"{run.checkpoint_path} does not fit run {run.id} ({why}): restore it from a copy, or move it away and run "
+            f"{run.id} again"
+        ) from error
 
 
 def require_same_data(run: Run, record: Record, sha256: str, source: str) -> None:

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -27,6 +27,7 @@ from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, 
 from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
 from harness.runs.runner import ensure, finished
 from harness.runs.signals import on_signals
+from harness.specs import named
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
 from harness.store.store import Store
@@ -42,6 +43,9 @@ POLL_SECONDS = 0.2  # at most, between two looks at the workers
 REPORT_SECONDS = 0.5  # between a worker's reports of progress
 
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
+
+SAFE_PATH = "PYTHONSAFEPATH"
+"""The environment variable that is Python's option -P."""
 
 LONGEST_FOLDER = 70  # bytes: a socket's whole address has about 100 on every system
 
@@ -231,7 +235,7 @@ def _messages(
 
 
 def _start(target: Callable[..., None], *arguments: object) -> _Worker:
-    """Start a worker process.
+    """Start a worker process, which may execute the plugin files that may be executed here.
 
     Where there is a fork server it has PyTorch imported already, in a process that has done nothing else.
     """
@@ -240,15 +244,33 @@ def _start(target: Callable[..., None], *arguments: object) -> _Worker:
     if served:
         context.set_forkserver_preload(["harness.runs.local"])
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(there, *arguments))
+    process = context.Process(target=_work, args=(named.files(), target, there, *arguments))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
     try:
-        process.start()  # Ctrl-C would end the fork server while it imports
+        with _safe_path():
+            process.start()  # Ctrl-C would end the fork server while it imports
     finally:
         if before is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
     return _Worker(process, here)
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let no Python process that is started now look for modules in the working folder.
+
+    Those of `multiprocessing` are `python -c`, which without this imports a `queue.py` of the user's for the library's.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 def _has_place_for_a_socket() -> bool:
@@ -278,6 +300,12 @@ def _how_it_ended(process: BaseProcess) -> str:
 
 
 # What follows runs in the workers.
+
+
+def _work(files: Sequence[Path], target: Callable[..., None], *arguments: object) -> None:
+    """Do what a worker is started for, with the plugin files that the user has named."""
+    named.note(*files)
+    target(*arguments)
 
 
 def _run_job(connection: _Connection, root: Path, job: Job, data_dir: str | None) -> None:

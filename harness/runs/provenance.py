@@ -3,16 +3,17 @@
 import os
 import platform
 import time
+from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from harness.errors import BadInput
 from harness.runs import machine
 from harness.runs.code import PACKAGES, code_version
-from harness.specs import plugin_file
-from harness.specs.run import RunSpec
+from harness.specs import registry
+from harness.specs.run import PluginSpec, RunSpec
 
 
 def provenance(dataset_sha256: str) -> dict[str, Any]:
@@ -41,13 +42,15 @@ def sources(spec: RunSpec) -> dict[str, Any]:
 
     What has changed since the plugin was imported is left out.
     """
-    parts = {"algorithm": spec.algorithm, "model": spec.model, "dataset": spec.dataset}
-    parts |= {f"estimator {one.name}": one for one in spec.evaluation.estimators}
+    parts: list[tuple[str, registry.Kind, PluginSpec]] = [
+        ("algorithm", "algorithms", spec.algorithm), ("model", "models", spec.model), ("dataset", "datasets", spec.dataset),
+    ]  # fmt: skip
+    parts += [(f"estimator {one.name}", "estimators", one) for one in spec.evaluation.estimators]
     kept = {}
-    for name, part in parts.items():
+    for name, kind, part in parts:
         if part.file is not None:
-            file = plugin_file.read(Path(part.file))
-            if file.sha256 == part.sha256:
+            with suppress(BadInput):
+                file = registry.stored_file(kind, part.name, part.file, part.sha256 or "unknown")
                 contents = {file.path.name: file.content, **file.helpers}
                 kept[name] = {path: content.decode(errors="replace") for path, content in contents.items()}
     return {"sources": kept} if kept else {}

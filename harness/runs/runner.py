@@ -19,7 +19,7 @@ from harness.errors import (
     RunFailed,
     StoreTrouble,
 )
-from harness.runs.inputs import Inputs, require_same_data
+from harness.runs.inputs import Inputs, loading, require_same_data
 from harness.runs.provenance import provenance, sources
 from harness.runs.signals import Stopped, stopping_signals
 from harness.runs.stored_spec import stored_spec
@@ -166,7 +166,8 @@ def _train(
         if checkpoint is None:
             record.provenance = []  # from the beginning again
         else:
-            training.load(checkpoint)
+            with loading(run, checkpoint):
+                training.load(checkpoint)
         if not any("sources" in session for session in record.provenance):
             here |= sources(spec)
         here["samples"] = training.ledger.samples

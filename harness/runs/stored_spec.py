@@ -1,19 +1,21 @@
 """The specification of a stored run, for what executes the plugins that it names."""
 
 from collections.abc import Collection
-from pathlib import Path
 
 import pydantic
 
 from harness.errors import BadInput
+from harness.specs import named, registry
 from harness.specs.run import RunSpec, sentence
 from harness.store.record import Record
 from harness.store.run import Run
 
-PARTS = ("algorithm", "model", "dataset", "estimators")
+PARTS: dict[str, registry.Kind] = {
+    "algorithm": "algorithms", "model": "models", "dataset": "datasets", "estimators": "estimators",
+}  # fmt: skip
 
 
-def stored_spec(run: Run, record: Record, executes: Collection[str] = PARTS) -> RunSpec:
+def stored_spec(run: Run, record: Record, executes: Collection[str] = tuple(PARTS)) -> RunSpec:
     """Return the specification of a stored run, for what executes the plugins that it names.
 
     Args:
@@ -22,7 +24,8 @@ def stored_spec(run: Run, record: Record, executes: Collection[str] = PARTS) -> 
         executes: which of its plugins are executed.
 
     Raises:
-        BadInput: it is no specification, or a plugin is a file in the store: code that comes with results is not executed.
+        BadInput: it is no specification, or a file that the user named has other content than the run's.
+        NotNamed: it needs files that the user has not named in this command.
     """
     try:
         spec = RunSpec.model_validate(record.spec)
@@ -30,12 +33,17 @@ def stored_spec(run: Run, record: Record, executes: Collection[str] = PARTS) -> 
         raise BadInput(
             f"{run.path / 'run.json'} has no specification of this version: {sentence(error, 'of the run')}"
         ) from None
-    store = run.path.parent.parent.resolve()
-    estimators = spec.evaluation.estimators if "estimators" in executes else ()
-    for part in (*(getattr(spec, name) for name in executes if name != "estimators"), *estimators):
-        if part.file is not None and (not Path(part.file).is_absolute() or store in Path(part.file).resolve().parents):
-            raise BadInput(
-                f"run {run.id} names the code {part.file!r}, and code that comes with results is not executed: look at it, move "
-                "it elsewhere, and start a new run with `harness run`"
-            )
+    missing = []
+    for part in executes:
+        for one in spec.evaluation.estimators if part == "estimators" else (getattr(spec, part),):
+            if one.file is not None:
+                try:
+                    registry.stored_file(PARTS[part], one.name, one.file, one.sha256 or "unknown")
+                except named.NotNamed:
+                    missing.append(f"{named.OPTIONS[PARTS[part]]} {one.file!r}")
+    if missing:
+        raise named.NotNamed(
+            f"run {run.id} was made by code in files, and code that only a store names is not executed: look at it, and name "
+            f"it in this command by {' '.join(missing)}"
+        )
     return spec

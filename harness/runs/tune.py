@@ -122,9 +122,11 @@ def settle(store: Store, wanted: Iterable[Study], work: Work) -> dict[str, Setti
 
 
 def chosen(store: Store, study: Study) -> Settings | None:
-    """Return what a study has chosen; None if it has not been done."""
+    """Return what a study has chosen; None if it has not been done, or what is stored is a choice of other settings."""
     content = stored(store, study.id)
-    return None if content is None else cast(Settings, content["chosen"])
+    if content is None or content["chosen"].keys() != study.space().keys():
+        return None
+    return cast(Settings, content["chosen"])
 
 
 def stored(store: Store, name: str) -> dict[str, Any] | None:

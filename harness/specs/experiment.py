@@ -16,7 +16,7 @@ from typing import Any
 import pydantic
 
 from harness.errors import BadInput, suggestion
-from harness.specs import registry, toml
+from harness.specs import named, registry, toml
 from harness.specs.budget import Budget, budget_of
 from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, arguments
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
@@ -87,14 +87,15 @@ class Experiment:
         )  # fmt: skip
         self._require_few()
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
+        for options in (*itertools.chain.from_iterable(self._grids), self.tune.override):
+            named.note(*(v for n, v in options.items() if n in OPTIONS and isinstance(OPTIONS[n].value, PluginName)))
         known = set(STORED).union(*itertools.chain.from_iterable(self._grids))
-        named: list[tuple[tuple[Any, ...], str]]
-        named = [
+        chosen_by: list[tuple[tuple[Any, ...], str]] = [
             (("figure", "row", i), name) for i, row in enumerate(self.figure.rows) for name in (*row.where, *row.over)
         ]
-        named += [(("figure", "panels"), name) for name in self.figure.panels or ()]
-        named += [(("figure", "compare"), name) for name in self.figure.compare]
-        for place, name in named:
+        chosen_by += [(("figure", "panels"), name) for name in self.figure.panels or ()]
+        chosen_by += [(("figure", "compare"), name) for name in self.figure.compare]
+        for place, name in chosen_by:
             if name not in known:
                 raise BadInput(
                     f"{self._toml.place(place)}: a panel's runs cannot be chosen by {name!r}{suggestion(name, known)}: "
@@ -210,7 +211,7 @@ class Experiment:
             waits = waiting(options)
             if waits and tuned is None:
                 return Task(options, None, budget)
-            return Task(options, spec_of(options | (tuned or {})), budget)
+            return Task(options, spec_of(options | {name: (tuned or {})[name] for name in waits}), budget)
         except BadInput as error:
             raise BadInput(f"{self._place_of(number, options, str(error))}: {error}") from None
 

@@ -6,9 +6,11 @@ Neither click nor pydantic is imported here, as `harness --help` does without py
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInput
+from harness.specs.where import is_path
 
 if TYPE_CHECKING:
     from harness.specs.registry import Kind
@@ -149,7 +151,31 @@ class PluginName:
         return given
 
 
-Value = WholeNumber | PositiveNumber | FiniteNumber | FiniteNumbers | WholeNumbers | Choice | Words | PluginName
+@dataclass(frozen=True)
+class PluginPath:
+    """The path of a .py file of a plugin of a kind."""
+
+    kind: "Kind"
+    metavar: str = "FILE"
+
+    def read(self, given: object) -> str:
+        """Return the path; see above."""
+        if not isinstance(given, str) or not Path(given).is_file() or not is_path(given):
+            raise ValueError(f"give the path of a .py file; {self.kind} that have a name need not be named here")
+        return given
+
+
+Value = (
+    WholeNumber
+    | PositiveNumber
+    | FiniteNumber
+    | FiniteNumbers
+    | WholeNumbers
+    | Choice
+    | Words
+    | PluginName
+    | PluginPath
+)
 
 
 @dataclass(frozen=True)

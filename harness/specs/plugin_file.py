@@ -1,8 +1,8 @@
 """A user's plugin file, and the modules beside it that it imports: what they contain, and how they are imported.
 
-A file is imported as a script would be: modules in its folder are found first. They are told by reading the import statements, so
-that what a run was computed from is known before anything is executed. Modules that a name only leads to at run time, by
-`importlib` for one, are not among them.
+Modules of its folder are found as those of a script would be, unless Python or an installed package has one of that name. They
+are told by reading the import statements, so that what a run was computed from is known before anything is executed, and what was
+read is what is executed. Modules that a name only leads to at run time, by `importlib` for one, are not among them.
 """
 
 import ast
@@ -10,13 +10,16 @@ import hashlib
 import importlib.util
 import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import NamedTuple
 
 from harness.errors import BadInput
 from harness.files import read_file
+from harness.specs import named
 
 MAX_BYTES = 10_000_000  # of a plugin file, and of each module beside it
 
@@ -75,12 +78,16 @@ def is_users(module: str) -> bool:
 
 
 def execute(file: PluginFile, name: str) -> ModuleType:
-    """Import a plugin file as a module of this name, with the modules beside it as they are now.
+    """Import a plugin file as a module of this name, with the modules beside it, all as they were read.
 
     Raises:
+        NotNamed: the user did not name the file in this command.
         BadInput: a module beside it is imported within a function, or has the name of another that is imported already.
         Exception: whatever its code raises.
     """
+    named.require(file.path)
+    if name in sys.modules:
+        return sys.modules[name]
     root = file.path.parent.resolve()
     if file.late:
         raise BadInput(
@@ -99,7 +106,9 @@ def execute(file: PluginFile, name: str) -> ModuleType:
     linecache.cache[str(file.path)] = len(file.content), None, lines, str(file.path)  # whatever is in the file later
     sys.modules[name] = module  # dataclasses look their module up here
     _helpers.update(_modules(file.helpers))
-    sys.path.insert(0, str(root))
+    beside = _Beside(root, file.helpers)
+    sys.meta_path.insert(0, beside)
+    sys.path.append(str(root))  # last, as what is beside it must not take the place of what is installed
     importlib.invalidate_caches()
     try:
         exec(compile(file.content, str(file.path), "exec"), module.__dict__)
@@ -107,8 +116,53 @@ def execute(file: PluginFile, name: str) -> ModuleType:
         del sys.modules[name]
         raise
     finally:
-        sys.path.remove(str(root))
+        sys.meta_path.remove(beside)
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(str(root))]
     return module
+
+
+class _Beside(MetaPathFinder, InspectLoader):
+    """Finds the modules beside a plugin file, and imports what was read of them: no other version, and no compiled file.
+
+    Args:
+        root: the plugin's folder.
+        helpers: the modules of it: content by path within the folder.
+    """
+
+    def __init__(self, root: Path, helpers: dict[str, bytes]):
+        self._root = root
+        self._files = dict(zip(_modules(helpers), helpers.items(), strict=True))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how a module is imported; None if it is not beside the plugin."""
+        folder = self._root.joinpath(*fullname.split("."))
+        if fullname in self._files:
+            name, _ = self._files[fullname]
+            spec = ModuleSpec(fullname, self, origin=str(self._root / name), is_package=name.endswith("__init__.py"))
+            spec.has_location = True
+        elif any(name.startswith(f"{fullname}.") for name in self._files):  # a folder without an __init__.py
+            spec = ModuleSpec(fullname, None, is_package=True)
+        else:
+            return None
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(str(folder))
+        return spec
+
+    def is_package(self, fullname: str) -> bool:
+        """Say whether a module is a package."""
+        return self._files[fullname][0].endswith("__init__.py")
+
+    def get_source(self, fullname: str) -> str:
+        """Return the text of a module, for tracebacks."""
+        return self._files[fullname][1].decode(errors="replace")
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the code of a module, compiled from what was read."""
+        name, content = self._files[fullname]
+        code: CodeType = compile(content, str(self._root / name), "exec")
+        return code
 
 
 def _modules(helpers: dict[str, bytes]) -> Iterator[str]:

@@ -5,11 +5,11 @@ own is a file named by its path. Two plugins of one name are refused; one that d
 """
 
 import ast
-import contextlib
 import importlib
 import pkgutil
-import sys
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from harness.errors import BadInput, PluginFailed, suggestion
 from harness.files import read_file
-from harness.specs import plugin_errors, plugin_file
+from harness.specs import named, plugin_errors, plugin_file
 from harness.specs.where import called, is_path
 
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
@@ -114,7 +114,7 @@ def _declared(path: Path) -> tuple[tuple[str, Any], ...]:
         if isinstance(value, ast.Call):  # api.setting(default, ...)
             named = [keyword.value for keyword in value.keywords if keyword.arg == "default"]
             value = next(iter([*value.args, *named]), None)
-        with contextlib.suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError):
             found.append((field.target.id, ast.literal_eval(value)))
     return tuple(found)
 
@@ -130,7 +130,7 @@ def listing(kind: Kind) -> list[Plugin]:
 
 
 def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
-    """Return the plugin of this name, or the one in the file of this path.
+    """Return the plugin of this name, or the one in the file of this path, which the user has named in this command.
 
     Args:
         kind: of what kind.
@@ -139,20 +139,66 @@ def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
 
     Raises:
         BadInput: there is none, there are two, it does not import, or the file is another.
+        NotNamed: the user has not named the file.
     """
-    if is_path(name):
-        plugin = _load_file(kind, Path(name), sha256)
-        others = [_load(kind, n, origin).source for n, origin in _found(kind) if n == plugin.name]
-        sources = [plugin.source, *others]
-    else:
-        plugins = [_load(kind, n, origin) for n, origin in _found(kind) if n == name]
-        if not plugins:
-            choices = names(kind)
-            raise BadInput(
-                f"there is no {kind[:-1]} {name!r}{suggestion(name, choices)}: choose one of {', '.join(choices)}, "
-                f"or the path of a .py file; see `harness {'algos' if kind == 'algorithms' else kind}`"
-            )
-        plugin, sources = plugins[0], [p.source for p in plugins]
+    if not is_path(name):
+        return by_name(kind, name)
+    plugin = _load_file(kind, Path(name), sha256)
+    return _sound(plugin, [_load(kind, n, origin) for n, origin in _found(kind) if n == plugin.name])
+
+
+def stored(kind: Kind, name: str, file: str | None, sha256: str | None) -> Plugin:
+    """Return the plugin that a store names: by its name, or the file of its content that the user has named in this command.
+
+    Args:
+        kind: of what kind.
+        name: what it is called.
+        file: where its file was; None of a built-in or installed plugin.
+        sha256: what was in the file; None where that was not recorded, and then its name decides.
+
+    Raises:
+        BadInput: as `get`, or the file that the user named has other content.
+        NotNamed: the user has not named the file.
+    """
+    if file is None:
+        return by_name(kind, called(name))  # a path in its place is not gone to
+    source = stored_file(kind, name, file, sha256)
+    return get(kind, str(source.path), source.sha256)
+
+
+def stored_file(kind: Kind, name: str, file: str, sha256: str | None) -> plugin_file.PluginFile:
+    """Return the file that the user has named in this command for one that a store names; raises as `stored`."""
+    sources = []
+    for path in named.files():
+        with suppress(OSError):
+            sources.append(plugin_file.read(path))
+    alike = [source for source in sources if called(str(source.path)) == name and source.path not in named.OWN]
+    for source in alike or sources:
+        if source.sha256 == sha256 or (sha256 is None and source in alike):
+            return source
+    if alike:
+        raise _changed(alike[0])
+    raise named.NotNamed(
+        f"the {kind[:-1]} {name!r} is code in the file {file!r}, and code that only a store names is not executed: look at it, "
+        f"and name it with {named.OPTIONS[kind]} {file!r}"
+    )
+
+
+def by_name(kind: Kind, name: str) -> Plugin:
+    """Return the built-in or installed plugin of this name; BadInput if there is none, there are two, or it does not import."""
+    plugins = [_load(kind, n, origin) for n, origin in _found(kind) if n == name]
+    if not plugins:
+        choices = names(kind)
+        raise BadInput(
+            f"there is no {kind[:-1]} {name!r}{suggestion(name, choices)}: choose one of {', '.join(choices)}, "
+            f"or the path of a .py file; see `harness {'algos' if kind == 'algorithms' else kind}`"
+        )
+    return _sound(plugins[0], plugins[1:])
+
+
+def _sound(plugin: Plugin, others: Sequence[Plugin]) -> Plugin:
+    """Return a plugin that is sound and the only one of its name; raises as `get`."""
+    kind, sources = plugin.kind, [plugin.source, *(other.source for other in others)]
     if len(sources) > 1:
         raise BadInput(f"{len(sources)} {kind} are called {plugin.name!r}: {' and '.join(sources)}; rename one of them")
     if plugin.broken:
@@ -205,21 +251,27 @@ def _load_file(kind: Kind, path: Path, known: str | None) -> Plugin:
         ) from error
     sha256 = source.sha256
     if known not in (None, sha256):
-        files = " or ".join([str(path), *sorted(source.helpers)])
-        raise BadInput(
-            f"{files} has changed since this run began: restore what `harness show RUN --source` prints, or start a new run"
-        )
+        raise _changed(source)
     name = called(str(path))
     plugin = Plugin(kind, name, str(path), file=str(path.resolve()), sha256=sha256)
     module_name = f"{plugin_file.PREFIX}{path.stem}_{sha256[:12]}"
-    if module_name not in sys.modules:
-        try:
-            plugin_file.execute(source, module_name)
-        except BadInput as error:
-            return _break(plugin, str(error))
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way
-            return _raised(plugin, error)
-    return _checked(Plugin(kind, name, str(path), sys.modules[module_name], file=plugin.file, sha256=sha256))
+    try:
+        module = plugin_file.execute(source, module_name)
+    except named.NotNamed:
+        raise
+    except BadInput as error:
+        return _break(plugin, str(error))
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way
+        return _raised(plugin, error)
+    return _checked(replace(plugin, module=module))
+
+
+def _changed(source: plugin_file.PluginFile) -> BadInput:
+    """Return the error that a named file is not what a run was made by."""
+    files = " or ".join([str(source.path), *sorted(source.helpers)])
+    return BadInput(
+        f"{files} has changed since this run began: restore what `harness show RUN --source` prints, or start a new run"
+    )
 
 
 def _checked(plugin: Plugin) -> Plugin:

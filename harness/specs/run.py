@@ -12,9 +12,8 @@ from typing import Any, Literal
 import pydantic
 
 from harness.errors import BadInput, suggestion
-from harness.specs import registry
+from harness.specs import named, registry
 from harness.specs.options import BUDGETS, OPTIONS, WholeNumber
-from harness.specs.where import called
 from harness.store.names import former
 
 
@@ -39,10 +38,8 @@ class PluginSpec(_Frozen):
     sha256: str | None = None
 
     def plugin(self, kind: registry.Kind) -> registry.Plugin:
-        """Return the plugin itself; BadInput if it is gone or, being a file, has changed."""
-        if self.file is None:
-            return registry.get(kind, called(self.name))  # a path in a stored run's name is not gone to
-        return registry.get(kind, self.file, self.sha256 or "unknown")
+        """Return the plugin itself; BadInput if it is gone or, being a file, has changed or was not named in this command."""
+        return registry.stored(kind, self.name, self.file, self.sha256 or "unknown")
 
     def config(self, kind: registry.Kind) -> Any:
         """Return its validated Config; BadInput if the plugin has other settings by now."""
@@ -133,7 +130,7 @@ def make_spec(
     """Return the specification of a run, with every default filled in.
 
     Args:
-        algorithm: name or path of a plugin, as are dataset and model.
+        algorithm: name or path of a plugin, as are dataset and model. Files that are named here may be executed.
         dataset: see algorithm.
         model: see algorithm.
         settings: of any of these and of the marginal estimators, by name; `algo.name`, `model.name`, `dataset.name`,
@@ -154,6 +151,7 @@ def make_spec(
     Raises:
         BadInput: an unknown plugin, an unknown or ambiguous setting, a value that is not allowed.
     """
+    named.note(algorithm, dataset, model, marginal, final_marginal)
     chosen = {
         "algo": registry.get("algorithms", algorithm),
         "model": registry.get("models", model),

@@ -14,7 +14,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.files import encoded
+from harness.files import MAX_DEPTH, encoded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +88,34 @@ def decode_former(content: bytes) -> dict[str, Any]:
     if not sealed and found.pop("digest") != digest(found):
         raise ValueError("its checksum does not fit")
     return cast(dict[str, Any], found)
+
+
+def require_plain(state: Any, size: int) -> None:
+    """Raise ValueError unless a state has what `encode` takes and nothing else: no tensor that is not plain numbers in memory.
+
+    Args:
+        state: as it was read.
+        size: bytes that it was read from, which no tensor has more of.
+    """
+    import torch
+
+    level, depth = [state], 0
+    while level:
+        deeper = []
+        for value in level:
+            if isinstance(value, dict):
+                deeper += [*value.keys(), *value.values()]
+            elif isinstance(value, list | tuple):
+                deeper += value
+            elif isinstance(value, torch.Tensor):
+                plain = type(value) is torch.Tensor and value.layout is torch.strided and value.device.type == "cpu"
+                if not plain or value.is_quantized or value.nelement() * value.element_size() > size:
+                    raise ValueError(f"it has a tensor that no run has: {type(value).__name__} of {value.dtype}")
+            elif not (value is None or isinstance(value, bool | int | float | str)):
+                raise ValueError(f"it has a {type(value).__name__}, which no run has")
+        level, depth = deeper, depth + 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"its content lies in one another more than {MAX_DEPTH} deep")
 
 
 def digest(packed: Any) -> str:
@@ -167,7 +195,12 @@ def _put_together(value: Any, tensors: dict[str, "Tensor"]) -> Any:
         return value
     if _TENSOR in value:
         tensor = tensors[value[_TENSOR]]
-        return tensor.view(getattr(torch, value["dtype"])).view(value["shape"]) if "dtype" in value else tensor
+        if "dtype" not in value:
+            return tensor
+        dtype = getattr(torch, value["dtype"])
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"it has a tensor of {value['dtype']!r}, which is no type of numbers")
+        return tensor.view(dtype).view(value["shape"])
     if _DICT in value:
         return {_put_together(key, tensors): _put_together(item, tensors) for key, item in value[_DICT]}
     if _TUPLE in value:

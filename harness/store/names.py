@@ -85,12 +85,8 @@ def modern_row(row: Content, algorithm: str) -> Content:
         row: as it was stored; a run that went on has rows of both.
         algorithm: the name of the run's algorithm.
     """
-    return {
-        **row,
-        "ledger": _renamed(row["ledger"], COUNTERS),
-        "info": _renamed(row["info"], DIAGNOSTICS.get(algorithm, {})),
-        "estimates": [_modern_estimate(estimate) for estimate in row["estimates"]],
-    }
+    ledger, info = _renamed(row["ledger"], COUNTERS), _renamed(row["info"], DIAGNOSTICS.get(algorithm, {}))
+    return {**row, "ledger": ledger, "info": info, "estimates": list(map(_modern_estimate, row["estimates"]))}
 
 
 def modern_evaluation(row: Content) -> Content:
@@ -136,6 +132,8 @@ def _with_settings(spec: Content, change: Callable[[Plugin, Content], Content]) 
 
 
 def _renamed(content: Content, names: Mapping[str, str]) -> Content:
+    if names.keys().isdisjoint(content):  # of many rows nothing else would be asked
+        return content
     return {names.get(name, name): value for name, value in content.items()}
 
 

@@ -20,12 +20,12 @@ from harness.files import (
     sync_folder,
     to_json,
     unseal,
+    without_collection,
 )
 from harness.store import checkpoint as checkpoints
 from harness.store import names, schema, schema1
 from harness.store.lease import Ownership
 from harness.store.record import SCHEMA, STATUSES, Record, empty_trace
-from harness.store.schema import fits
 
 FILES = (
     "run.json", "trace.jsonl", checkpoints.NAME, "evaluations.json", checkpoints.FORMER_NAME, schema1.EVALUATIONS,
@@ -85,7 +85,7 @@ class Run:
             record = Record(**found)
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged("run.json") from error
-        if record.status not in STATUSES or not fits(found, schema.RECORD):
+        if record.status not in STATUSES or not schema.is_record(found):
             raise BadInput(f"{path} has content that no run has: {self._remedy}")
         return Record(**names.modern_record(found))
 
@@ -118,14 +118,15 @@ class Run:
                 raise self._damaged("trace.jsonl")
         if record.status == "running":
             content = content[: content.rfind(b"\n") + 1]  # a row may be half written at this moment
-        try:
-            rows = [from_json(line.decode()) for line in content.split(b"\n")[:-1]]
-        except ValueError as error:
-            raise self._damaged("trace.jsonl") from error
-        if not fits(rows, [schema.ROW]):
-            raise BadInput(f"{self.path / 'trace.jsonl'} has content that no run has: {self._remedy}")
-        algorithm = record.spec["algorithm"]["name"]
-        return record, [names.modern_row(row, algorithm) for row in rows]
+        with without_collection():
+            try:
+                rows = [from_json(line.decode()) for line in content.split(b"\n")[:-1]]
+            except ValueError as error:
+                raise self._damaged("trace.jsonl") from error
+            if not schema.are_rows(rows):
+                raise BadInput(f"{self.path / 'trace.jsonl'} has content that no run has: {self._remedy}")
+            algorithm = record.spec["algorithm"]["name"]
+            return record, [names.modern_row(row, algorithm) for row in rows]
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return the estimates made after training, oldest first: each has an `estimate` and the `ledger` of the training before.
@@ -134,7 +135,7 @@ class Run:
             BadInput: they were edited or damaged.
         """
         rows = schema1.evaluations(self.path) + self._evaluations()
-        if not fits(rows, [schema.EVALUATION]):
+        if not schema.are_evaluations(rows):
             raise BadInput(f"the evaluations of {self.path} have content that none has: restore them, or delete them")
         return [names.modern_evaluation(row) for row in rows]
 
@@ -181,7 +182,10 @@ class Run:
             found = checkpoints.decode_former(content) if former else checkpoints.decode(content)
             if found["run"] != self.id:
                 raise ValueError("it is another run's")
-            return names.modern_checkpoint(found, self.read().spec["algorithm"]["name"]) if former else found
+            checkpoints.require_plain(found, len(content))
+            if former:
+                found = names.modern_checkpoint(found, self.read().spec["algorithm"]["name"])
+            return found
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror}): {self._remedy}") from error
         except BadInput:  # of run.json
@@ -196,6 +200,8 @@ class Run:
                 raise BadInput(f"{self.path / 'run.json'} is gone: {self._remedy}")
             record, _ = self.content()
             if record.status not in ("done", "diverged") and (checkpoint := self.checkpoint()):
+                if not schema.is_checkpoint(checkpoint):
+                    raise self._damaged(self.checkpoint_path.name)
                 self._kept(checkpoint["trace"])
         except BadInput as error:
             return [Damage(self, None, str(error))]
@@ -217,7 +223,7 @@ class Run:
         path = self.path / "trace.jsonl"
         content = read_file(path) if path.exists() else b""
         kept = content[: trace["bytes"]]
-        if hashlib.sha256(kept).hexdigest() != trace["sha256"]:
+        if len(kept) != trace["bytes"] or hashlib.sha256(kept).hexdigest() != trace["sha256"]:
             raise BadInput(f"{path} does not fit its checkpoint: {self._remedy}")
         return kept, content
 

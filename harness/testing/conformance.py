@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness import api
 from harness.errors import BadInput
-from harness.specs import registry
+from harness.specs import named, registry
 from harness.specs.run import make_spec
 from harness.testing import toy
 from harness.testing.module import check_module
@@ -37,6 +37,7 @@ def training(
     algorithm: str, model: str = "mlp", kind: api.Kind = "binary", *, seed: int = 0, **settings: Any
 ) -> Training:
     """Return an algorithm at the start of a run on the tiny dataset, with a small version of the model."""
+    named.note(model)
     fields = registry.get("models", model).module.Config.model_fields
     small = {name: value for name, value in {"nz": 2, "hidden": 5, "init_sd": 0.1}.items() if name in fields}
     spec = make_spec(algorithm, toy.__file__, model, settings={**small, "kind": kind, **settings}, seed=seed)
@@ -45,6 +46,7 @@ def training(
 
 def check_algorithm(name: str) -> list[Outcome]:
     """Check an algorithm on every model and kind of data; return what came of each."""
+    named.note(name)
     plugin = registry.get("algorithms", name)
     check_module(plugin)
     traits, config = plugin.module.TRAITS, plugin.module.Config
@@ -112,6 +114,7 @@ def check_dataset(name: str, data_dir: str | None = None) -> None:
 
     It does so when it is loaded again, under the same SHA-256, and for the same stream of random numbers.
     """
+    named.note(name)
     plugin = registry.get("datasets", name)
     check_module(plugin)
     data = plugin.module.load(plugin.module.Config(), data_dir)
@@ -139,6 +142,7 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
         models: names or paths of models that it is tried on besides those that are installed.
         settings: of the estimator, such as will make it quick.
     """
+    named.note(name, *models)
     plugin = registry.get("estimators", name)
     check_module(plugin)
     assert plugin.module.DIRECTION in ("lower", "upper", "exact"), f"DIRECTION is {plugin.module.DIRECTION!r}"

@@ -12,7 +12,7 @@ from harness import api
 from harness.inference.gradients import posteriors_by_hand
 from harness.inference.metered import MARK
 from harness.inference.protocols import OF_MODELS
-from harness.specs import registry
+from harness.specs import named, registry
 from harness.specs.budget import Ledger
 from harness.testing import toy
 from harness.testing.module import check_module
@@ -39,6 +39,7 @@ def check_model(name: str) -> None:
     Raises:
         AssertionError: with one sentence about the first thing that is not as `harness.api` says.
     """
+    named.note(name)
     plugin = registry.get("models", name)
     check_module(plugin)
     unknown = set(plugin.module.OBSERVES) - set(toy.KINDS)

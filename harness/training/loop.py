@@ -379,11 +379,15 @@ class Training:
         }
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Continue where `checkpoint` was taken."""
+        """Continue where `checkpoint` was taken; raises BadInput, or anything, if it is not of such a run."""
         self.subject.load(checkpoint)
         self.state = restore(self.state, checkpoint["algorithm"])
         self.order_rng.set_state(checkpoint["rng"]["minibatch order"])
         self.binarise_rng.set_state(checkpoint["rng"]["binarisation"])
+        if digest(self._learned()) != digest({name: checkpoint[name] for name in ("theta", "phi", "algorithm", "rng")}):
+            raise BadInput("the state of the algorithm is of another structure or of other types than its own")
+        if not {"samples"} <= checkpoint["ledger"].keys() <= asdict(self.ledger).keys():
+            raise BadInput("its ledger has other counters")
         for counter, value in checkpoint["ledger"].items():
             setattr(self.ledger, counter, value)
         self.clocks.resume(checkpoint["seconds"])

@@ -86,10 +86,16 @@ class Subject:
         return warnings(name, self.dataset, getattr(self.model, "expects", None))
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the parameters of a checkpoint."""
+        """Take over the parameters of a checkpoint; BadInput if they are not those of these models."""
         with torch.no_grad():
-            for part, flat in zip(self.parts, (checkpoint["theta"], checkpoint["phi"]), strict=False):
-                part.params.flat.copy_(flat)
+            for name, part, flat in zip(
+                ("theta", "phi"), self.parts, (checkpoint["theta"], checkpoint["phi"]), strict=False
+            ):
+                own = part.params.flat
+                if flat is None or (flat.shape, flat.dtype) != (own.shape, own.dtype):
+                    there = "not there" if flat is None else f"{flat.dtype} of shape {tuple(flat.shape)}"
+                    raise BadInput(f"{name} is {there}, and the model has {own.dtype} of shape {tuple(own.shape)}")
+                own.copy_(flat)
 
 
 def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:

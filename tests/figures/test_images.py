@@ -151,6 +151,6 @@ def test_commands(harness: Harness, mnist: api.Dataset, tmp_path: Path, monkeypa
 def test_binary_latents_are_drawn_as_samples(harness: Harness) -> None:
     words = ["run", "--algo", PLUGINS / "score_function.py", "--model", PLUGINS / "toy_belief_net.py"]
     done = harness(*words, "--dataset", toy.__file__, "--nz", "2", "--samples", "500")
-    refused = harness("plot", "samples", done.out.partition(":")[0])
+    refused = harness("plot", "samples", done.out.partition(":")[0], "--model", PLUGINS / "toy_belief_net.py")
     assert refused.code == 2
     assert refused.err == "harness: the points of dataset 'toy' are no images, so they cannot be drawn\n"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import PLUGINS, Result
+from support import PLUGINS, Result, user_names
 
 from harness.errors import BadInput, PluginFailed
 from harness.specs import registry
@@ -159,9 +159,12 @@ def test_a_module_beside_a_plugin_is_part_of_it(harness: Harness, tmp_path: Path
     words = ["run", "--algo", mine, "--dataset", toy.__file__, "--nz", 2, "--hidden", 5, "--samples", 300]
     assert harness(*words).code == 0
     (first,) = Store(tmp_path / "results").runs()
-    assert registry.get("algorithms", str(mine)).module.scales.VALUE == 1
+    assert registry.get("algorithms", user_names(mine)).module.scales.VALUE == 1
     (tmp_path / "deeper" / "inner.py").write_text("VALUE = 2\n")
-    done = harness("extend", first.id, "--samples", 600)
+    unnamed = harness("extend", first.id, "--samples", 600)
+    assert unnamed.code == 2
+    assert f"name it in this command by --algo {str(mine)!r}" in unnamed.err
+    done = harness("extend", first.id, "--samples", 600, "--algo", mine)
     assert done.code == 2
     assert "mine.py or deeper/inner.py or scales.py has changed since this run began" in done.err
     assert "done already" not in harness(*words).out
@@ -176,9 +179,9 @@ def test_each_plugin_has_its_own(tmp_path: Path) -> None:
         text = (PLUGINS / "iwae.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1)
         (folder / f"mine{n}.py").write_text(text)
         (folder / "scales.py").write_text(f"VALUE = {n}\n")
-        plugins.append(registry.get("algorithms", str(folder / f"mine{n}.py")))
+        plugins.append(registry.get("algorithms", user_names(folder / f"mine{n}.py")))
     assert [plugin.module.scales.VALUE for plugin in plugins] == [1, 2]
-    alone = registry.get("algorithms", str(PLUGINS / "iwae.py"))
+    alone = registry.get("algorithms", user_names(PLUGINS / "iwae.py"))
     assert alone.sha256 == sha256(PLUGINS / "iwae.py")  # as in stored runs
 
 
@@ -197,4 +200,4 @@ def test_what_cannot_be_imported_is_told(tmp_path: Path, head: str, said: str) -
         (PLUGINS / "iwae.py").read_text().replace("import torch\n", "import torch\n" + head, 1)
     )
     with pytest.raises((BadInput, PluginFailed), match=said):
-        registry.get("algorithms", str(tmp_path / "mine.py"))
+        registry.get("algorithms", user_names(tmp_path / "mine.py"))

@@ -81,7 +81,7 @@ def test_a_run_that_exists_is_not_written_over(harness: Harness, tmp_path: Path)
     _never_began(run, record_of, PluginFailed("it failed", "Traceback"), print)
     assert (run.path / "run.json").read_bytes() == before
     data.write_text(broken)
-    assert harness("resume", run.id).code in (2, 3)
+    assert harness("resume", run.id, "--dataset", data).code in (2, 3)
     assert (run.path / "run.json").read_bytes() == before
     assert run.content()[0].status == "running"
 

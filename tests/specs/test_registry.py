@@ -9,7 +9,7 @@ from pathlib import Path
 
 import harness.algorithms
 import pytest
-from support import PLUGINS, Result, environment
+from support import PLUGINS, Result, environment, user_names
 
 from harness.errors import BadInput, PluginFailed
 from harness.specs import registry
@@ -89,7 +89,7 @@ def test_two_plugins_of_one_name_are_refused_naming_both(tmp_path: Path, monkeyp
     path = tmp_path / "aevb.py"
     path.write_text((PLUGINS / "iwae.py").read_text())
     with pytest.raises(BadInput, match=r"2 algorithms are called 'aevb': .*aevb\.py and built-in; rename one"):
-        registry.get("algorithms", str(path))
+        registry.get("algorithms", user_names(path))
     point = EntryPoint("aevb", "harness.algorithms.aevb", "harness.algorithms")
     monkeypatch.setattr(registry, "_installed", lambda group: [point] if group == "harness.algorithms" else [])
     with pytest.raises(BadInput, match=r"called 'aevb': built-in and package"):
@@ -142,7 +142,7 @@ def test_a_file_that_is_no_plugin_says_why(tmp_path: Path, content: str, reason:
     path = tmp_path / "bad_file.py"
     path.write_text(content)
     with pytest.raises((BadInput, PluginFailed), match=reason) as caught:
-        registry.get("algorithms", str(path))
+        registry.get("algorithms", user_names(path))
     assert caught.value.exit_code == (2 if reason.startswith("it has no") else 3)
 
 
@@ -153,5 +153,5 @@ def test_a_binary_file_is_no_plugin(tmp_path: Path) -> None:
     with pytest.raises(
         PluginFailed, match="cannot be used: (SyntaxError|ValueError): source code string cannot contain null bytes"
     ):
-        registry.get("algorithms", str(path))
+        registry.get("algorithms", user_names(path))
     assert harness.algorithms.__path__

@@ -1,0 +1,55 @@
+"""The gate: which plugin files may be executed.
+
+Nothing is executed but built-in plugins, installed ones, and files that the user names in this command: by an option, or in an
+experiment or a file of claims that is named itself. What a store names is text. So a file that only a store names is refused,
+wherever it lies, and a file that the user names is taken for a stored run if it has the content that the run recorded.
+
+Whoever takes a word from the user notes it here. `harness.specs.plugin_file.execute`, the only place where code of a file is
+executed, asks `require`. A worker process notes what its parent hands down.
+"""
+
+import os
+from pathlib import Path
+
+from harness.errors import BadInput
+from harness.specs.where import is_path
+
+OWN = (Path(__file__).parents[1] / "testing" / "toy.py",)
+"""Plugin files of this package, which are known by their place instead of by a name: the tiny dataset of `harness.testing`."""
+
+OPTIONS = {"algorithms": "--algo", "models": "--model", "datasets": "--dataset", "estimators": "--estimator"}
+"""The option that names a file of each kind."""
+
+_noted: dict[str, None] = {}  # real paths, in order
+
+
+class NotNamed(BadInput):
+    """A plugin file that the user did not name in this command; it was not executed."""
+
+
+def note(*words: object) -> None:
+    """Note words that the user gave in this command: those that are paths of plugin files may be executed."""
+    for word in words:
+        if isinstance(word, str | Path) and is_path(str(word)):
+            _noted[os.path.realpath(word)] = None
+
+
+def files() -> tuple[Path, ...]:
+    """Return the files that may be executed."""
+    return (*map(Path, _noted), *OWN)
+
+
+def forget() -> None:
+    """Forget what was named: another command begins."""
+    _noted.clear()
+
+
+def require(path: Path) -> None:
+    """Raise NotNamed unless the user has named this file in this command."""
+    real = Path(os.path.realpath(path))
+    if real not in files() and not any(own.exists() and own.samefile(real) for own in OWN):
+        options = ", ".join(OPTIONS.values())
+        raise NotNamed(
+            f"{str(path)!r} is code that was not named in this command, so it was not executed: look at it, and name it by "
+            f"one of {options}"
+        )
