@@ -189,7 +189,8 @@ class _Compared:
     def __init__(self, run: Run, record: Record, nats: float, errors: float):
         self._run, self._nats, self._errors = run, nats, errors
         self._changed = changes(record.provenance[-1], provenance("")) if record.provenance else "an unknown machine"
-        self._values, self._largest = 0, None
+        self._values = 0
+        self._largest: float | None = None
         self.differs: str | None = None
 
     def found(self, rows: int) -> Verified:

@@ -53,7 +53,7 @@ class Ledger:
     @property
     def settled(self) -> bool:
         """Whether nothing but `add` has changed the counters since they were last taken for right."""
-        return self._added == sum(self.__dict__.values())
+        return bool(self._added == sum(self.__dict__.values()))
 
 
 COUNTERS = (*(field.name for field in dataclasses.fields(Ledger)), "cpu_seconds", "wall_seconds")

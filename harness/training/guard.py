@@ -250,4 +250,4 @@ class Guard:
 
 def checksum(values: Tensor) -> int:
     """Return a checksum of all bytes of a tensor."""
-    return zlib.crc32(values.detach().contiguous().cpu().view(torch.uint8).numpy())
+    return zlib.crc32(values.detach().contiguous().cpu().view(torch.uint8).numpy().data)
