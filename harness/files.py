@@ -11,15 +11,16 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-try:
+from harness.errors import BadInput
+
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -171,14 +172,14 @@ def replace_folder(path: Path, files: dict[str, bytes]) -> None:
 
 def _hold(handle: int) -> None:
     """Lock an open file until it is closed, where that can be done: it shows that its process lives."""
-    if fcntl is not None:
+    if sys.platform != "win32":
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
 def _held_folder(folder: Path) -> Iterator[None]:
-    if fcntl is None:
+    if sys.platform == "win32":
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -241,7 +242,7 @@ def abandoned(path: Path) -> bool:
         empty = not any(path.iterdir()) if folder else found.st_size == 0
         if empty and time.time() - found.st_mtime < ABANDONED_SECONDS:
             return False
-        if fcntl is None:  # an open file cannot be removed there
+        if sys.platform == "win32":  # an open file cannot be removed there
             return True
         handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
         try:
@@ -259,3 +260,17 @@ def remove_abandoned(path: Path) -> None:
         if abandoned(left):
             with contextlib.suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def require_inside(root: Path, path: Path) -> None:
+    """Raise BadInput if a path in a store is a link that leads out of it, or lies behind such a link.
+
+    Args:
+        root: the store's folder.
+        path: a path below it, as it is written.
+    """
+    real = os.path.realpath(path)
+    if real != os.path.join(os.path.realpath(root), path.relative_to(root)):
+        raise BadInput(
+            f"{str(path)!r} is a link to {real!r}, out of the store: name the store that it is in with --results"
+        )

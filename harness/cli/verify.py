@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import complete_runs, data_folder, in_store, jobs_option, json_flag
+from harness.cli.options import complete_runs, data_folder, in_store, jobs_option, json_flag, named_files
 from harness.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @click.argument("selection", metavar="SELECTION", shell_complete=complete_runs)
 @click.option("--retrain", is_flag=True, help="Make each run again, and compare every row.")
 @jobs_option
+@named_files()
 @json_flag
 @data_folder
 @in_store

@@ -8,16 +8,13 @@ the same time, on machines that share a folder, divide the jobs by the locks of 
 import contextlib
 import math
 import multiprocessing
-import os
 import signal
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -25,6 +22,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from harness.data.download import MissingData
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
 from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
+from harness.runs.processes import has_place_for_a_socket, how_it_ended, leave_the_terminal, safe_path
 from harness.runs.runner import ensure, finished
 from harness.runs.signals import on_signals
 from harness.specs import named
@@ -43,11 +41,6 @@ POLL_SECONDS = 0.2  # at most, between two looks at the workers
 REPORT_SECONDS = 0.5  # between a worker's reports of progress
 
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
-
-SAFE_PATH = "PYTHONSAFEPATH"
-"""The environment variable that is Python's option -P."""
-
-LONGEST_FOLDER = 70  # bytes: a socket's whole address has about 100 on every system
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -228,7 +221,7 @@ def _messages(
                 if not isinstance(message, float):
                     del active[connection]
                     process.join()
-                received.append((task, died(_how_it_ended(process)) if message is None else message))
+                received.append((task, died(how_it_ended(process)) if message is None else message))
             yield received
     if caught:
         raise Interrupted("interrupted, nothing is lost: the same command goes on", caught[0])
@@ -239,7 +232,7 @@ def _start(target: Callable[..., None], *arguments: object) -> _Worker:
 
     Where there is a fork server it has PyTorch imported already, in a process that has done nothing else.
     """
-    served = "forkserver" in multiprocessing.get_all_start_methods() and _has_place_for_a_socket()
+    served = "forkserver" in multiprocessing.get_all_start_methods() and has_place_for_a_socket()
     context: Any = multiprocessing.get_context("forkserver" if served else "spawn")
     if served:
         context.set_forkserver_preload(["harness.runs.local"])
@@ -247,56 +240,13 @@ def _start(target: Callable[..., None], *arguments: object) -> _Worker:
     process = context.Process(target=_work, args=(named.files(), target, there, *arguments))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
     try:
-        with _safe_path():
+        with safe_path():
             process.start()  # Ctrl-C would end the fork server while it imports
     finally:
         if before is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
     return _Worker(process, here)
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Let no Python process that is started now look for modules in the working folder.
-
-    Those of `multiprocessing` are `python -c`, which without this imports a `queue.py` of the user's for the library's.
-    """
-    before = os.environ.get(SAFE_PATH)
-    os.environ[SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SAFE_PATH]
-        else:
-            os.environ[SAFE_PATH] = before
-
-
-def _has_place_for_a_socket() -> bool:
-    """Say whether the temporary folder of this process has a short path; it is made elsewhere where TMPDIR is a long one."""
-    before = tempfile.tempdir
-    try:
-        for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-            if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
-                tempfile.tempdir = folder
-                break
-        return len(os.fsencode(os.path.dirname(get_temp_dir()))) <= LONGEST_FOLDER
-    except OSError:  # there is no temporary folder
-        return False
-    finally:
-        tempfile.tempdir = before
-
-
-def _how_it_ended(process: BaseProcess) -> str:
-    """Return in words how a process ended."""
-    code = process.exitcode or 0
-    if code >= 0:
-        return f"ended with exit code {code}"
-    names = {
-        signum.value: signum.name for signum in signal.Signals
-    }  # of most signals: those of real time have numbers alone
-    return f"was killed by {names.get(-code, f'signal {-code}')}"
 
 
 # What follows runs in the workers.
@@ -386,16 +336,6 @@ def _cost(training: Training) -> CostEstimate:
             per_mark += per_point * min(asked.points, size)
             at_end += per_point * min(asked.final_points, size)
     return CostEstimate(per_sample, per_mark, at_end, training.warnings)
-
-
-def leave_the_terminal() -> None:
-    """Leave the terminal's process group, so that Ctrl-C reaches workers once, from the executor."""
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _executor_is_gone() -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from harness.errors import BadInput, RunFailed, StoreTrouble
-from harness.files import read_file, replace_file, seal, unseal
+from harness.files import read_file, replace_file, require_inside, seal, unseal
 from harness.runs.jobs import Job, Outcome, Status
 from harness.runs.study import GROUP, SPENT, Settings, Study, Trial, problem, searchable
 from harness.specs import registry
@@ -22,7 +22,6 @@ from harness.specs.experiment import TUNED, Task, key, waiting
 from harness.specs.options import BUDGETS, Options
 from harness.specs.recipes import TuneRule
 from harness.store.names import modern_problem
-from harness.store.run import require_inside
 from harness.store.store import Store
 
 BATCH = 4  # trials that TPE is asked for at a time, so that workers have something to do

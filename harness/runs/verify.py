@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 from harness.errors import BadInput, HarnessError, RunFailed
 from harness.runs.evaluate import Trained
 from harness.runs.jobs import Outcome
-from harness.runs.local import LocalExecutor, leave_the_terminal
+from harness.runs.local import LocalExecutor
+from harness.runs.processes import leave_the_terminal
 from harness.runs.provenance import provenance
 from harness.runs.runner import ensure
 from harness.runs.stored_spec import stored_spec

@@ -101,21 +101,17 @@ def _declared(path: Path) -> tuple[tuple[str, Any], ...]:
         tree = ast.parse(read_file(path, plugin_file.MAX_BYTES))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    fields = [
-        field
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and node.name == "Config"
-        for field in node.body
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None
-    ]
+    config = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"), None)
     found = []
-    for field in fields:
-        value = field.value
-        if isinstance(value, ast.Call):  # api.setting(default, ...)
-            named = [keyword.value for keyword in value.keywords if keyword.arg == "default"]
-            value = next(iter([*value.args, *named]), None)
-        with suppress(ValueError, TypeError):
-            found.append((field.target.id, ast.literal_eval(value)))
+    for field in config.body if config else ():
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            value = field.value
+            if isinstance(value, ast.Call):  # api.setting(default, ...)
+                by_name = (keyword.value for keyword in value.keywords if keyword.arg == "default")
+                value = next(iter([*value.args, *by_name]), None)
+            if value is not None:
+                with suppress(ValueError, TypeError):
+                    found.append((field.target.id, ast.literal_eval(value)))
     return tuple(found)
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import BadInput, Busy, HarnessError, StoreTrouble
-from harness.files import abandoned
-from harness.store.run import EVALUATIONS_LOCK, OWNERS, Run, require_inside
+from harness.files import abandoned, require_inside
+from harness.store.run import EVALUATIONS_LOCK, OWNERS, Run
 from harness.store.store import QUARANTINE, Store
 
 _HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}")

@@ -16,6 +16,7 @@ from harness.files import (
     leftovers,
     read_file,
     replace_file,
+    require_inside,
     seal,
     sync_folder,
     to_json,
@@ -387,17 +388,3 @@ class Damage(NamedTuple):
 
 def _same_but_time(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return to_json({**one, "time": ""}) == to_json({**other, "time": ""})
-
-
-def require_inside(root: Path, path: Path) -> None:
-    """Raise BadInput if a path in a store is a link that leads out of it, or lies behind such a link.
-
-    Args:
-        root: the store's folder.
-        path: a path below it, as it is written.
-    """
-    real = os.path.realpath(path)
-    if real != os.path.join(os.path.realpath(root), path.relative_to(root)):
-        raise BadInput(
-            f"{str(path)!r} is a link to {real!r}, out of the store: name the store that it is in with --results"
-        )

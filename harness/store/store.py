@@ -18,9 +18,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from harness.errors import BadInput, StoreTrouble, suggestion
-from harness.files import sync_folder
+from harness.files import require_inside, sync_folder
 from harness.store.record import NAME
-from harness.store.run import FILES, Damage, Run, require_inside
+from harness.store.run import FILES, Damage, Run
 
 _RUN_ID = re.compile(NAME)
 

@@ -121,10 +121,9 @@ class Training:
         self.info_steps = 0
         self._unread: list[tuple[tuple[str, ...], tuple[Any, ...]]] = []  # what steps reported, not yet in the sums
         self._broken: dict[str, float] = {}
-        self.idle_steps = 0
+        self.idle_steps, self.remedy = 0, ""
         self.due: Due | None = None
         self.divergence: str | None = None
-        self.remedy = ""
         self.warnings = self.subject.warnings(spec.dataset.name)
         self.whole, self.stopping = True, False
         per_decade = spec.evaluation.marks_per_decade
@@ -388,8 +387,7 @@ class Training:
             raise BadInput("the state of the algorithm is of another structure or of other types than its own")
         if not {"samples"} <= checkpoint["ledger"].keys() <= asdict(self.ledger).keys():
             raise BadInput("its ledger has other counters")
-        for counter, value in checkpoint["ledger"].items():
-            setattr(self.ledger, counter, value)
+        self.ledger.__dict__.update(checkpoint["ledger"])
         self.clocks.resume(checkpoint["seconds"])
         self.info, self.info_steps = dict(checkpoint["info"]), checkpoint["info_steps"]
         self._unread = [(tuple(one), tuple(one.values())) for one in checkpoint.get("unread", ())]
