@@ -21,6 +21,7 @@ from harness.training.loop import Training
 Harness = Callable[..., Result]
 NET, SCORE = str(PLUGINS / "toy_belief_net.py"), str(PLUGINS / "score_function.py")
 WORDS = ["--model", NET, "--dataset", toy.__file__, "--samples", 40_000, "--eval-points", 40, "--final-points", 40]
+FILES = ["--model", NET]
 
 
 def net() -> tuple[Any, Any]:
@@ -64,13 +65,13 @@ def test_trained_stored_resumed_drawn_and_evaluated(harness: Harness, tmp_path: 
     assert bounds[-1] > bounds[0] + 0.2
     found = {}
     for estimator in ("exact", "importance", "lower-bound"):
-        answer = harness("evaluate", run.id, "--estimator", estimator, "--points", 40, "--json")
+        answer = harness("evaluate", run.id, "--estimator", estimator, "--points", 40, "--json", *FILES)
         assert answer.code == 0, answer.err
         found[estimator] = json.loads(answer.out)
     assert found["lower-bound"]["mean"] < found["importance"]["mean"] < found["exact"]["mean"] + 1e-3
     assert found["exact"]["mean"] - found["importance"]["mean"] < 0.01
     assert found["exact"]["se_estimator"] == 0.0
-    assert harness("extend", run.id, "--samples", 60_000).code == 0
+    assert harness("extend", run.id, "--samples", 60_000, "--algo", SCORE, *FILES).code == 0
     assert len(run.evaluations()) == 3
     plotted = harness("plot", run.id, "--out", tmp_path / "figure")
     assert plotted.code == 0, plotted.err
@@ -120,6 +121,6 @@ def test_algorithms_of_continuous_latents_are_refused_with_the_reason(
 @pytest.mark.parametrize("estimator", ["hmc-density", "ais", "quadrature"])
 def test_estimators_of_continuous_latents_are_refused_with_the_reason(estimator: str, harness: Harness) -> None:
     assert harness("run", "--algo", SCORE, *WORDS).code == 0
-    done = harness("evaluate", "score-function", "--estimator", estimator)
+    done = harness("evaluate", "score-function", "--estimator", estimator, *FILES)
     assert done.code == 2
     assert "continuous latents, and the model's are binary" in done.err

@@ -165,7 +165,7 @@ def test_a_failed_step_leaves_no_half_step_behind(harness: Harness, tmp_path: Pa
     assert "in step: ZeroDivisionError" in done.err
     flag.unlink()
     (run,) = Store(tmp_path / "results").runs()
-    assert harness("resume", run.id).code == 0
+    assert harness("resume", run.id, "--algo", path).code == 0
     torn = run.rows()
     whole = harness("run", "--algo", path, *WORDS, "--results", tmp_path / "whole")
     assert whole.code == 0

@@ -124,7 +124,9 @@ def test_a_long_temporary_folder_is_no_hindrance(
     if room == "elsewhere":
         driver = started(*words, TMPDIR=str(long))
     else:
-        code = "from harness.runs import processes\nprocesses.LONGEST_FOLDER = 0\nfrom harness.cli import main\nmain()\n"
+        code = (
+            "from harness.runs import processes\nprocesses.LONGEST_FOLDER = 0\nfrom harness.cli import main\nmain()\n"
+        )
         (tmp_path / "without.py").write_text(f"if __name__ == '__main__':\n{textwrap.indent(code, '    ')}")
         command = [sys.executable, "-P", str(tmp_path / "without.py"), *map(str, words)]
         driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())

@@ -72,10 +72,11 @@ def test_run_evaluate_certify(harness: Harness, model: str) -> None:
     assert f"{estimator} on 200 test points" in done.out
     run = re.match(r"\S+(?=: done)", done.out)
     assert run
-    again = harness("evaluate", run[0], "--estimator", estimator, "--points", 50, "--json")
+    files = ("--model", plugin(model), "--dataset", BITS)
+    again = harness("evaluate", run[0], "--estimator", estimator, "--points", 50, "--json", *files)
     assert again.code == 0, again.err
     assert json.loads(again.out)["mean"] < 0
-    certified = harness("certify", run[0], "--points", 10, "--distributions", 150, "--json")
+    certified = harness("certify", run[0], "--points", 10, "--distributions", 150, "--json", *files)
     found = json.loads(certified.out)
     assert certified.code == 0, certified
     assert found["reference"] == {"rbm": "exact-log-z", "deep_gaussian": "ais", "mixed_layers": "quadrature"}.get(
