@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from harness.datasets import mnist as mnist_plugin
-from support import Result, environment, kill, processes
+from support import PLUGINS, Result, environment, kill, processes
 
 from harness import api
 from harness.cli import app
 from harness.runs import machine
+from harness.specs import named
 from harness.training.process import prepare_process
 
 pytest_plugins = ["pytester"]
@@ -97,6 +98,12 @@ def mnist() -> api.Dataset:
         return mnist_plugin.load(mnist_plugin.Config())
     except api.files.MissingData as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def plugins_of_the_tests() -> None:
+    """The plugin files of the tests count as named where no command begins anew."""
+    named.note(*PLUGINS.glob("*.py"))
 
 
 @pytest.fixture

@@ -50,9 +50,9 @@ def survive_lost_readers() -> None:
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if type(stream) is io.TextIOWrapper:
+        if type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, _Stream(stream))
-        elif isinstance(stream, io.TextIOWrapper):  # that of a test
+        elif isinstance(stream, io.TextIOWrapper):  # another's, such as a test's
             stream.reconfigure(errors="backslashreplace")
 
 

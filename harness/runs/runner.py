@@ -23,6 +23,7 @@ from harness.runs.inputs import Inputs, loading, require_same_data
 from harness.runs.provenance import provenance, sources
 from harness.runs.signals import Stopped, stopping_signals
 from harness.runs.stored_spec import stored_spec
+from harness.specs import named
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
 from harness.store.record import Record, changes
@@ -118,7 +119,7 @@ def _budget(record: Record) -> Budget:
 
 def again(run: Run, record: Record) -> str:
     """Return in words how a run that ended without a result is run again."""
-    on = f"go on with `harness resume {run.id}`, or " if record.status == "failed" else ""
+    on = f"go on with `harness resume {run.id}{named.again(record.spec)}`, or " if record.status == "failed" else ""
     return f"{on}delete {str(run.path)!r} to run it again"
 
 
@@ -253,7 +254,8 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
             if caught:
                 save("interrupted")
                 raise Interrupted(
-                    f"interrupted, nothing is lost: go on with `harness resume {run.id}`", caught[0]
+                    f"interrupted, nothing is lost: go on with `harness resume {run.id}{named.again(record.spec)}`",
+                    caught[0],
                 ) from None
             seconds = training.clocks.wall() - (budget.wall_seconds or 0.0)
             save(

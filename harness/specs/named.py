@@ -9,7 +9,10 @@ executed, asks `require`. A worker process notes what its parent hands down.
 """
 
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.errors import BadInput
 from harness.specs.where import is_path
@@ -53,3 +56,19 @@ def require(path: Path) -> None:
             f"{str(path)!r} is code that was not named in this command, so it was not executed: look at it, and name it by "
             f"one of {options}"
         )
+
+
+def again(spec: Mapping[str, Any]) -> str:
+    """Return the options by which a stored run's plugin files are named, such as ` --algo ./dreg.py`; nothing where it has none.
+
+    Args:
+        spec: the run's specification, as plain data.
+    """
+    parts = [("algorithms", spec["algorithm"]), ("models", spec["model"]), ("datasets", spec["dataset"])]
+    parts += [("estimators", one) for one in spec["evaluation"]["estimators"]]
+    own = {str(path) for path in OWN}
+    return "".join(
+        f" {OPTIONS[kind]} {shlex.quote(part['file'])}"
+        for kind, part in parts
+        if part.get("file") and part["file"] not in own
+    )

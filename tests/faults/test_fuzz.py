@@ -157,6 +157,7 @@ VALID = [
     f"tune --algo aevb --dataset {toy.__file__} --nz 2 --samples 100 --seeds 0,1 --trials 3",
     f"evaluate {RUN} --estimator importance --K 5 --points 10",
     f"certify {DONE} --points 2 --chains 2 --temperatures 5 --tolerance 9",
+    f"verify {DONE} --jobs 1",
     "compare mine:algo=aevb mine:algo=wake-sleep --target -9",
     "check ours.toml --junit report.xml --only algo=aevb",
     "check ours.toml --run --jobs 1",

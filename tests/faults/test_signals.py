@@ -66,6 +66,7 @@ def test_signals_while_it_trains_evaluates_and_hangs(
         "hanging": ["run", "--algo", str(path), *TINY, "--samples", "1e9", "--first-mark", "1000000000"],
     }[what]
     signum = getattr(signal, name)
+    named = ["--algo", str(path)] if what == "hanging" else []
     tried = ended = 0
     for again in range(3 if full else 1):
         tried += 1
@@ -84,7 +85,8 @@ def test_signals_while_it_trains_evaluates_and_hangs(
         _, err = driver.communicate(timeout=60)
         took = time.monotonic() - begun
         assert driver.returncode == 128 + signum, err
-        assert err == f"harness: interrupted, nothing is lost: go on with `harness resume {run.id}`\n"
+        next_command = " ".join(["harness resume", run.id, *named])
+        assert err == f"harness: interrupted, nothing is lost: go on with `{next_command}`\n"
         assert took < LIMIT
         record, checkpoint = run.read(), run.checkpoint()
         assert record.status == "interrupted"
@@ -92,7 +94,7 @@ def test_signals_while_it_trains_evaluates_and_hangs(
         assert record.ledger["samples"] >= checkpoint["ledger"]["samples"] > 0
         assert not list(store.damage())
         flag.unlink(missing_ok=True)
-        went_on = started("resume", run.id, "--results", store.root)
+        went_on = started("resume", run.id, *named, "--results", store.root)
         while run.read().status != "running":
             assert went_on.poll() is None, went_on.communicate()
             time.sleep(0.05)
@@ -172,5 +174,5 @@ def test_a_step_that_hangs_beyond_the_budget_of_wall_time_fails(
     flag.unlink()
     (run,) = (run for run in Store(tmp_path / "results").runs() if run.read().status == "failed")
     assert "go on with `harness resume" in harness(*words, "--seed", "1").err
-    assert harness("resume", run.id).code == 0
+    assert harness("resume", run.id, "--algo", path).code == 0
     assert run.read().status == "done"
