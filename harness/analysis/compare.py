@@ -115,6 +115,12 @@ def compare(
         usable = [[run for run in runs if _usable(run)] for runs in sides]
         left_out = [f"{run.id} ({run.status})" for runs in sides for run in runs if not _usable(run)]
         paired = _paired(usable)
+        left_out += [
+            f"{run.id} (seed {run.seed} is of {name} alone)"
+            for name, runs, kept in zip("AB", usable, paired, strict=True)
+            for run in runs
+            if run not in kept
+        ]
         marks = _at_marks(paired, estimator, split)
         said = [
             f"{name}: {why}"
