@@ -372,6 +372,7 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         LocalExecutor, "run", lambda self, jobs, _: [Outcome(job, "failed", "not tried") for job in jobs]
     )
     before = {signum: signal.signal(signum, world.note) for signum in (signal.SIGINT, signal.SIGVTALRM)}
+    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")  # another would reserve two thirds of the room
     limits = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM, limits[1]))
