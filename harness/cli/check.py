@@ -70,6 +70,9 @@ def check(
     from harness.claims.file import Claims
     from harness.claims.junit import publish
 
+    if junit is not None:
+        junit.exists()  # a name that is too long is told before anything else
+
     chosen = Claims(claims)
     groups, failures = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
     evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, make, allow_unmatched_seeds, say)

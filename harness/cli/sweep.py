@@ -17,7 +17,7 @@ from harness.cli.options import (
     run_options,
     value_option,
 )
-from harness.cli.output import print_json
+from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
 from harness.safe_text import show
 from harness.specs.options import Options, PositiveNumber, WholeNumber, WholeNumbers
@@ -74,6 +74,10 @@ def sweep(
         print_json([sweeps.outcome_row(outcome) for outcome in ended])
     elif not quiet:
         sweeps.print_outcomes(chosen, ended)
+    else:
+        for outcome in ended:  # what went wrong is said all the same
+            if outcome.status in ("failed", "diverged"):
+                say(f"{outcome.job.spec.run_id} {outcome.status}: {outcome.reason}")
     if any(outcome.status in ("failed", "diverged") for outcome in ended):
         raise SystemExit(3)
 
@@ -134,7 +138,7 @@ def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool
     from harness.runs.local import LocalExecutor
     from harness.runs.sweep import Scheduler, no_progress
 
-    def say(words: str) -> None:
+    def tell(words: str) -> None:
         if sys.stderr.isatty():
             show(words, file=sys.stderr)
 
@@ -145,4 +149,4 @@ def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool
 
     if quiet:
         return Scheduler(executor, no_progress, warn=warn)
-    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), say, warn)
+    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), tell, warn)
