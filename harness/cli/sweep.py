@@ -77,7 +77,8 @@ def sweep(
     else:
         for outcome in ended:  # what went wrong is said all the same
             if outcome.status in ("failed", "diverged"):
-                say(f"{outcome.job.spec.run_id} {outcome.status}: {outcome.reason}")
+                run, why = outcome.job.spec.run_id, str(outcome.reason)
+                say(why if run in why else f"{run} {outcome.status}: {why}")
     if any(outcome.status in ("failed", "diverged") for outcome in ended):
         raise SystemExit(3)
 
