@@ -7,13 +7,13 @@ that no longer works does no harm.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.specs import plugin_file
 from harness.specs.experiment import Experiment
-from harness.specs.where import PLUGINS
+from harness.specs.where import plugins
 
 Versions = Literal["now", "all"]
 """Whether runs of the present version alone are taken, or those of earlier ones, too."""
@@ -91,7 +91,7 @@ class PluginFiles:
     def differing(self, run: StoredRun) -> dict[str, Literal["earlier", "gone"]]:
         """Return the plugin files of a run that are not what they were when it was made."""
         found: dict[str, Literal["earlier", "gone"]] = {}
-        for option, part in _parts(run.spec):
+        for option, part in plugins(run.spec):
             if part.get("sha256") is not None:
                 path = self._files.get((option, part["name"]), Path(part.get("file") or part["name"]))
                 if path not in self._known:
@@ -101,12 +101,6 @@ class PluginFiles:
                 if now != part["sha256"]:
                     found[path.name] = "earlier" if now else "gone"
         return found
-
-
-def _parts(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the plugins of a run, each with the option that names it."""
-    of_run = [(option, spec[part]) for option, part in PLUGINS.items()]
-    return of_run + [("estimator", part) for part in spec["evaluation"]["estimators"]]
 
 
 def _sha256(path: Path) -> str | None:
@@ -128,7 +122,7 @@ def _by_file(differ: Mapping[str, Mapping[str, str]], how: str) -> dict[str, lis
 
 def _dated(runs: Sequence[StoredRun], earlier: Collection[str], unasked: Collection[str]) -> list[StoredRun]:
     """Return runs, those of earlier versions with the date of the first run of theirs."""
-    code = {run.id: "".join(str(part.get("sha256"))[:8] for _, part in _parts(run.spec)) for run in runs}
+    code = {run.id: "".join(str(part.get("sha256"))[:8] for _, part in plugins(run.spec)) for run in runs}
     began: dict[str, str] = {}
     for run in runs:
         if time := next((str(session["time"]) for session in run.record.provenance if "time" in session), ""):

@@ -76,7 +76,6 @@ def check(
     chosen = Claims(claims)
     groups, failures = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
     evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, make, allow_unmatched_seeds, say)
-    evidence.unmatched = allow_unmatched_seeds
     try:
         verdicts = check.check(evidence)
     except BadInput as error:

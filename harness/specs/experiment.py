@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 
@@ -22,7 +22,7 @@ from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName,
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.toml import Part, TomlFile
-from harness.specs.where import PLUGINS, Where, called, comparable, in_words, is_path, meets, parse_selection
+from harness.specs.where import KINDS, PLUGINS, Where, called, comparable, in_words, is_path, meets, parse_selection
 from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "experiments"
@@ -284,12 +284,11 @@ def key(options: Mapping[str, Any]) -> str:
 
 def _defaults_of_plugins(options: Mapping[str, Any]) -> Options:
     """Return the settings of plugins that these options do not give, as `algo.lr` for one, with their defaults."""
-    kinds: dict[str, registry.Kind] = {"algo": "algorithms", "model": "models", "dataset": "datasets"}
     given = {name.replace("_", "-") for name in options}
     return {
         f"{option}.{setting}": default
-        for option, kind in kinds.items()
-        for name, default in registry.defaults(kind, str(options[option])).items()
+        for option in PLUGINS
+        for name, default in registry.defaults(cast(registry.Kind, KINDS[option]), str(options[option])).items()
         if not {setting := name.replace("_", "-"), f"{option}.{setting}"} & given
     }
 

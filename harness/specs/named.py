@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import BadInput
-from harness.specs.where import is_path
+from harness.specs.where import KINDS, is_path, plugins
 
 OWN = (Path(__file__).parents[1] / "testing" / "toy.py",)
 """Plugin files of this package, which are known by their place instead of by a name: the tiny dataset of `harness.testing`."""
 
-OPTIONS = {"algorithms": "--algo", "models": "--model", "datasets": "--dataset", "estimators": "--estimator"}
+OPTIONS = {kind: f"--{option}" for option, kind in KINDS.items()}
 """The option that names a file of each kind."""
 
 _noted: dict[str, None] = {}  # real paths, in order
@@ -64,11 +64,9 @@ def again(spec: Mapping[str, Any]) -> str:
     Args:
         spec: the run's specification, as plain data.
     """
-    parts = [("algorithms", spec["algorithm"]), ("models", spec["model"]), ("datasets", spec["dataset"])]
-    parts += [("estimators", one) for one in spec["evaluation"]["estimators"]]
     own = {str(path) for path in OWN}
     return "".join(
-        f" {OPTIONS[kind]} {shlex.quote(part['file'])}"
-        for kind, part in parts
+        f" --{option} {shlex.quote(part['file'])}"
+        for option, part in plugins(spec)
         if part.get("file") and part["file"] not in own
     )

@@ -17,6 +17,20 @@ PLUGINS = {"algo": "algorithm", "model": "model", "dataset": "dataset"}
 """Options that name a plugin, and the parts of a specification that they are about."""
 
 
+KINDS = {"algo": "algorithms", "model": "models", "dataset": "datasets", "estimator": "estimators"}
+"""Options that name a plugin, and of what kind it is."""
+
+
+def plugins(spec: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the plugins of a run, each with the option that names it.
+
+    Args:
+        spec: the run's specification, as plain data.
+    """
+    of_run = [(option, spec[part]) for option, part in PLUGINS.items()]
+    return of_run + [("estimator", part) for part in spec["evaluation"]["estimators"]]
+
+
 class Selection(NamedTuple):
     """What a text says of the runs that are meant.
 
