@@ -70,8 +70,8 @@ def step(state: State, batch: api.Batch) -> Info:
 
     x = batch.x
     z = q.posterior(x).sample(state.config.n_samples, state.rng)  # (S, M, Z)
-    log_p, by_theta = api.gradients.log_joint(p, x, z)
-    state.wake.ascend([by_theta / len(z) if len(z) > 1 else by_theta])
+    log_p, by_theta = api.gradients.log_joint(p, x, z, weight=1 / len(z))
+    state.wake.ascend([by_theta])
 
     x, z = p.sample_xz(M, state.rng)  # (M, D), (M, Z)
     log_q, by_phi = api.gradients.log_posterior(q, x, z.unsqueeze(0))

@@ -25,7 +25,7 @@ ORDER = (
     ("api",),  # all that plugins see of the rest
     ("data",),  # data sets in memory, their formats, downloads
     ("inference",),  # samplers, optimisers, random streams
-    ("specs",),  # what is asked for
+    ("native", "specs"),  # compiled primitives, each beside its PyTorch twin; what is asked for
     ("store",),  # what is kept
     ("files",),
     ("safe_text",),  # what each medium can have of a stranger's text

@@ -38,10 +38,12 @@ from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
 from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
 from harness.data.suitability import Expects
+from harness import native
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.encoder import GaussianEncoder
+from harness.inference.factored import Factored, Gradient, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.parameters import Parameters
 from harness.inference.protocols import (
@@ -77,8 +79,10 @@ __all__ = [
     "DataFacts",
     "Dataset",
     "Expects",
+    "Factored",
     "GaussianEncoder",
     "GenerativeModel",
+    "Gradient",
     "HandDerived",
     "HandDerivedPosterior",
     "HarnessError",
@@ -105,9 +109,11 @@ __all__ = [
     "ais",
     "bernoulli",
     "files",
+    "from_factors",
     "gradients",
     "hmc",
     "metered",
+    "native",
     "offers",
     "pareto",
     "posterior",

@@ -5,11 +5,14 @@ the step is  w += lr · g / sqrt(Σ g² + 1e-8)  and the first steps only accumu
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness import native
+from harness.inference.factored import Factored, Gradient
 from harness.inference.parameters import Parameters
 
 EPSILON = 1e-8
@@ -18,7 +21,7 @@ EPSILON = 1e-8
 class Adagrad:
     """Ascend an objective over one or more sets of parameters.
 
-    On a processor PyTorch's fused kernel does the work, one pass over memory, called without `torch.optim.Adagrad` around it,
+    A gradient that is not multiplied out is taken layer by layer. For others, on a processor, PyTorch's fused kernel does the work, one pass over memory, called without `torch.optim.Adagrad` around it,
     which takes about as long as the kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the
     paper's, and its weight decay is the gradient of the log prior.
 
@@ -33,7 +36,8 @@ class Adagrad:
         self.lr, self.warmup = lr, warmup
         self.n_calls = 0
         self.sums = [torch.full_like(p.flat, EPSILON, requires_grad=False) for p in params]
-        self._params = [p.flat for p in params]
+        self._sets, self._params = params, [p.flat for p in params]
+        self._prior_weight = prior_weight
         # Weights have a prior and biases have none, so they are passed to the kernel apart: views of the flat tensors. The
         # last come first, as backpropagation ends with them and their gradients are still in cache.
         self._cuts = [[p.n_weights, p.flat.numel() - p.n_weights] for p in params]
@@ -43,9 +47,33 @@ class Adagrad:
         self._sums = self._apart(self.sums)
         self._steps = [torch.zeros(()) for _ in params]  # the kernel's, for a decay of the step size that is not used
 
-    def ascend(self, grads: Sequence[Tensor]) -> None:
-        """Take one step along `grads`, one flat gradient of the objective for each set of parameters."""
+    def ascend(self, grads: Sequence[Gradient]) -> None:
+        """Take one step along `grads`, a gradient of the objective for each set of parameters, flat or not multiplied out."""
         lr = self.lr if self.n_calls >= self.warmup else 0.0
+        if all(isinstance(grad, Factored) for grad in grads) and native.serves(*self._params):
+            self._ascend_by_factors(grads, lr)
+        else:
+            self._ascend([grad.dense() if isinstance(grad, Factored) else grad for grad in grads], lr)
+        torch.autograd.graph.increment_version(self._params)  # neither kernel tells autograd that it wrote
+        self.n_calls += 1
+
+    def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
+        for params, layers, grad in zip(self._sets, self._layers, grads, strict=True):
+            decay = self._prior_weight * params.prior_precision
+            for layer, (a, g) in zip(layers[::-1], grad.factors[::-1], strict=True):  # as backpropagation has left them in cache
+                layer.adagrad(a, g, lr, decay)
+
+    @cached_property
+    def _layers(self) -> list[list[native.Layer]]:
+        """The layers of each set of parameters."""
+        layers = []
+        for params, sums in zip(self._sets, self.sums, strict=True):
+            values, squares = params.views, params.split(sums)
+            n = len(values) // 2
+            layers.append([native.Layer(*four) for four in zip(values, values[n:], squares, squares[n:], strict=False)])
+        return layers
+
+    def _ascend(self, grads: Sequence[Tensor], lr: float) -> None:
         weights, biases = zip(self._flats, self._apart(grads), self._sums, strict=True)
         if self._one_decay:
             self._kernel(*weights, lr, self._decays[0])
@@ -53,8 +81,6 @@ class Adagrad:
             for w, g, s, decay in zip(*weights, self._decays, strict=True):
                 self._kernel([w], [g], [s], lr, decay)
         self._kernel(*biases, lr, 0.0)
-        torch.autograd.graph.increment_version(self._params)  # fused kernels do not tell autograd that they wrote
-        self.n_calls += 1
 
     def _kernel(self, w: list[Tensor], g: list[Tensor], s: list[Tensor], lr: float, decay: float) -> None:
         """Add decay · w to the gradient's ascent direction, accumulate its square, and move w; all in place."""

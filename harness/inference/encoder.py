@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness import native
+from harness.inference.factored import Factored, Gradient, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.parameters import Parameters
 from harness.inference.posterior import LOG_2PI, DiagonalGaussian
@@ -15,7 +17,6 @@ from harness.inference.posterior import LOG_2PI, DiagonalGaussian
 HALF, ONE = (
     torch.tensor(number, device="cpu") for number in (0.5, 1.0)
 )  # a third of the time that PyTorch takes with a number
-tanh_backward = torch.ops.aten.tanh_backward  # grad · (1 - h²), the chain rule through h = tanh(u)
 
 
 class EncodedGaussian(DiagonalGaussian):
@@ -69,7 +70,7 @@ class EncodedGaussian(DiagonalGaussian):
         kl = torch.addcmul(self._slope, mean, mean).sub_(log_var).sum(-1).mul_(HALF)
         return mean + self._moved, kl
 
-    def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Gradient:
         """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
         if len(g_z) == 1:
             g_mean, g_log_var = g_z.squeeze(0), (g_z * self._moved).squeeze(0)
@@ -78,7 +79,7 @@ class EncodedGaussian(DiagonalGaussian):
         g_log_var.add_(self._slope, alpha=g_kl).mul_(HALF)
         return self._gradient(torch.cat([g_mean.add(self._mean, alpha=g_kl), g_log_var], dim=-1))
 
-    def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(self, z: Tensor) -> tuple[Tensor, Gradient]:
         """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
         z = z.detach()
         mean, log_var = self._up()
@@ -97,11 +98,9 @@ class EncodedGaussian(DiagonalGaussian):
         mean, log_var = self._encoded[1].chunk(2, dim=-1)
         return mean, log_var
 
-    def _gradient(self, g_s: Tensor) -> Tensor:
+    def _gradient(self, g_s: Tensor) -> Gradient:
         assert self._encoded is not None
-        flat, views = self._params.gradient
-        _encode_back(self._params, self._x, self._encoded[0], g_s, views)
-        return flat
+        return from_factors(self._params, _factors(self._params, self._x, self._encoded[0], g_s))
 
 
 class GaussianEncoder:
@@ -137,18 +136,14 @@ def gaussian_noise(n: int, mean: Tensor, rng: torch.Generator) -> Tensor:
 def _encode(params: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return h = tanh(W₃ x + b₃) (B, H) and (μ, log σ²) = W₄ h + b₄ (B, 2Z)."""
     W3, W4, b3, b4 = params.views
-    h = torch.addmm(b3, x, W3).tanh_()
+    h = native.tanh_layer(x, W3, b3)
     return h, torch.addmm(b4, h, W4)
 
 
-def _encode_back(params: Parameters, x: Tensor, h: Tensor, g_s: Tensor, gradient: list[Tensor]) -> None:
-    """Take ∂/∂(μ, log σ²) (B, 2Z) down through W₄, tanh and W₃, and write ∂/∂φ into views of a gradient."""
-    g_W3, g_W4, g_b3, g_b4 = gradient
-    torch.mm(h.t(), g_s, out=g_W4)
-    torch.sum(g_s, 0, out=g_b4)
-    g_u = tanh_backward(torch.mm(g_s, params.views[1].t()), h)  # (B, H)
-    torch.mm(x.t(), g_u, out=g_W3)
-    torch.sum(g_u, 0, out=g_b3)
+def _factors(params: Parameters, x: Tensor, h: Tensor, g_s: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Take ∂/∂(μ, log σ²) (B, 2Z) down through W₄ and tanh, and return the factors of ∂/∂φ."""
+    g_u = native.through_tanh(torch.mm(g_s, params.views[1].t()), h)  # (B, H)
+    return [(x, g_u), (h, g_s)]
 
 
 class _Encode(MeteredFunction):
@@ -165,6 +160,5 @@ class _Encode(MeteredFunction):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         MeteredFunction.enter(ctx)
         flat, x, h = ctx.saved_tensors
-        g_flat = torch.empty_like(flat)
-        _encode_back(ctx.params, x, h, grad, ctx.params.split(g_flat))
-        return g_flat, None, None
+        factors = _factors(ctx.params, x, h, grad)
+        return Factored(ctx.params, factors).dense(torch.empty_like(flat)), None, None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 import torch
 from torch import Tensor
 
+from harness.inference.factored import Gradient
 from harness.inference.protocols import (
     AnalyticKL,
     HandDerived,
@@ -50,8 +51,8 @@ class Bound(NamedTuple):
     """
 
     value: Tensor
-    by_theta: Tensor
-    by_phi: Tensor
+    by_theta: Gradient
+    by_phi: Gradient
 
 
 def bound(
@@ -92,17 +93,17 @@ def bound(
     return Bound(total.detach().double(), by_theta, by_phi)
 
 
-def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log p(x, z) of x (B, D) and z (S, B, Z), (S, B), and ∂/∂θ of its sum, which the next call may overwrite."""
+def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor, weight: float = 1.0) -> tuple[Tensor, Gradient]:
+    """Return log p(x, z) of x (B, D) and z (S, B, Z), (S, B), and of weight times its sum ∂/∂θ, which the next call may overwrite."""
     if by_hand(model):
-        log_p, by_theta, _ = model.gradients(x, z, by_z=False)
+        log_p, by_theta, _ = model.gradients(x, z, weight, by_z=False)
         log_prior, of_prior = model.prior_gradients(z.detach())
-        return log_p + log_prior, by_theta if of_prior is None else by_theta + of_prior
+        return log_p + log_prior, by_theta if of_prior is None else by_theta + weight * of_prior
     log_p = model.log_p_xz(x, z)
-    return log_p.detach(), torch.autograd.grad(log_p.sum(), model.params.flat)[0]
+    return log_p.detach(), torch.autograd.grad(weight * log_p.sum(), model.params.flat)[0]
 
 
-def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tensor, Gradient]:
     """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum, which the next call may overwrite."""
     posterior = recognition.posterior(x)
     if posteriors_by_hand(recognition):

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from harness.inference.factored import Gradient
 from harness.inference.metered import metered
 from harness.inference.parameters import Parameters
 
@@ -175,7 +176,7 @@ class HandDerived(Protocol):
 
     def gradients(
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Gradient, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight · its sum the gradient by θ and, if asked for, by z (S, B, Z)."""
         ...
 
@@ -234,11 +235,11 @@ class HandDerivedPosterior(Reparameterised, AnalyticKL, Protocol):
         """Draw z (n, B, Z) as `rsample` does, and return it with the KL (B,)."""
         ...
 
-    def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Gradient:
         """Return the gradient by φ of what has gradient g_z (n, B, Z) by that z, and g_kl by every KL."""
         ...
 
-    def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(self, z: Tensor) -> tuple[Tensor, Gradient]:
         """Return log q(z|x) of z (S, B, Z), shape (S, B), and the gradient by φ of its sum."""
         ...
 

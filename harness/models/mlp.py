@@ -9,14 +9,14 @@ Diederik P. Kingma and Max Welling, "Auto-encoding variational Bayes" (2014), ar
 Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood is then not normalised in x. The mean of the
 Gaussian decoder lies in (0, 1), as the paper has it for grey images, unless `gaussian_mean` says otherwise.
 
-Both networks are differentiated by hand, in `Decoder._back` and `_encode_back`, for two kinds of caller: autograd, which any
-algorithm may use without knowing, and algorithms that ask for gradients themselves (`api.gradients`) and save autograd's own
-time. Gradients go into one flat tensor with no copy, and none is computed that is not asked for: a sampler that moves z alone
-pays for z alone. Under `torch.func`'s transforms, such as vmap, both networks are plain PyTorch.
+Both networks are differentiated by hand, for two kinds of caller: autograd, which any algorithm may use without knowing, and
+algorithms that ask for gradients themselves (`api.gradients`) and save autograd's own time. No gradient is computed that is not
+asked for: a sampler that moves z alone pays for z alone. A gradient by weights stays as its factors until an optimiser takes it.
+The layers are primitives of `api.native`. Under `torch.func`'s transforms, such as vmap, both networks are plain PyTorch.
 """
 
 import math
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -25,15 +25,7 @@ from harness import api
 
 OBSERVES = ("binary", "unit", "real")
 
-BLOCK = 200_000  # numbers that stay in a processor's cache
-
 LOG_2PI = math.log(2.0 * math.pi)
-
-HALF, ONE = (
-    torch.tensor(number, device="cpu") for number in (0.5, 1.0)
-)  # a third of the time that PyTorch takes with a number
-
-tanh_backward = torch.ops.aten.tanh_backward  # grad · (1 - h²), the chain rule through h = tanh(u)
 
 
 class Config(api.Config):
@@ -69,7 +61,7 @@ class Decoder(api.LatentVariableModel):
     """p(x, z) with z ~ N(0, I) and a network in between; its kinds add the density of x given the network's outputs."""
 
     normalised = True
-    outputs: ClassVar[int]  # for each observed dimension
+    outputs: int  # for each observed dimension
 
     def __init__(self, config: Config, data: api.DataFacts, dtype: torch.dtype):
         Z, H, D = config.nz, config.hidden, data.dim * self.outputs
@@ -78,11 +70,8 @@ class Decoder(api.LatentVariableModel):
             {"W1": (Z, H), "W2": (H, D)}, {"b1": (H,), "b2": (D,)}, prior_sd=config.prior_sd, dtype=dtype
         )
 
-    def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
-        """Return log p(x|z) (S, B) and ∂ log p / ∂a, whichever is asked for, from x (B, D) and outputs a.
-
-        The outputs may be overwritten.
-        """
+    def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
+        """Return what is asked for of the density of x (B, D) given units h (S·B, H); see `api.native.bernoulli_layer`."""
         raise NotImplementedError
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
@@ -101,28 +90,25 @@ class Decoder(api.LatentVariableModel):
     @torch.no_grad()
     def mean_x(self, z: Tensor) -> Tensor:
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
-        return self.mean(self._up(z)[1])
+        return self.mean(self._outputs(z))
 
-    def _up(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return h = tanh(W₁ z + b₁) (S·B, H) and a = W₂ h + b₂ (S, B, ·)."""
-        W1, W2, b1, b2 = self.params.views
-        h = torch.addmm(b1, z.reshape(-1, z.shape[-1]), W1).tanh_()
-        return h, torch.addmm(b2, h, W2).view(*z.shape[:-1], -1)
+    def _units(self, z: Tensor) -> Tensor:
+        """Return h = tanh(W₁ z + b₁) (S·B, H) of z (S, B, Z)."""
+        W1, _, b1, _ = self.params.views
+        return api.native.tanh_layer(z.reshape(-1, z.shape[-1]), W1, b1)
 
-    def _back(
-        self, z: Tensor, h: Tensor, g_a: Tensor, gradient: list[Tensor] | None, by_z: bool = True
-    ) -> Tensor | None:
-        """Take ∂/∂a (S, B, ·) down through W₂, tanh and W₁; write ∂/∂θ into views of a gradient, and return ∂/∂z (S, B, Z)."""
-        W1, W2, _, _ = self.params.views
-        g_a = g_a.view(len(h), -1)
-        g_u = tanh_backward(torch.mm(g_a, W2.t()), h)  # (S·B, H); W₂ first, which the forward pass has left in cache
-        if gradient is not None:
-            g_W1, g_W2, g_b1, g_b2 = gradient
-            torch.mm(h.t(), g_a, out=g_W2)
-            torch.sum(g_a, 0, out=g_b2)
-            torch.mm(z.reshape(-1, z.shape[-1]).t(), g_u, out=g_W1)
-            torch.sum(g_u, 0, out=g_b1)
-        return torch.mm(g_u, W1.t()).view_as(z) if by_z else None
+    def _outputs(self, z: Tensor) -> Tensor:
+        """Return a = W₂ h + b₂ (S, B, ·) of z (S, B, Z)."""
+        _, W2, _, b2 = self.params.views
+        return torch.addmm(b2, self._units(z), W2).view(*z.shape[:-1], -1)
+
+    def _factors(self, z: Tensor, h: Tensor, g_a: Tensor, g_u: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the factors of ∂/∂θ from ∂/∂a (S·B, ·), and ∂/∂u (S·B, H) before tanh."""
+        return [(z.reshape(-1, z.shape[-1]), g_u), (h, g_a)]
+
+    def _by_z(self, z: Tensor, g_u: Tensor) -> Tensor:
+        """Return ∂/∂z (S, B, Z) from ∂/∂u (S·B, H) before tanh."""
+        return torch.mm(g_u, self.params.views[0].t()).view_as(z)
 
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -141,24 +127,25 @@ class Decoder(api.LatentVariableModel):
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def gradients(
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, api.Gradient, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight times its sum ∂/∂θ, overwritten by the next call, and ∂/∂z (S, B, Z)."""
         z = z.detach()
-        h, a = self._up(z)
-        log_p, slope = cast(tuple[Tensor, Tensor], self.density(x, a, True, True))
-        if weight != 1.0:
-            slope.mul_(weight)
-        flat, views = self.params.gradient
-        return log_p, flat, self._back(z, h, slope, views, by_z)
+        h = self._units(z)
+        log_p, g_a, g_h = cast(
+            tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight)
+        )
+        g_u = api.native.through_tanh(g_h, h)
+        by_theta = api.from_factors(self.params, self._factors(z, h, g_a, g_u))
+        return log_p.view(z.shape[:-1]), by_theta, self._by_z(z, g_u) if by_z else None
 
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
         """Return log p(x, z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
         z = z.detach()
-        h, a = self._up(z)
-        log_p, slope = self.density(x, a, value, True)
-        grad = cast(Tensor, self._back(z, h, cast(Tensor, slope), None)).sub_(z)
-        return None if log_p is None else log_p.add_(self.log_p_z(z)), grad
+        h = self._units(z)
+        log_p, _, g_h = self.observe(x, h, value=value, down=True)
+        grad = self._by_z(z, api.native.through_tanh(cast(Tensor, g_h), h)).sub_(z)
+        return None if log_p is None else log_p.view(z.shape[:-1]).add_(self.log_p_z(z)), grad
 
     @api.metered()
     def prior_score(self, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
@@ -179,7 +166,7 @@ class Decoder(api.LatentVariableModel):
     def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
         z = self.sample_z(n, rng)
-        return self.draw(self._up(z)[1], rng), z
+        return self.draw(self._outputs(z), rng), z
 
 
 class BernoulliDecoder(Decoder):
@@ -187,21 +174,10 @@ class BernoulliDecoder(Decoder):
 
     outputs = 1
 
-    def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
-        """See `Decoder.density`."""
-        if not value:
-            return None, torch.sub(x, a.sigmoid_(), out=a)
-        if a.numel() > BLOCK and len(x) > 1:  # some points at a time: what lies in between stays in cache
-            n = max(1, BLOCK * len(x) // a.numel())
-            parts = [self.density(*part, value, False)[0] for part in zip(x.split(n), a.split(n, dim=-2), strict=True)]
-            return torch.cat(cast(list[Tensor], parts), dim=-1), self.density(x, a, False, True)[1] if slope else None
-        log_p: Tensor = torch.linalg.vecdot(x, a)
-        # In float32 as exact as the sum over pixels is, and several times as fast as softplus; infinite where a is beyond 88.
-        odds = a.exp().add_(ONE)  # 1 + exp a = 1 / (1 - σ(a))
-        normaliser = odds.log().sum(-1)
-        if a.is_cuda or not normaliser.max().item() < math.inf:
-            normaliser = torch.nn.functional.softplus(a).sum(-1)
-        return log_p.sub_(normaliser), odds.reciprocal_().add_(x).sub_(ONE) if slope else None
+    def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
+        """See `Decoder.observe`."""
+        _, W2, _, b2 = self.params.views
+        return api.native.bernoulli_layer(x, h, W2, b2, **asked)
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
         """See `Decoder.plain_density`."""
@@ -227,25 +203,10 @@ class GaussianDecoder(Decoder):
         mean = (0.0, 1.0) if self._squash else None
         self.expects = api.Expects(mean, "--gaussian-mean linear", learned_variance=True)
 
-    def density(self, x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
-        """See `Decoder.density`."""
-        mean, log_var = a.chunk(2, dim=-1)
-        if self._squash:
-            mean.sigmoid_()
-        error = x - mean
-        pull = log_var.neg().exp_().mul_(error)
-        squares = error.mul_(pull)  # e²
-        log_p = None
-        if value:
-            log_p = squares.sum(-1).add_(log_var.sum(-1)).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
-        if not slope:
-            return log_p, None
-        if self._squash:
-            torch.ops.aten.sigmoid_backward(pull, mean, grad_input=mean)
-        else:
-            mean.copy_(pull)
-        torch.mul(squares, HALF, out=log_var).sub_(HALF)
-        return log_p, a
+    def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
+        """See `Decoder.observe`."""
+        _, W2, _, b2 = self.params.views
+        return api.native.gaussian_layer(x, h, W2, b2, squash=self._squash, **asked)
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
         """See `Decoder.plain_density`."""
@@ -271,19 +232,23 @@ class _LogLikelihood(api.MeteredFunction):
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder, wanted: bool) -> Tensor:
-        h, a = decoder._up(z)
+        h = decoder._units(z)
         # ∂/∂a is computed here, while all that it needs is in cache.
-        log_p, slope = decoder.density(x, a, True, wanted and any(ctx.needs_input_grad))
+        log_p, slope, _ = decoder.observe(x, h, slope=wanted and any(ctx.needs_input_grad))
         if slope is not None:
             ctx.save_for_backward(flat, z, h, slope)
             ctx.decoder = decoder
-        return cast(Tensor, log_p)  # (S, B)
+        return cast(Tensor, log_p).view(z.shape[:-1])  # (S, B)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         api.MeteredFunction.enter(ctx)
         flat, z, h, slope = ctx.saved_tensors
-        by_theta, _, by_z, _, _ = ctx.needs_input_grad
-        g_flat = torch.empty_like(flat) if by_theta else None
-        views = None if g_flat is None else ctx.decoder.params.split(g_flat)
-        return g_flat, None, ctx.decoder._back(z, h, slope * grad.unsqueeze(-1), views, by_z), None, None
+        decoder, (by_theta, _, by_z, _, _) = ctx.decoder, ctx.needs_input_grad
+        g_a = slope * grad.reshape(-1, 1)
+        g_u = api.native.through_tanh(torch.mm(g_a, decoder.params.views[1].t()), h)
+        g_flat = None
+        if by_theta:
+            factors = decoder._factors(z, h, g_a, g_u)
+            g_flat = api.Factored(decoder.params, factors).dense(torch.empty_like(flat))
+        return g_flat, None, decoder._by_z(z, g_u) if by_z else None, None, None

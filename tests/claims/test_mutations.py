@@ -29,7 +29,7 @@ class Mutation(NamedTuple):
     caught_by: set[str]
 
 
-STALE = "    state.wake.ascend([by_theta / len(z) if len(z) > 1 else by_theta])\n"
+STALE = "    state.wake.ascend([by_theta])\n"
 FANTASY = "    x, z = p.sample_xz(M, state.rng)  # (M, D), (M, Z)\n"
 RESET = (
     "        if self.n_calls % 10 == 9:  # an epoch of 1000 points\n            [s.fill_(EPSILON) for s in self.sums]\n"

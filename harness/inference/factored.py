@@ -1,0 +1,82 @@
+"""Gradients of layers that are not multiplied out: an optimiser that can takes their factors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from harness import native
+from harness.inference.parameters import Parameters
+
+
+class Factored:
+    """The gradient of a stack of layers a W + b, summed over rows, as factors: by W it is aᵀ g, and by b the sum of g.
+
+    An optimiser makes a few rows of aᵀ g at a time and uses them while they are in cache. Whoever calculates with a gradient need
+    not know: it stands for the tensor that `dense` returns.
+
+    Args:
+        params: the parameters: weights W (k, m) and as many biases (m,), in the same order.
+        factors: for each layer a (n, k), its input, and g (n, m), the gradient of each row behind it.
+    """
+
+    def __init__(self, params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]):
+        self._params, self._factors = params, factors
+        self._versions = self._versions_now()
+
+    @property
+    def factors(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """The factors of each layer; RuntimeError if one was changed in place meanwhile."""
+        if self._versions_now() != self._versions:
+            raise RuntimeError(
+                "a batch, or latents, were changed in place before their gradient was used: use the gradient first, or change "
+                "a copy, as by x.clone()"
+            )
+        return self._factors
+
+    def dense(self, out: Tensor | None = None) -> Tensor:
+        """Return it as a flat tensor laid out like the parameters: `out`, or one that the next call for these overwrites."""
+        flat, views = self._params.gradient if out is None else (out, self._params.split(out))
+        n = len(self._factors)
+        for (a, g), by_W, by_b in zip(self.factors, views[:n], views[n:], strict=True):
+            torch.mm(a.t(), g, out=by_W)
+            torch.sum(g, 0, out=by_b)
+        return flat
+
+    def _versions_now(self) -> list[int]:
+        return [0 if part.is_inference() else part._version for pair in self._factors for part in pair]
+
+    # For PyTorch's functions, methods and operators it is the dense tensor.
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map(lambda one: one.dense() if isinstance(one, Factored) else one, (args, kwargs or {}))
+        return function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.dense(), name)
+
+
+def _operator(name: str) -> Any:
+    def operate(self: Factored, *others: Any) -> Any:
+        return getattr(self.dense(), name)(*(other.dense().clone() if isinstance(other, Factored) else other for other in others))
+
+    return operate
+
+
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "pow", "neg", "abs", "getitem", "len"):
+    setattr(Factored, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+Gradient = Tensor | Factored
+"""A gradient by all parameters: flat, or not multiplied out."""
+
+
+def from_factors(params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]) -> Gradient:
+    """Return the gradient of a stack of layers from its factors: multiplied out, unless compiled updates can take it as it is."""
+    factored = Factored(params, factors)
+    return factored if native.serves(params.flat) else factored.dense()

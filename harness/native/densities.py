@@ -1,0 +1,166 @@
+"""The last layer of a decoder: the density of x given outputs a = h W + b, its slopes, and these taken down through W.
+
+All three are made of a block of rows while it is in cache; outputs that nobody asks for are never written to memory.
+"""
+
+import math
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from harness.native import path
+from harness.native.layers import require
+
+BLOCK = 200_000  # numbers that stay in a processor's cache
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+HALF, ONE = (
+    torch.tensor(number, device="cpu") for number in (0.5, 1.0)
+)  # a third of the time that PyTorch takes with a number
+
+
+class Observed(NamedTuple):
+    """What a layer says of the rows of h: whichever was asked for.
+
+    Attributes:
+        log_p: log p(x | a), nats (n,).
+        slope: weight · ∂ log p / ∂a (n, ·).
+        g_h: weight · ∂ log p / ∂h, (n, k).
+    """
+
+    log_p: Tensor | None
+    slope: Tensor | None
+    g_h: Tensor | None
+
+
+def bernoulli_layer(
+    x: Tensor, h: Tensor, W: Tensor, b: Tensor, *, value: bool = True, slope: bool = False, down: bool = False, weight: float = 1.0
+) -> Observed:
+    """Return what is asked for of Bernoulli outputs with logits a:  log p = Σ_d x_d a_d - log(1 + exp a_d),  ∂/∂a = x - σ(a).
+
+    Args:
+        x: points (B, D).
+        h: units (S · B, k), where row r belongs to point r modulo B.
+        W: weights (k, D).
+        b: biases (D,).
+        value: ask for log p(x | a).
+        slope: ask for ∂/∂a.
+        down: ask for ∂/∂h.
+        weight: of the gradients.
+    """
+    if path.serves(x, h, W, b):
+        return _compiled(1, False, x, h, W, b, value, slope, down, weight)
+    a = torch.addmm(b, h, W).view(_samples(x, h), *x.shape)
+    log_p, g_a = bernoulli(x, a, value, slope or down)
+    return _down(log_p, g_a, W, slope, down, weight)
+
+
+def gaussian_layer(
+    x: Tensor,
+    h: Tensor,
+    W: Tensor,
+    b: Tensor,
+    *,
+    squash: bool,
+    value: bool = True,
+    slope: bool = False,
+    down: bool = False,
+    weight: float = 1.0,
+) -> Observed:
+    """Return what is asked for of Gaussian outputs (a, v):  log p = -½ Σ_d (x_d - m_d)² exp(-v_d) + v_d + log 2π.
+
+    Args:
+        x: points (B, D).
+        h: units (S · B, k), where row r belongs to point r modulo B.
+        W: weights (k, 2D).
+        b: biases (2D,).
+        squash: whether the mean m is σ(a), and not a itself.
+        value: ask for log p(x | a).
+        slope: ask for ∂/∂a and ∂/∂v.
+        down: ask for ∂/∂h.
+        weight: of the gradients.
+    """
+    if path.serves(x, h, W, b):
+        return _compiled(2, squash, x, h, W, b, value, slope, down, weight)
+    a = torch.addmm(b, h, W).view(_samples(x, h), len(x), len(b))
+    log_p, g_a = gaussian(x, a, squash, value, slope or down)
+    return _down(log_p, g_a, W, slope, down, weight)
+
+
+def bernoulli(x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Return log p(x | a) (S, B) and its slope by a, whichever is asked for, from x (B, D) and logits a (S, B, D), overwritten."""
+    if not value:
+        return None, torch.sub(x, a.sigmoid_(), out=a)
+    if a.numel() > BLOCK and len(x) > 1:  # some points at a time: what lies in between stays in cache
+        n = max(1, BLOCK * len(x) // a.numel())
+        parts = [bernoulli(*part, value, False)[0] for part in zip(x.split(n), a.split(n, dim=-2), strict=True)]
+        return torch.cat(cast(list[Tensor], parts), dim=-1), bernoulli(x, a, False, True)[1] if slope else None
+    log_p: Tensor = torch.linalg.vecdot(x, a)
+    # In float32 as exact as the sum over pixels is, and several times as fast as softplus; infinite where a is beyond 88.
+    odds = a.exp().add_(ONE)  # 1 + exp a = 1 / (1 - σ(a))
+    normaliser = odds.log().sum(-1)
+    if a.is_cuda or not normaliser.sum().item() < math.inf:
+        normaliser = torch.nn.functional.softplus(a).sum(-1)
+    return log_p.sub_(normaliser), odds.reciprocal_().add_(x).sub_(ONE) if slope else None
+
+
+def gaussian(x: Tensor, a: Tensor, squash: bool, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Return log p(x | a) (S, B) and its slopes by a, whichever is asked for, from x (B, D) and outputs a (S, B, 2D), overwritten.
+
+    With e = (x - m)/s,  ∂/∂m = e/s  and  ∂/∂ log s² = ½ (e² - 1).
+    """
+    mean, log_var = a.chunk(2, dim=-1)
+    if squash:
+        mean.sigmoid_()
+    error = x - mean
+    pull = log_var.neg().exp_().mul_(error)
+    squares = error.mul_(pull)  # e²
+    log_p = None
+    if value:
+        log_p = squares.sum(-1).add_(log_var.sum(-1)).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
+    if not slope:
+        return log_p, None
+    if squash:
+        torch.ops.aten.sigmoid_backward(pull, mean, grad_input=mean)
+    else:
+        mean.copy_(pull)
+    torch.mul(squares, HALF, out=log_var).sub_(HALF)
+    return log_p, a
+
+
+def _samples(x: Tensor, h: Tensor) -> int:
+    """Return S for x (B, D) and h (S · B, k)."""
+    n, points = len(h), len(x)
+    if n % points if points else n:
+        raise ValueError(f"{n} rows of h do not belong to {points} points of x")
+    return n // points if points else 1
+
+
+def _down(log_p: Tensor | None, g_a: Tensor | None, W: Tensor, slope: bool, down: bool, weight: float) -> Observed:
+    """Take the slopes down through W if that is asked for."""
+    if g_a is not None:
+        g_a = (g_a.mul_(weight) if weight != 1.0 else g_a).flatten(0, -2)
+    g_h = torch.mm(g_a, W.t()) if g_a is not None and down else None
+    return Observed(None if log_p is None else log_p.flatten(), g_a if slope else None, g_h)
+
+
+def _compiled(
+    outputs: int, squash: bool, x: Tensor, h: Tensor, W: Tensor, b: Tensor, value: bool, slope: bool, down: bool, weight: float
+) -> Observed:
+    """Return what the compiled library says."""
+    (points, dim), (n, k) = x.shape, h.shape
+    m = dim * outputs
+    _samples(x, h)
+    require(W, (k, m))
+    require(b, (m,))
+    x, h, W, b = x.contiguous(), h.contiguous(), W.contiguous(), b.contiguous()
+    log_p = h.new_empty(n) if value else None
+    g_a = h.new_empty(n, m) if slope else None
+    g_h = h.new_empty(n, k) if down else None
+    log_p_at, g_a_at, g_h_at = (0 if out is None else out.data_ptr() for out in (log_p, g_a, g_h))
+    path.kernels.observed_layer(
+        n, k, points, dim, outputs, squash, x.data_ptr(), h.data_ptr(), W.data_ptr(), b.data_ptr(), log_p_at, g_a_at, g_h_at, weight
+    )  # fmt: skip
+    return Observed(log_p, g_a, g_h)

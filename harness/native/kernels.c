@@ -1,0 +1,211 @@
+/* The primitives of one layer, each a matrix product and what belongs to it while its rows are in cache.
+
+   The C compiler vectorises the loops, for each of the vector widths below; which one runs is chosen when the library is loaded.
+   Infinities and NaN are kept: a run that diverges must be seen to diverge. Nothing sets the processor's floating-point modes. */
+
+#include "kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+gemm_function *gemm;
+
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
+#define EVERY_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define EVERY_WIDTH
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    FLOATS_IN_CACHE = 1 << 17, /* half a megabyte, of which a block of rows may take so many */
+    PANEL = 96,                /* rows of a weight matrix whose gradient is made and used at once */
+    FACTORS = 112,             /* so many factors of at most 2 can be multiplied before they overflow */
+};
+
+static const float LOG_2PI = 1.8378770664f;
+
+/* exp x, relative error 1e-7: 2^n exp r with |r| <= ln 2 / 2, where 1 + r + r^2 P(r) is a minimax fit in double precision. */
+INLINE float exp_of(float x) {
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number, which its low bits then hold */
+    float clamped = x < -87.0f ? -87.0f : x;
+    float shifted = clamped * 1.44269504f + shift, n = shifted - shift;
+    float r = clamped - n * 0.693145752f - n * 1.42860677e-6f;
+    float p = 1.381454018e-3f;
+    p = p * r + 8.368745303e-3f;
+    p = p * r + 4.166839080e-2f;
+    p = p * r + 1.666652040e-1f;
+    p = p * r + 4.999999343e-1f;
+    p = p * r * r + r + 1.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, 4);
+    bits = (bits + 127) << 23;
+    float power;
+    memcpy(&power, &bits, 4);
+    float result = x < -87.0f ? 0.0f : p * power;
+    return x > 88.0f ? INFINITY : result;
+}
+
+/* tanh x, relative error 4e-7: x P(x^2) / Q(x^2), a minimax fit on [0, 9.02], beyond which it is 1 in single precision. */
+INLINE float tanh_of(float x) {
+    float c = x > 9.02f ? 9.02f : x;
+    c = c < -9.02f ? -9.02f : c;
+    float u = c * c;
+    float p = 1.331902020e-8f;
+    p = p * u + 2.058344294e-5f;
+    p = p * u + 3.494032215e-3f;
+    p = p * u + 1.337971597e-1f;
+    p = p * u + 1.0f;
+    float q = 7.761997934e-7f;
+    q = q * u + 3.283089010e-4f;
+    q = q * u + 2.587106429e-2f;
+    q = q * u + 4.671303121e-1f;
+    q = q * u + 1.0f;
+    float t = c * p / q;
+    t = t > 1.0f ? 1.0f : t;
+    return t < -1.0f ? -1.0f : t;
+}
+
+/* 1 / (1 + exp -a), from e = exp -|a|. */
+INLINE float logistic_from(float e, float a) { return (a < 0.0f ? e : 1.0f) / (1.0f + e); }
+
+/* out (m x n) = op(A) op(B) + beta out, row-major: Fortran sees the transposes of all three, in the other order. */
+static void product(char of_a, char of_b, int m, int n, int k, const float *A, int row_a, const float *B, int row_b, float beta,
+                    float *out) {
+    const float one = 1.0f;
+    if (m > 0 && n > 0) gemm(&of_b, &of_a, &n, &m, &k, &one, B, &row_b, A, &row_a, &beta, out, &n);
+}
+
+static void affine(int n, int k, int m, const float *x, const float *W, const float *b, float *out) {
+    for (int i = 0; i < n; i++) memcpy(out + (size_t)i * m, b, m * sizeof(float));
+    product('N', 'N', n, m, k, x, k, W, m, 1.0f, out);
+}
+
+EVERY_WIDTH static void tanh_all(size_t n, float *a) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) a[i] = tanh_of(a[i]);
+}
+
+/* g = g (1 - h^2), the chain rule through h = tanh u. */
+EVERY_WIDTH void through_tanh(size_t n, const float *h, float *g) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) g[i] *= 1.0f - h[i] * h[i];
+}
+
+/* out (n x m) = tanh(x W + b), x (n x k), W (k x m). */
+void tanh_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out) {
+    affine(n, k, m, x, W, b, out);
+    tanh_all((size_t)n * m, out);
+}
+
+
+/* One row: returns sum x a - log(1 + exp a), and makes a its slope x - 1 / (1 + exp -a), times weight, if that is wanted.
+
+   log(1 + exp a) = max(a, 0) + log(1 + exp -|a|), and a sum of logarithms is the logarithm of a product. */
+EVERY_WIDTH static double bernoulli_row(int dim, const float *x, float *a, int value, int slope, float weight) {
+    if (!value) {
+#pragma omp simd
+        for (int d = 0; d < dim; d++) a[d] = weight * (x[d] - logistic_from(exp_of(-fabsf(a[d])), a[d]));
+        return 0.0;
+    }
+    double sum = 0.0, product = 1.0, logs = 0.0;
+    for (int begin = 0; begin < dim; begin += FACTORS) {
+        int end = begin + FACTORS < dim ? begin + FACTORS : dim;
+        float some = 0.0f, factors = 1.0f;
+#pragma omp simd reduction(+ : some) reduction(* : factors)
+        for (int d = begin; d < end; d++) {
+            float e = exp_of(-fabsf(a[d]));
+            some += x[d] * a[d] - (a[d] > 0.0f ? a[d] : 0.0f);
+            factors *= 1.0f + e;
+            if (slope) a[d] = weight * (x[d] - logistic_from(e, a[d]));
+        }
+        sum += some;
+        product *= factors;
+        if (product > 1e200) logs += log(product), product = 1.0;
+    }
+    return sum - logs - log(product);
+}
+
+/* One row of means and log variances: returns the log density, and makes both their slopes if these are wanted. */
+EVERY_WIDTH static double gaussian_row(int dim, const float *x, float *mean, float *log_var, int squash, int slope, float weight) {
+    double sum = 0.0;
+    for (int begin = 0; begin < dim; begin += FACTORS) {
+        int end = begin + FACTORS < dim ? begin + FACTORS : dim;
+        float some = 0.0f;
+#pragma omp simd reduction(+ : some)
+        for (int d = begin; d < end; d++) {
+            float m = squash ? logistic_from(exp_of(-fabsf(mean[d])), mean[d]) : mean[d];
+            float error = x[d] - m, pull = error * exp_of(-log_var[d]), square = error * pull;
+            some += square + log_var[d];
+            if (slope) {
+                mean[d] = weight * (squash ? pull * m * (1.0f - m) : pull);
+                log_var[d] = weight * (0.5f * square - 0.5f);
+            }
+        }
+        sum += some;
+    }
+    return -0.5 * (sum + (double)dim * LOG_2PI);
+}
+
+/* log p(x | a) of a = h W + b, h (n x k); its slopes by a, times weight; and these times W^T: whichever is not NULL.
+
+   Rows are taken in blocks, so that all of this happens to one that is in cache. Returns 0 if there is no memory. */
+int observed_layer(observation o, int n, int k, const float *h, const float *W, const float *b, float weight, float *log_p,
+                   float *slope, float *g_h) {
+    int m = o.dim * o.outputs, blocks = n > 0 ? ((int64_t)n * m + FLOATS_IN_CACHE - 1) / FLOATS_IN_CACHE : 0;
+    blocks = blocks > (n + 31) / 32 ? (n + 31) / 32 : blocks; /* a product of few rows is slow */
+    int rows = blocks ? (n + blocks - 1) / blocks : 0;
+    float *scratch = slope ? NULL : malloc(((size_t)rows * m + 1) * sizeof(float));
+    if (!slope && !scratch) return 0;
+    for (int begin = 0; begin < n; begin += rows) {
+        int some = begin + rows < n ? rows : n - begin;
+        float *a = slope ? slope + (size_t)begin * m : scratch;
+        affine(some, k, m, h + (size_t)begin * k, W, b, a);
+        for (int i = 0; i < some; i++) {
+            const float *x = o.x + (size_t)((begin + i) % o.points) * o.dim;
+            float *row = a + (size_t)i * m;
+            double value = o.outputs == 1 ? bernoulli_row(o.dim, x, row, log_p != NULL, slope || g_h, weight)
+                                          : gaussian_row(o.dim, x, row, row + o.dim, o.squash, slope || g_h, weight);
+            if (log_p) log_p[begin + i] = (float)value;
+        }
+        if (g_h) product('N', 'T', some, k, m, a, m, W, m, 0.0f, g_h + (size_t)begin * k);
+    }
+    free(scratch);
+    return 1;
+}
+
+EVERY_WIDTH static void add_row(int m, const float *row, float *sum) {
+#pragma omp simd
+    for (int j = 0; j < m; j++) sum[j] += row[j];
+}
+
+EVERY_WIDTH static void adagrad_all(size_t n, const float *g, float *w, float *sums, float lr, float decay) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        float ascent = g[i] - decay * w[i];
+        sums[i] += ascent * ascent;
+        w[i] += lr * ascent / sqrtf(sums[i]);
+    }
+}
+
+/* Adagrad on W (k x m) with the gradient a^T g, a (n x k) and g (n x m), and on b with that of g's sum over rows.
+
+   The gradient is made a panel at a time, and used while it is in cache. Returns 0 if there is no memory. */
+int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *sums, float *b, float *b_sums, float lr,
+            float decay) {
+    float *panel = malloc(((size_t)PANEL * m + 1) * sizeof(float));
+    if (!panel) return 0;
+    for (int begin = 0; begin < k; begin += PANEL) {
+        int rows = begin + PANEL < k ? PANEL : k - begin;
+        size_t at = (size_t)begin * m;
+        product('T', 'N', rows, m, n, a + begin, k, g, m, 0.0f, panel);
+        adagrad_all((size_t)rows * m, panel, W + at, sums + at, lr, decay);
+    }
+    memset(panel, 0, m * sizeof(float));
+    for (int i = 0; i < n; i++) add_row(m, g + (size_t)i * m, panel);
+    adagrad_all(m, panel, b, b_sums, lr, 0.0f);
+    free(panel);
+    return 1;
+}

@@ -1,0 +1,28 @@
+/* What module.c calls. All matrices are row-major, of 32-bit floats without gaps between rows. */
+
+#ifndef HARNESS_NATIVE_KERNELS_H
+#define HARNESS_NATIVE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Single-precision GEMM with the Fortran interface: handed in, so that the extension is linked against no BLAS. */
+typedef void gemm_function(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                           const int *, const float *, const int *, const float *, float *, const int *);
+extern gemm_function *gemm;
+
+/* A density of x given a = h W + b. `outputs` a dimension: 1 Bernoulli, 2 Gaussian. */
+typedef struct {
+    int points, dim, outputs; /* x is points x dim; row r of h belongs to point r % points */
+    int squash;               /* of a Gaussian: its mean is the logistic function of its output */
+    const float *x;
+} observation;
+
+void tanh_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out);
+void through_tanh(size_t n, const float *h, float *g);
+int observed_layer(observation o, int n, int k, const float *h, const float *W, const float *b, float weight, float *log_p,
+                   float *slope, float *g_h);
+int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *sums, float *b, float *b_sums, float lr,
+            float decay);
+
+#endif

@@ -1,0 +1,98 @@
+/* The Python module `harness.native._kernels`: numbers in, kernels called without the interpreter's lock.
+
+   Tensors come as the addresses of their memory, since the callers in harness/native have looked at their types and shapes; 0 stands for none.
+   It keeps to the limited API, so one build serves every later version of Python. */
+
+#define Py_LIMITED_API 0x030b0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "kernels.h"
+
+/* Read whole numbers: sizes, flags and addresses. */
+static int read_all(PyObject *const *args, Py_ssize_t given, int expected, long long *out) {
+    if (given < expected) {
+        PyErr_Format(PyExc_TypeError, "%d arguments are needed, not %zd", expected, given);
+        return 0;
+    }
+    for (int i = 0; i < expected; i++) {
+        out[i] = PyLong_AsLongLong(args[i]);
+        if (out[i] == -1 && PyErr_Occurred()) return 0;
+    }
+    return 1;
+}
+
+#define FLOATS(number) ((float *)(intptr_t)(number))
+
+static PyObject *done(int enough_memory) {
+    if (!enough_memory) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_use_gemm(PyObject *self, PyObject *address) {
+    void *found = PyLong_AsVoidPtr(address);
+    if (PyErr_Occurred()) return NULL;
+    gemm = (gemm_function *)found;
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_tanh_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[7];
+    if (!read_all(args, n, 7, v)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    tanh_layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_through_tanh(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[3];
+    if (!read_all(args, n, 3, v)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    through_tanh(v[0], FLOATS(v[1]), FLOATS(v[2]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_observed_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[13];
+    double weight = n > 13 ? PyFloat_AsDouble(args[13]) : 1.0;
+    if (!read_all(args, n, 13, v) || PyErr_Occurred()) return NULL;
+    observation o = {v[2], v[3], v[4], v[5], FLOATS(v[6])};
+    int enough;
+    Py_BEGIN_ALLOW_THREADS
+    enough = observed_layer(o, v[0], v[1], FLOATS(v[7]), FLOATS(v[8]), FLOATS(v[9]), (float)weight, FLOATS(v[10]),
+                            FLOATS(v[11]), FLOATS(v[12]));
+    Py_END_ALLOW_THREADS
+    return done(enough);
+}
+
+static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[9];
+    if (!read_all(args, n, 9, v)) return NULL;
+    double lr = n > 10 ? PyFloat_AsDouble(args[9]) : 0.0, decay = n > 10 ? PyFloat_AsDouble(args[10]) : 0.0;
+    if (PyErr_Occurred()) return NULL;
+    int enough;
+    Py_BEGIN_ALLOW_THREADS
+    enough = adagrad(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7]), FLOATS(v[8]),
+                     (float)lr, (float)decay);
+    Py_END_ALLOW_THREADS
+    return done(enough);
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
+
+static PyMethodDef methods[] = {
+    {"use_gemm", py_use_gemm, METH_O, "Take this address for the Fortran function sgemm."},
+    {"tanh_layer", FAST(py_tanh_layer), "n, k, m, x, W, b, out: see kernels.c."},
+    {"through_tanh", FAST(py_through_tanh), "n, h, g: see kernels.c."},
+    {"observed_layer", FAST(py_observed_layer),
+     "n, k, points, dim, outputs, squash, x, h, W, b, log_p, slope, g_h, weight: see kernels.c."},
+    {"adagrad", FAST(py_adagrad), "n, k, m, a, g, W, sums, b, b_sums, lr, decay: see kernels.c."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_kernels", "Compiled primitives, see harness/native.", 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&definition); }

@@ -1,0 +1,81 @@
+"""Whether the compiled primitives compute, or PyTorch alone: told once, when this is imported.
+
+The compiled library is linked against no BLAS. It is given the address of a single-precision matrix product: of PyTorch's own, where
+its library offers one by name, which is as fast as PyTorch is and obeys its number of threads; else of SciPy's.
+"""
+
+import ctypes
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+VARIABLE = "HARNESS_NATIVE"
+"""Set it to 0 to compute by PyTorch alone."""
+
+
+def _of_torch() -> int | None:
+    """Return the address of the function sgemm in PyTorch's library, None if it offers none."""
+    folder = Path(torch.__file__).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
+        try:
+            found = ctypes.CDLL(str(folder / name)).sgemm_
+        except (OSError, AttributeError):
+            continue
+        return ctypes.cast(found, ctypes.c_void_p).value
+    return None
+
+
+def _of_scipy() -> int | None:
+    """Return the address of the function sgemm that SciPy offers to compiled code, None if it takes other numbers than int."""
+    from scipy.linalg import cython_blas
+
+    capsule = cython_blas.__pyx_capi__["sgemm"]
+    name_of, address_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    address_of.restype, address_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    signature: bytes = name_of(capsule)
+    if not signature.startswith(b"void (char *, char *, int *, int *, int *, "):
+        return None
+    address: int | None = address_of(capsule, signature)
+    return address
+
+
+def _multiplies(kernels: Any) -> bool:
+    """Say whether the library and the matrix product that it was given work together: tanh(x W + b) of a few numbers."""
+    x, W, b = (torch.linspace(-1.0, 1.0, n * m, device="cpu").view(n, m) for n, m in ((3, 5), (5, 4), (1, 4)))
+    out = torch.empty(3, 4, device="cpu")
+    kernels.tanh_layer(3, 5, 4, x.data_ptr(), W.data_ptr(), b.data_ptr(), out.data_ptr())
+    return torch.allclose(out, (x.double() @ W.double() + b.double()).tanh().float(), rtol=1e-5, atol=1e-6)
+
+
+def _choose() -> tuple[Any, str]:
+    """Return the compiled library or None, and in words which path is used and why."""
+    if os.environ.get(VARIABLE) == "0":
+        return None, f"PyTorch alone, as {VARIABLE}=0 says"
+    try:
+        kernels = importlib.import_module("harness.native._kernels")
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError):
+            return None, "PyTorch alone, as no C compiler was found when the harness was installed"
+        return None, f"PyTorch alone, as the compiled library cannot be loaded ({error})"
+    for whose, find in (("PyTorch", _of_torch), ("SciPy", _of_scipy)):
+        address = find()
+        if address is not None:
+            kernels.use_gemm(address)
+            if _multiplies(kernels):
+                return kernels, f"compiled, matrix products by {whose}"
+    return None, "PyTorch alone, as no matrix product for the compiled library was found"
+
+
+kernels, description = _choose()
+"""The compiled library, None where PyTorch computes alone; and in words which path is used, and why."""
+
+
+def serves(*tensors: torch.Tensor) -> bool:
+    """Say whether the compiled primitives can compute with these: in single precision, and on a processor."""
+    if kernels is None or torch._C._are_functorch_transforms_active():
+        return False
+    return all(tensor.dtype is torch.float32 and tensor.is_cpu for tensor in tensors)

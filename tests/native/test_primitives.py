@@ -1,0 +1,205 @@
+"""Every primitive against its formula in double precision, compiled and by PyTorch alone."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import native
+from harness.native import path
+
+SIZES = (1, 7, 101)
+ODD = [-1e4, -200.0, -88.5, -87.5, -20.0, -1e-3, -1e-42, 0.0, 1e-42, 1e-3, 1.0, 20.0, 87.5, 88.5, 200.0, 1e4]
+
+
+@pytest.fixture(params=["compiled", "PyTorch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "PyTorch":
+        monkeypatch.setattr(path, "kernels", None)
+    elif path.kernels is None:
+        pytest.skip(path.description)
+    yield request.param
+
+
+def draw(*shape: int, seed: int = 0, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Draw numbers, in memory that begins one number after where an allocator would have it begin."""
+    n = math.prod(shape)
+    values = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).mul_(scale)
+    return torch.empty(n + 1, dtype=dtype)[1:].copy_(values).view(shape)
+
+
+def close(found: Tensor | None, expected: Tensor, rtol: float, atol: float) -> None:
+    assert found is not None
+    torch.testing.assert_close(found.double(), expected.double(), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def identity(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return h, W and b by which outputs are just these values (n, m)."""
+    return values, torch.eye(values.shape[1]), torch.zeros(values.shape[1])
+
+
+@pytest.mark.parametrize("n", [0, *SIZES])
+@pytest.mark.parametrize("k", SIZES)
+@pytest.mark.parametrize("m", SIZES)
+def test_a_layer_of_tanh_units(n: int, k: int, m: int, way: str) -> None:
+    x, W, b = draw(n, k), draw(k, m, seed=1), draw(m, seed=2)
+    u = x.double() @ W.double() + b.double()
+    close(native.tanh_layer(x, W, b), u.tanh(), 5e-6, 5e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 8.0, 100.0])
+def test_tanh_to_a_few_units_in_the_last_place(scale: float, way: str) -> None:
+    u = draw(40, 50, scale=scale)
+    found = native.tanh_layer(*identity(u))
+    close(found, u.double().tanh(), 6e-7, 1e-40)
+    assert found.abs().max() <= 1.0
+
+
+def test_tanh_keeps_what_is_no_number(way: str) -> None:
+    u = torch.tensor([[math.inf], [-math.inf], [math.nan], [1e4], [-1e4]])
+    assert native.tanh_layer(*identity(u)).flatten().tolist() == pytest.approx([1, -1, math.nan, 1, -1], nan_ok=True)
+
+
+@pytest.mark.parametrize("n", [0, *SIZES])
+def test_the_chain_rule_through_tanh(n: int, way: str) -> None:
+    g, h = draw(n, 13), draw(n, 13, seed=1).tanh()
+    expected = g.double() * (1.0 - h.double().square())
+    close(native.through_tanh(g, h), expected, 1e-6, 1e-7)
+
+
+@pytest.mark.parametrize(("points", "samples"), [(1, 1), (7, 1), (101, 1), (7, 5), (1, 300), (0, 1)])
+@pytest.mark.parametrize("dim", [1, 7, 101, 1000])
+@pytest.mark.parametrize("density", ["bernoulli", "gaussian", "squashed"])
+def test_a_layer_that_is_observed(density: str, dim: int, points: int, samples: int, way: str) -> None:
+    outputs, k, n = (1 if density == "bernoulli" else 2), 9, points * samples
+    x = draw(points, dim).sigmoid()
+    h, W, b = draw(n, k, seed=1), draw(k, dim * outputs, seed=2, scale=0.3), draw(dim * outputs, seed=3)
+    expected = closed_form(density, x, h, W, b, weight=0.25)
+    found = observe(density, x, h, W, b, weight=0.25)
+    scale = dim**0.5
+    for one, other, atol in zip(found, expected, (1e-5 * scale, 1e-5, 1e-5 * scale), strict=True):
+        close(one, other, 2e-5, atol)
+    alone = observe(density, x, h, W, b, slope=False, down=False)
+    close(alone[0], expected[0], 2e-5, 1e-5 * scale)
+    assert alone[1] is None
+    assert alone[2] is None
+    down = observe(density, x, h, W, b, value=False, slope=False)
+    close(down[2], 4.0 * expected[2], 2e-5, 4e-5 * scale)
+    assert down[0] is None
+
+
+def observe(density: str, x: Tensor, h: Tensor, W: Tensor, b: Tensor, **asked: object) -> native.Observed:
+    asked = {"slope": True, "down": True} | asked
+    if density == "bernoulli":
+        return native.bernoulli_layer(x, h, W, b, **asked)  # type: ignore[arg-type]
+    return native.gaussian_layer(x, h, W, b, squash=density == "squashed", **asked)  # type: ignore[arg-type]
+
+
+def closed_form(density: str, x: Tensor, h: Tensor, W: Tensor, b: Tensor, weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log p, and of weight times its sum the gradients by outputs and by h, by autograd in double precision."""
+    x, h, W, b = (part.double() for part in (x, h, W, b))
+    h.requires_grad_()
+    a = h @ W + b
+    a.retain_grad()
+    each = x.repeat(len(h) // max(len(x), 1), 1) if len(x) else x
+    if density == "bernoulli":
+        log_p = (each * a - torch.nn.functional.softplus(a)).sum(-1)
+    else:
+        mean, log_var = a.chunk(2, -1)
+        mean = mean.sigmoid() if density == "squashed" else mean
+        log_p = torch.distributions.Normal(mean, (0.5 * log_var).exp(), validate_args=False).log_prob(each).sum(-1)
+    (weight * log_p.sum()).backward()
+    assert a.grad is not None
+    assert h.grad is not None
+    return log_p.detach(), a.grad, h.grad
+
+
+@pytest.mark.parametrize("pixel", [0.0, 0.3, 1.0])
+def test_extreme_logits(pixel: float, way: str) -> None:
+    """One output a point; beyond 88 the odds overflow in single precision, which must show in neither value nor slope."""
+    a = torch.tensor(ODD).unsqueeze(1)
+    x = torch.full_like(a, pixel)
+    found = native.bernoulli_layer(x, *identity(a), slope=True)
+    wide = a.double()
+    close(found.log_p, (pixel * wide - torch.nn.functional.softplus(wide)).flatten(), 1e-6, 1e-7)
+    close(found.slope, pixel - wide.sigmoid(), 1e-6, 1e-7)
+
+
+@pytest.mark.parametrize("log_var", [-60.0, -10.0, 0.0, 10.0, 60.0])
+def test_extreme_variances(log_var: float, way: str) -> None:
+    outputs = torch.tensor([[0.5, log_var]])
+    found = native.gaussian_layer(torch.tensor([[0.4]]), *identity(outputs), squash=False, slope=True)
+    error, precision = 0.4 - 0.5, math.exp(-log_var)
+    close(found.log_p, torch.tensor([-0.5 * (error**2 * precision + log_var + math.log(2 * math.pi))]), 1e-5, 1e-6)
+    close(found.slope, torch.tensor([[error * precision, 0.5 * (error**2 * precision - 1)]]), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("where", ["first", "middle", "last"])
+@pytest.mark.parametrize("density", ["bernoulli", "squashed", "gaussian"])
+def test_what_is_no_number_stays_none(density: str, where: str, way: str) -> None:
+    """Divergence must be seen, whichever output it begins in."""
+    dim = 230
+    outputs = torch.zeros(3, dim * (1 if density == "bernoulli" else 2))
+    outputs[1, {"first": 0, "middle": dim // 2, "last": dim - 1}[where]] = math.nan
+    found = observe(density, torch.full((3, dim), 0.5), *identity(outputs))
+    assert found.log_p is not None
+    assert found.slope is not None
+    assert found.log_p.isfinite().tolist() == [True, False, True]
+    assert found.slope.isfinite().all(-1).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("n", [0, *SIZES])
+@pytest.mark.parametrize(("k", "m"), [(1, 1), (7, 101), (101, 7), (96, 5), (97, 5), (200, 30)])
+def test_adagrad_on_factors(k: int, m: int, n: int) -> None:
+    if path.kernels is None:
+        pytest.skip(path.description)
+    a, g = draw(n, k), draw(n, m, seed=1)
+    W, b, W_sums, b_sums = draw(k, m, seed=2), draw(m, seed=3), draw(k, m, seed=4).abs(), draw(m, seed=5).abs()
+    before = [part.double() for part in (W, b, W_sums, b_sums)]
+    native.Layer(W, b, W_sums, b_sums).adagrad(a, g, 0.1, 0.5)
+    by_W = a.double().t() @ g.double() - 0.5 * before[0]
+    by_b = g.double().sum(0)
+    for value, sums, was, squares, by in ((W, W_sums, before[0], before[2], by_W), (b, b_sums, before[1], before[3], by_b)):
+        squares = squares + by.square()
+        close(sums, squares, 1e-5, 1e-5)
+        close(value, was + 0.1 * by / squares.sqrt(), 1e-5, 1e-5)
+
+
+def test_compiled_primitives_refuse_other_shapes() -> None:
+    """They read as much memory as the shapes say."""
+    if path.kernels is None:
+        pytest.skip(path.description)
+    x, W, b = torch.zeros(3, 5), torch.zeros(5, 4), torch.zeros(4)
+    sentence = r"a tensor of shape \(4,\) is where one of \(5,\) belongs"
+    with pytest.raises(ValueError, match=r"a tensor of shape \(4, 5\) is where one of \(5, 4\) belongs"):
+        native.tanh_layer(x, W.t(), b)
+    with pytest.raises(ValueError, match="belongs"):
+        native.through_tanh(x.clone(), W)
+    with pytest.raises(ValueError, match=sentence):
+        native.Layer(torch.zeros(4, 5), b, torch.zeros(4, 5), b)
+    with pytest.raises(ValueError, match="2 rows of h do not belong to 3 points of x"):
+        native.bernoulli_layer(torch.zeros(3, 4), torch.zeros(2, 5), W, b)
+    with pytest.raises(ValueError, match="belongs"):
+        native.Layer(W, b, W.clone(), b.clone()).adagrad(x, torch.zeros(3, 5), 0.1, 0.0)
+
+
+def test_numbers_of_other_types_are_pytorchs(way: str) -> None:
+    x, W, b = (draw(*shape, dtype=torch.float64) for shape in ((3, 5), (5, 4), (4,)))
+    assert native.tanh_layer(x, W, b).equal((torch.addmm(b, x, W)).tanh())
+
+
+def test_denormal_numbers_are_flushed_as_the_process_says() -> None:
+    """The library keeps to the modes of the process, and changes none."""
+    if path.kernels is None or not torch.set_flush_denormal(True):
+        pytest.skip("no compiled library, or a processor that does not flush")
+    try:
+        tiny = torch.full((1, 1), 1e-20)
+        native.tanh_layer(tiny, tiny, torch.zeros(1))
+        assert native.tanh_layer(tiny, tiny, torch.zeros(1)).item() == 0.0
+        torch.set_flush_denormal(False)
+        found = native.tanh_layer(tiny, tiny, torch.zeros(1)).item()
+        assert found == pytest.approx(1e-40, rel=1e-3)
+    finally:
+        torch.set_flush_denormal(False)
