@@ -33,17 +33,17 @@ and turns the direction round.
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """
 
+from harness import native
 from harness.api import files
 from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
 from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
 from harness.data.suitability import Expects
-from harness import native
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.encoder import GaussianEncoder
-from harness.inference.factored import Factored, Gradient, from_factors
+from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.parameters import Parameters
 from harness.inference.protocols import (
@@ -82,7 +82,6 @@ __all__ = [
     "Factored",
     "GaussianEncoder",
     "GenerativeModel",
-    "Gradient",
     "HandDerived",
     "HandDerivedPosterior",
     "HarnessError",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness import native
-from harness.inference.factored import Factored, Gradient
+from harness.inference.factored import Factored
 from harness.inference.parameters import Parameters
 
 EPSILON = 1e-8
@@ -21,9 +21,10 @@ EPSILON = 1e-8
 class Adagrad:
     """Ascend an objective over one or more sets of parameters.
 
-    A gradient that is not multiplied out is taken layer by layer. For others, on a processor, PyTorch's fused kernel does the work, one pass over memory, called without `torch.optim.Adagrad` around it,
-    which takes about as long as the kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the
-    paper's, and its weight decay is the gradient of the log prior.
+    A gradient that is not multiplied out is taken layer by layer. For others, on a processor, PyTorch's fused kernel does the
+    work, one pass over memory, called without `torch.optim.Adagrad` around it, which takes about as long as the kernel. Its
+    denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the paper's, and its weight decay is the gradient
+    of the log prior.
 
     Args:
         params: the parameters to update, in the order in which `ascend` is given their gradients.
@@ -47,10 +48,10 @@ class Adagrad:
         self._sums = self._apart(self.sums)
         self._steps = [torch.zeros(()) for _ in params]  # the kernel's, for a decay of the step size that is not used
 
-    def ascend(self, grads: Sequence[Gradient]) -> None:
+    def ascend(self, grads: Sequence[Tensor]) -> None:
         """Take one step along `grads`, a gradient of the objective for each set of parameters, flat or not multiplied out."""
         lr = self.lr if self.n_calls >= self.warmup else 0.0
-        if all(isinstance(grad, Factored) for grad in grads) and native.serves(*self._params):
+        if all(isinstance(grad, Factored) and not grad.is_dense for grad in grads) and native.serves(*self._params):
             self._ascend_by_factors(grads, lr)
         else:
             self._ascend([grad.dense() if isinstance(grad, Factored) else grad for grad in grads], lr)
@@ -60,7 +61,8 @@ class Adagrad:
     def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
         for params, layers, grad in zip(self._sets, self._layers, grads, strict=True):
             decay = self._prior_weight * params.prior_precision
-            for layer, (a, g) in zip(layers[::-1], grad.factors[::-1], strict=True):  # as backpropagation has left them in cache
+            # The last layer first, as backpropagation has left its factors in cache.
+            for layer, (a, g) in zip(layers[::-1], grad.factors[::-1], strict=True):
                 layer.adagrad(a, g, lr, decay)
 
     @cached_property

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness import native
-from harness.inference.factored import Factored, Gradient, from_factors
+from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.parameters import Parameters
 from harness.inference.posterior import LOG_2PI, DiagonalGaussian
@@ -70,7 +70,7 @@ class EncodedGaussian(DiagonalGaussian):
         kl = torch.addcmul(self._slope, mean, mean).sub_(log_var).sum(-1).mul_(HALF)
         return mean + self._moved, kl
 
-    def pull_back(self, g_z: Tensor, g_kl: float) -> Gradient:
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
         """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
         if len(g_z) == 1:
             g_mean, g_log_var = g_z.squeeze(0), (g_z * self._moved).squeeze(0)
@@ -79,7 +79,7 @@ class EncodedGaussian(DiagonalGaussian):
         g_log_var.add_(self._slope, alpha=g_kl).mul_(HALF)
         return self._gradient(torch.cat([g_mean.add(self._mean, alpha=g_kl), g_log_var], dim=-1))
 
-    def gradients(self, z: Tensor) -> tuple[Tensor, Gradient]:
+    def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
         z = z.detach()
         mean, log_var = self._up()
@@ -98,7 +98,7 @@ class EncodedGaussian(DiagonalGaussian):
         mean, log_var = self._encoded[1].chunk(2, dim=-1)
         return mean, log_var
 
-    def _gradient(self, g_s: Tensor) -> Gradient:
+    def _gradient(self, g_s: Tensor) -> Tensor:
         assert self._encoded is not None
         return from_factors(self._params, _factors(self._params, self._x, self._encoded[0], g_s))
 

@@ -1,7 +1,7 @@
 """Gradients of layers that are not multiplied out: an optimiser that can takes their factors."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +25,12 @@ class Factored:
     def __init__(self, params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]):
         self._params, self._factors = params, factors
         self._versions = self._versions_now()
+        self._dense: Tensor | None = None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it has been multiplied out: from then on it is that tensor, which may have been changed in place."""
+        return self._dense is not None
 
     @property
     def factors(self) -> Sequence[tuple[Tensor, Tensor]]:
@@ -38,12 +44,13 @@ class Factored:
 
     def dense(self, out: Tensor | None = None) -> Tensor:
         """Return it as a flat tensor laid out like the parameters: `out`, or one that the next call for these overwrites."""
-        flat, views = self._params.gradient if out is None else (out, self._params.split(out))
-        n = len(self._factors)
-        for (a, g), by_W, by_b in zip(self.factors, views[:n], views[n:], strict=True):
-            torch.mm(a.t(), g, out=by_W)
-            torch.sum(g, 0, out=by_b)
-        return flat
+        if self._dense is None:
+            self._dense, views = self._params.gradient if out is None else (out, self._params.split(out))
+            n = len(self._factors)
+            for (a, g), by_W, by_b in zip(self.factors, views[:n], views[n:], strict=True):
+                torch.mm(a.t(), g, out=by_W)
+                torch.sum(g, 0, out=by_b)
+        return self._dense
 
     def _versions_now(self) -> list[int]:
         return [0 if part.is_inference() else part._version for pair in self._factors for part in pair]
@@ -62,21 +69,17 @@ class Factored:
 
 
 def _operator(name: str) -> Any:
-    def operate(self: Factored, *others: Any) -> Any:
-        return getattr(self.dense(), name)(*(other.dense().clone() if isinstance(other, Factored) else other for other in others))
-
-    return operate
+    return lambda self, *others: getattr(self.dense(), name)(*others)
 
 
 for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "pow", "neg", "abs", "getitem", "len"):
     setattr(Factored, f"__{_name}__", _operator(f"__{_name}__"))
 
 
-Gradient = Tensor | Factored
-"""A gradient by all parameters: flat, or not multiplied out."""
+def from_factors(params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the gradient of a stack of layers from its factors: multiplied out, unless compiled updates can take it as it is.
 
-
-def from_factors(params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]) -> Gradient:
-    """Return the gradient of a stack of layers from its factors: multiplied out, unless compiled updates can take it as it is."""
+    A `Factored` is no tensor, but can be used as one.
+    """
     factored = Factored(params, factors)
-    return factored if native.serves(params.flat) else factored.dense()
+    return cast(Tensor, factored) if native.serves(params.flat) else factored.dense()

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeGuard, cast
 import torch
 from torch import Tensor
 
-from harness.inference.factored import Gradient
 from harness.inference.protocols import (
     AnalyticKL,
     HandDerived,
@@ -51,8 +50,8 @@ class Bound(NamedTuple):
     """
 
     value: Tensor
-    by_theta: Gradient
-    by_phi: Gradient
+    by_theta: Tensor
+    by_phi: Tensor
 
 
 def bound(
@@ -93,8 +92,11 @@ def bound(
     return Bound(total.detach().double(), by_theta, by_phi)
 
 
-def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor, weight: float = 1.0) -> tuple[Tensor, Gradient]:
-    """Return log p(x, z) of x (B, D) and z (S, B, Z), (S, B), and of weight times its sum ∂/∂θ, which the next call may overwrite."""
+def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return log p(x, z) of x (B, D) and z (S, B, Z), (S, B), and ∂/∂θ of weight times its sum.
+
+    The next call may overwrite the gradient.
+    """
     if by_hand(model):
         log_p, by_theta, _ = model.gradients(x, z, weight, by_z=False)
         log_prior, of_prior = model.prior_gradients(z.detach())
@@ -103,7 +105,7 @@ def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor, weight: float = 
     return log_p.detach(), torch.autograd.grad(weight * log_p.sum(), model.params.flat)[0]
 
 
-def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tensor, Gradient]:
+def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum, which the next call may overwrite."""
     posterior = recognition.posterior(x)
     if posteriors_by_hand(recognition):

@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from harness.inference.factored import Gradient
 from harness.inference.metered import metered
 from harness.inference.parameters import Parameters
 
@@ -176,7 +175,7 @@ class HandDerived(Protocol):
 
     def gradients(
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
-    ) -> tuple[Tensor, Gradient, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight · its sum the gradient by θ and, if asked for, by z (S, B, Z)."""
         ...
 
@@ -235,11 +234,11 @@ class HandDerivedPosterior(Reparameterised, AnalyticKL, Protocol):
         """Draw z (n, B, Z) as `rsample` does, and return it with the KL (B,)."""
         ...
 
-    def pull_back(self, g_z: Tensor, g_kl: float) -> Gradient:
+    def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
         """Return the gradient by φ of what has gradient g_z (n, B, Z) by that z, and g_kl by every KL."""
         ...
 
-    def gradients(self, z: Tensor) -> tuple[Tensor, Gradient]:
+    def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(z|x) of z (S, B, Z), shape (S, B), and the gradient by φ of its sum."""
         ...
 

@@ -127,13 +127,11 @@ class Decoder(api.LatentVariableModel):
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def gradients(
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
-    ) -> tuple[Tensor, api.Gradient, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight times its sum ∂/∂θ, overwritten by the next call, and ∂/∂z (S, B, Z)."""
         z = z.detach()
         h = self._units(z)
-        log_p, g_a, g_h = cast(
-            tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight)
-        )
+        log_p, g_a, g_h = cast(tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight))
         g_u = api.native.through_tanh(g_h, h)
         by_theta = api.from_factors(self.params, self._factors(z, h, g_a, g_u))
         return log_p.view(z.shape[:-1]), by_theta, self._by_z(z, g_u) if by_z else None

@@ -1,8 +1,8 @@
 """Primitives of layers, densities and updates: compiled where they can be, each with the same in PyTorch beside it.
 
-A primitive is compiled in single precision on a processor, where a C compiler was found when the harness was installed. Everywhere
-else, and with `HARNESS_NATIVE=0`, PyTorch computes it. Both are the same to rounding. None is differentiable: models that are
-differentiated by hand call them.
+A primitive is compiled in single precision on a processor, where a C compiler was found when the harness was installed.
+Everywhere else, and with `HARNESS_NATIVE=0`, PyTorch computes it. Both are the same to rounding. None is differentiable: models
+that are differentiated by hand call them.
 """
 
 from harness.native.densities import Observed, bernoulli_layer, gaussian_layer

@@ -36,7 +36,15 @@ class Observed(NamedTuple):
 
 
 def bernoulli_layer(
-    x: Tensor, h: Tensor, W: Tensor, b: Tensor, *, value: bool = True, slope: bool = False, down: bool = False, weight: float = 1.0
+    x: Tensor,
+    h: Tensor,
+    W: Tensor,
+    b: Tensor,
+    *,
+    value: bool = True,
+    slope: bool = False,
+    down: bool = False,
+    weight: float = 1.0,
 ) -> Observed:
     """Return what is asked for of Bernoulli outputs with logits a:  log p = Σ_d x_d a_d - log(1 + exp a_d),  ∂/∂a = x - σ(a).
 
@@ -90,7 +98,10 @@ def gaussian_layer(
 
 
 def bernoulli(x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Return log p(x | a) (S, B) and its slope by a, whichever is asked for, from x (B, D) and logits a (S, B, D), overwritten."""
+    """Return log p(x | a) (S, B) and its slope by a, whichever is asked for, from x (B, D) and logits a (S, B, D).
+
+    The logits are overwritten.
+    """
     if not value:
         return None, torch.sub(x, a.sigmoid_(), out=a)
     if a.numel() > BLOCK and len(x) > 1:  # some points at a time: what lies in between stays in cache
@@ -107,9 +118,9 @@ def bernoulli(x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | 
 
 
 def gaussian(x: Tensor, a: Tensor, squash: bool, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Return log p(x | a) (S, B) and its slopes by a, whichever is asked for, from x (B, D) and outputs a (S, B, 2D), overwritten.
+    """Return log p(x | a) (S, B) and its slopes by a, whichever is asked for, from x (B, D) and outputs a (S, B, 2D).
 
-    With e = (x - m)/s,  ∂/∂m = e/s  and  ∂/∂ log s² = ½ (e² - 1).
+    The outputs are overwritten. With e = (x - m)/s,  ∂/∂m = e/s  and  ∂/∂ log s² = ½ (e² - 1).
     """
     mean, log_var = a.chunk(2, dim=-1)
     if squash:
@@ -147,7 +158,16 @@ def _down(log_p: Tensor | None, g_a: Tensor | None, W: Tensor, slope: bool, down
 
 
 def _compiled(
-    outputs: int, squash: bool, x: Tensor, h: Tensor, W: Tensor, b: Tensor, value: bool, slope: bool, down: bool, weight: float
+    outputs: int,
+    squash: bool,
+    x: Tensor,
+    h: Tensor,
+    W: Tensor,
+    b: Tensor,
+    value: bool,
+    slope: bool,
+    down: bool,
+    weight: float,
 ) -> Observed:
     """Return what the compiled library says."""
     (points, dim), (n, k) = x.shape, h.shape
@@ -159,8 +179,7 @@ def _compiled(
     log_p = h.new_empty(n) if value else None
     g_a = h.new_empty(n, m) if slope else None
     g_h = h.new_empty(n, k) if down else None
-    log_p_at, g_a_at, g_h_at = (0 if out is None else out.data_ptr() for out in (log_p, g_a, g_h))
-    path.kernels.observed_layer(
-        n, k, points, dim, outputs, squash, x.data_ptr(), h.data_ptr(), W.data_ptr(), b.data_ptr(), log_p_at, g_a_at, g_h_at, weight
-    )  # fmt: skip
+    given = [part.data_ptr() for part in (x, h, W, b)]
+    wanted = [0 if out is None else out.data_ptr() for out in (log_p, g_a, g_h)]
+    path.kernels.observed_layer(n, k, points, dim, outputs, squash, *given, *wanted, weight)
     return Observed(log_p, g_a, g_h)

@@ -27,12 +27,12 @@ enum {
 
 static const float LOG_2PI = 1.8378770664f;
 
-/* exp x, relative error 1e-7: 2^n exp r with |r| <= ln 2 / 2, where 1 + r + r^2 P(r) is a minimax fit in double precision. */
-INLINE float exp_of(float x) {
+/* exp x for x in [-87, 88], relative error 1e-7: 2^n exp r with |r| <= ln 2 / 2, where 1 + r + r^2 P(r) is a minimax fit in double
+   precision. */
+INLINE float exp_within(float x) {
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number, which its low bits then hold */
-    float clamped = x < -87.0f ? -87.0f : x;
-    float shifted = clamped * 1.44269504f + shift, n = shifted - shift;
-    float r = clamped - n * 0.693145752f - n * 1.42860677e-6f;
+    float shifted = x * 1.44269504f + shift, n = shifted - shift;
+    float r = x - n * 0.693145752f - n * 1.42860677e-6f;
     float p = 1.381454018e-3f;
     p = p * r + 8.368745303e-3f;
     p = p * r + 4.166839080e-2f;
@@ -44,8 +44,16 @@ INLINE float exp_of(float x) {
     bits = (bits + 127) << 23;
     float power;
     memcpy(&power, &bits, 4);
-    float result = x < -87.0f ? 0.0f : p * power;
-    return x > 88.0f ? INFINITY : result;
+    return p * power;
+}
+
+/* exp x where x <= 0; 0 where that is less than single precision has. */
+INLINE float exp_of_negative(float x) { return x < -87.0f ? 0.0f : exp_within(x < -87.0f ? -87.0f : x); }
+
+/* exp x; infinite beyond 88. */
+INLINE float exp_of(float x) {
+    float e = exp_of_negative(x > 88.0f ? 88.0f : x);
+    return x > 88.0f ? INFINITY : e;
 }
 
 /* tanh x, relative error 4e-7: x P(x^2) / Q(x^2), a minimax fit on [0, 9.02], beyond which it is 1 in single precision. */
@@ -66,6 +74,19 @@ INLINE float tanh_of(float x) {
     float t = c * p / q;
     t = t > 1.0f ? 1.0f : t;
     return t < -1.0f ? -1.0f : t;
+}
+
+/* 1 / sqrt x for x >= 1e-37, relative error 1e-7: Newton's iterations from a guess that halves the exponent. A third of the time of the
+   processor's own root and division. */
+INLINE float inverse_root_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    bits = 0x5f375a86 - (bits >> 1);
+    float y, half = 0.5f * x;
+    memcpy(&y, &bits, 4);
+    y = y * (1.5f - half * y * y);
+    y = y * (1.5f - half * y * y);
+    return y * (1.5f - half * y * y);
 }
 
 /* 1 / (1 + exp -a), from e = exp -|a|. */
@@ -101,50 +122,67 @@ void tanh_layer(int n, int k, int m, const float *x, const float *W, const float
 }
 
 
-/* One row: returns sum x a - log(1 + exp a), and makes a its slope x - 1 / (1 + exp -a), times weight, if that is wanted.
-
-   log(1 + exp a) = max(a, 0) + log(1 + exp -|a|), and a sum of logarithms is the logarithm of a product. */
-EVERY_WIDTH static double bernoulli_row(int dim, const float *x, float *a, int value, int slope, float weight) {
-    if (!value) {
-#pragma omp simd
-        for (int d = 0; d < dim; d++) a[d] = weight * (x[d] - logistic_from(exp_of(-fabsf(a[d])), a[d]));
-        return 0.0;
+/* log p(x | a) of a part of a row of logits, but for - sum log(1 + exp -|a|): that is the logarithm of the product of FACTORS at most,
+   which goes into `factors`. With `slope`, a becomes x - 1 / (1 + exp -a), times weight. */
+INLINE float bernoulli_part(int n, const float *x, float *a, int slope, float weight, float *factors) {
+    float sum = 0.0f, product = 1.0f;
+#pragma omp simd reduction(+ : sum) reduction(* : product)
+    for (int d = 0; d < n; d++) {
+        float e = exp_of_negative(-fabsf(a[d]));
+        sum += x[d] * a[d] - (a[d] > 0.0f ? a[d] : 0.0f);
+        product *= 1.0f + e;
+        if (slope) a[d] = weight * (x[d] - logistic_from(e, a[d]));
     }
-    double sum = 0.0, product = 1.0, logs = 0.0;
-    for (int begin = 0; begin < dim; begin += FACTORS) {
-        int end = begin + FACTORS < dim ? begin + FACTORS : dim;
-        float some = 0.0f, factors = 1.0f;
-#pragma omp simd reduction(+ : some) reduction(* : factors)
-        for (int d = begin; d < end; d++) {
-            float e = exp_of(-fabsf(a[d]));
-            some += x[d] * a[d] - (a[d] > 0.0f ? a[d] : 0.0f);
-            factors *= 1.0f + e;
-            if (slope) a[d] = weight * (x[d] - logistic_from(e, a[d]));
-        }
-        sum += some;
-        product *= factors;
-        if (product > 1e200) logs += log(product), product = 1.0;
-    }
-    return sum - logs - log(product);
+    *factors = product;
+    return sum;
 }
 
-/* One row of means and log variances: returns the log density, and makes both their slopes if these are wanted. */
-EVERY_WIDTH static double gaussian_row(int dim, const float *x, float *mean, float *log_var, int squash, int slope, float weight) {
+/* log p(x | a) of a row of logits; with `slope`, they become their slopes. */
+EVERY_WIDTH static double bernoulli_row(int dim, const float *x, float *a, int slope, float weight) {
+    double sum = 0.0, product = 1.0;
+    for (int begin = 0; begin < dim; begin += FACTORS) {
+        int n = begin + FACTORS < dim ? FACTORS : dim - begin;
+        float factors;
+        sum += slope ? bernoulli_part(n, x + begin, a + begin, 1, weight, &factors)
+                     : bernoulli_part(n, x + begin, a + begin, 0, weight, &factors);
+        product *= factors;
+        if (product > 1e200) sum -= log(product), product = 1.0;
+    }
+    return sum - log(product);
+}
+
+/* A row of logits becomes its slopes. */
+EVERY_WIDTH static void bernoulli_slopes(int dim, const float *x, float *a, float weight) {
+#pragma omp simd
+    for (int d = 0; d < dim; d++) a[d] = weight * (x[d] - logistic_from(exp_of_negative(-fabsf(a[d])), a[d]));
+}
+
+/* The sum of squared errors and log variances of a part of a row; with `slope`, mean and log_var become their slopes. */
+INLINE float gaussian_part(int n, const float *x, float *mean, float *log_var, int squash, int slope, float weight) {
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int d = 0; d < n; d++) {
+        float m = squash ? logistic_from(exp_of_negative(-fabsf(mean[d])), mean[d]) : mean[d];
+        float error = x[d] - m, pull = error * exp_of(-log_var[d]), square = error * pull;
+        sum += square + log_var[d];
+        if (slope) {
+            mean[d] = weight * (squash ? pull * m * (1.0f - m) : pull);
+            log_var[d] = weight * (0.5f * square - 0.5f);
+        }
+    }
+    return sum;
+}
+
+/* log p(x | a) of a row of outputs, means first; with `slope`, they become their slopes. */
+EVERY_WIDTH static double gaussian_row(int dim, const float *x, float *a, int squash, int slope, float weight) {
     double sum = 0.0;
     for (int begin = 0; begin < dim; begin += FACTORS) {
-        int end = begin + FACTORS < dim ? begin + FACTORS : dim;
-        float some = 0.0f;
-#pragma omp simd reduction(+ : some)
-        for (int d = begin; d < end; d++) {
-            float m = squash ? logistic_from(exp_of(-fabsf(mean[d])), mean[d]) : mean[d];
-            float error = x[d] - m, pull = error * exp_of(-log_var[d]), square = error * pull;
-            some += square + log_var[d];
-            if (slope) {
-                mean[d] = weight * (squash ? pull * m * (1.0f - m) : pull);
-                log_var[d] = weight * (0.5f * square - 0.5f);
-            }
-        }
-        sum += some;
+        int n = begin + FACTORS < dim ? FACTORS : dim - begin;
+        float *mean = a + begin, *log_var = mean + dim;
+        sum += squash ? slope ? gaussian_part(n, x + begin, mean, log_var, 1, 1, weight)
+                              : gaussian_part(n, x + begin, mean, log_var, 1, 0, weight)
+               : slope ? gaussian_part(n, x + begin, mean, log_var, 0, 1, weight)
+                       : gaussian_part(n, x + begin, mean, log_var, 0, 0, weight);
     }
     return -0.5 * (sum + (double)dim * LOG_2PI);
 }
@@ -166,9 +204,13 @@ int observed_layer(observation o, int n, int k, const float *h, const float *W, 
         for (int i = 0; i < some; i++) {
             const float *x = o.x + (size_t)((begin + i) % o.points) * o.dim;
             float *row = a + (size_t)i * m;
-            double value = o.outputs == 1 ? bernoulli_row(o.dim, x, row, log_p != NULL, slope || g_h, weight)
-                                          : gaussian_row(o.dim, x, row, row + o.dim, o.squash, slope || g_h, weight);
-            if (log_p) log_p[begin + i] = (float)value;
+            if (o.outputs == 1 && !log_p)
+                bernoulli_slopes(o.dim, x, row, weight);
+            else {
+                double value = o.outputs == 1 ? bernoulli_row(o.dim, x, row, slope || g_h, weight)
+                                              : gaussian_row(o.dim, x, row, o.squash, slope || g_h, weight);
+                if (log_p) log_p[begin + i] = (float)value;
+            }
         }
         if (g_h) product('N', 'T', some, k, m, a, m, W, m, 0.0f, g_h + (size_t)begin * k);
     }
@@ -186,7 +228,7 @@ EVERY_WIDTH static void adagrad_all(size_t n, const float *g, float *w, float *s
     for (size_t i = 0; i < n; i++) {
         float ascent = g[i] - decay * w[i];
         sums[i] += ascent * ascent;
-        w[i] += lr * ascent / sqrtf(sums[i]);
+        w[i] += lr * ascent * inverse_root_of(sums[i]);
     }
 }
 

@@ -1,7 +1,7 @@
 """Whether the compiled primitives compute, or PyTorch alone: told once, when this is imported.
 
-The compiled library is linked against no BLAS. It is given the address of a single-precision matrix product: of PyTorch's own, where
-its library offers one by name, which is as fast as PyTorch is and obeys its number of threads; else of SciPy's.
+The compiled library is linked against no BLAS. It is given the address of a single-precision matrix product: of PyTorch's own,
+where its library offers one by name, which is as fast as PyTorch is and obeys its number of threads; else of SciPy's.
 """
 
 import ctypes
@@ -72,6 +72,11 @@ def _choose() -> tuple[Any, str]:
 
 kernels, description = _choose()
 """The compiled library, None where PyTorch computes alone; and in words which path is used, and why."""
+
+
+def of(device: str) -> str:
+    """Return in a word or two by what a run on this device computes, for its provenance."""
+    return description if kernels is not None and device == "cpu" else "PyTorch alone"
 
 
 def serves(*tensors: torch.Tensor) -> bool:

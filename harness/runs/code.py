@@ -10,6 +10,9 @@ from typing import Any
 import harness
 import harness.algorithms
 import harness.datasets
+from harness.native import path
+
+SOURCES = {".py", ".c", ".h"}
 
 PACKAGES = ("torch", "numpy", "pydantic", "pandas", "seaborn", "optuna")
 
@@ -22,8 +25,8 @@ def code_version() -> dict[str, Any]:
     sha = hashlib.sha256()
     for package in (harness, harness.algorithms, harness.datasets):
         for root in package.__path__:
-            for path in sorted(Path(root).rglob("*.py")):
-                sha.update(path.read_bytes())
+            for file in sorted(file for file in Path(root).rglob("*") if file.suffix in SOURCES):
+                sha.update(file.read_bytes())
     found: dict[str, Any] = {
         "version": harness.__version__,
         "source_sha256": sha.hexdigest()[:16],
@@ -45,7 +48,9 @@ def code_version() -> dict[str, Any]:
 def fingerprint(more: bytes = b"") -> str:
     """Return eight hexadecimal digits that change with the harness's source, what it computes with, and `more`."""
     versions = {name: version(name) for name in ("torch", "numpy")}
-    return hashlib.sha256(f"{code_version()['source_sha256']} {versions}".encode() + more).hexdigest()[:8]
+    return hashlib.sha256(f"{code_version()['source_sha256']} {versions} {path.of('cpu')}".encode() + more).hexdigest()[
+        :8
+    ]
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from harness.data.suitability import warnings
 from harness.errors import BadInput, HarnessError
+from harness.native import path
 from harness.runs import code, machine
 from harness.specs import registry
 from harness.store.gc import collect
@@ -27,6 +28,7 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
     note("harness", True, f"{ours['version']}, source {ours['source_sha256']}{commit}")
     note("packages", True, ", ".join(f"{name} {version(name)}" for name in required_packages()))
     note("processor", True, machine.cpu_model())
+    note("primitives", True, path.description)
     note("threads", True, f"PyTorch would use {torch.get_num_threads()}; a run uses --threads, by default 1")
     gpu = (
         torch.cuda.get_device_name() if torch.cuda.is_available() else "none that PyTorch can use; --device cpu is left"

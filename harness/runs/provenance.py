@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from harness.errors import BadInput
+from harness.native import path
 from harness.runs import machine
 from harness.runs.code import PACKAGES, code_version
 from harness.specs import registry
@@ -32,6 +33,7 @@ def provenance(dataset_sha256: str) -> dict[str, Any]:
             "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         },
         "threads": torch.get_num_threads(),
+        "primitives": path.of(torch.get_default_device().type),
         "flush_denormal": machine.flushes_denormals(),
         "calibration_seconds": machine.calibrate(),
     }

@@ -54,6 +54,7 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     def facts(one: dict[str, Any]) -> dict[str, Any]:
         packages = {name: one["packages"].get(name) for name in ("torch", "numpy")}
         rest = {"threads": one["threads"], "processor": one["machine"]["cpu"], "GPU": one["machine"].get("gpu")}
+        rest["primitives"] = one.get("primitives", "PyTorch alone")  # of sessions before there were compiled ones
         return packages | rest | {"flushing denormals": one["flush_denormal"], "source": one["code"]["source_sha256"]}
 
     was, is_ = facts(before), facts(now)

@@ -108,6 +108,7 @@ _SESSION = {
     "code": {"version": str, "commit": str | None, "source_sha256": str}, "dataset": {"sha256": str}, "machine": {"cpu": str},
     "threads": int, "packages": {str: str}, "flush_denormal": bool, "samples": int | None, "calibration_seconds?": _count,
     "sources?": {str: {str: str}}, "warnings?": [str], "memory?": {"first": _count, "last": _count, "most": _count},
+    "primitives?": str,
 }  # fmt: skip
 
 is_record = checker({

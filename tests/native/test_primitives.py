@@ -1,7 +1,6 @@
 """Every primitive against its formula in double precision, compiled and by PyTorch alone."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -15,12 +14,12 @@ ODD = [-1e4, -200.0, -88.5, -87.5, -20.0, -1e-3, -1e-42, 0.0, 1e-42, 1e-3, 1.0, 
 
 
 @pytest.fixture(params=["compiled", "PyTorch"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "PyTorch":
         monkeypatch.setattr(path, "kernels", None)
     elif path.kernels is None:
         pytest.skip(path.description)
-    yield request.param
+    return str(request.param)
 
 
 def draw(*shape: int, seed: int = 0, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -97,7 +96,9 @@ def observe(density: str, x: Tensor, h: Tensor, W: Tensor, b: Tensor, **asked: o
     return native.gaussian_layer(x, h, W, b, squash=density == "squashed", **asked)  # type: ignore[arg-type]
 
 
-def closed_form(density: str, x: Tensor, h: Tensor, W: Tensor, b: Tensor, weight: float) -> tuple[Tensor, Tensor, Tensor]:
+def closed_form(
+    density: str, x: Tensor, h: Tensor, W: Tensor, b: Tensor, weight: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return log p, and of weight times its sum the gradients by outputs and by h, by autograd in double precision."""
     x, h, W, b = (part.double() for part in (x, h, W, b))
     h.requires_grad_()
@@ -161,7 +162,10 @@ def test_adagrad_on_factors(k: int, m: int, n: int) -> None:
     native.Layer(W, b, W_sums, b_sums).adagrad(a, g, 0.1, 0.5)
     by_W = a.double().t() @ g.double() - 0.5 * before[0]
     by_b = g.double().sum(0)
-    for value, sums, was, squares, by in ((W, W_sums, before[0], before[2], by_W), (b, b_sums, before[1], before[3], by_b)):
+    for value, sums, was, squares, by in (
+        (W, W_sums, before[0], before[2], by_W),
+        (b, b_sums, before[1], before[3], by_b),
+    ):
         squares = squares + by.square()
         close(sums, squares, 1e-5, 1e-5)
         close(value, was + 0.1 * by / squares.sqrt(), 1e-5, 1e-5)

@@ -1,0 +1,188 @@
+"""Whole steps of every algorithm, compiled and by PyTorch alone; which path is taken, and gradients as their factors."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from harness.algorithms import aevb, mcem, wake_sleep
+from torch import Tensor
+
+from harness import api
+from harness.inference.factored import Factored, from_factors
+from harness.models import mlp
+from harness.native import path
+
+pytestmark = pytest.mark.skipif(path.kernels is None, reason=path.description)
+STEPS, N, D, M = 200, 60, 31, 20
+
+
+def train(algorithm: Any, kind: Any, **settings: Any) -> tuple[list[Tensor], list[tuple[float, ...]]]:
+    """Take 200 steps on clustered points; return the parameters, and what every step reported."""
+    rng = api.Streams(0)("points")
+    centres = torch.rand(3, D, generator=rng)
+    x = (centres[torch.arange(N) % 3] + 0.1 * torch.randn(N, D, generator=rng)).clamp(0, 1)
+    facts = api.DataFacts(kind, D, N)
+    models = mlp.build(mlp.Config(nz=3, hidden=17, init_sd=0.1), facts, api.Streams(1))
+    problem = api.Problem(*models, facts)
+    state = algorithm.init(problem, algorithm.Config(warmup=5, lr=0.05, **settings), api.Streams(2)("noise"))
+    order, reported = api.Streams(3)("order"), []
+    for _ in range(STEPS):
+        whole = algorithm.TRAITS.batch == "full"
+        index = torch.arange(N) if whole else torch.randint(N, (M,), generator=order)
+        reported.append(tuple(map(float, algorithm.step(state, api.Batch(x[index], index)))))
+    return [model.params.flat.detach() for model in models], reported
+
+
+@pytest.mark.parametrize("kind", ["unit", "real"])
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        (aevb, {"batch_size": M}),
+        (aevb, {"batch_size": M, "n_samples": 3}),
+        (aevb, {"batch_size": M, "estimator": "A"}),
+        (wake_sleep, {"batch_size": M, "n_samples": 2}),
+        (mcem, {"leapfrog": 3, "updates": 2}),
+    ],
+)
+def test_200_steps_are_the_same(
+    algorithm: Any, settings: dict[str, Any], kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In single precision: parameters of order 1 to 2e-3, what steps report to 2e-3 of its size.
+
+    Both accumulate rounding of 1e-7 a step, which training amplifies as it does any difference.
+    """
+    compiled, mine = train(algorithm, kind, **settings)
+    monkeypatch.setattr(path, "kernels", None)
+    plain, expected = train(algorithm, kind, **settings)
+    assert not compiled[0].equal(plain[0]), "both were computed by the same code"
+    for one, other in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(torch.tensor(mine), torch.tensor(expected), rtol=2e-3, atol=2e-3)
+
+
+def factored() -> tuple[api.Parameters, list[tuple[Tensor, Tensor]], Tensor]:
+    """Return parameters, factors of a gradient, and the gradient."""
+    rng = torch.Generator().manual_seed(0)
+    params = api.Parameters({"W1": (3, 4), "W2": (4, 5)}, {"b1": (4,), "b2": (5,)})
+    factors = [(torch.randn(6, k, generator=rng), torch.randn(6, m, generator=rng)) for k, m in ((3, 4), (4, 5))]
+    dense = torch.cat([*((a.t() @ g).flatten() for a, g in factors), *(g.sum(0) for _, g in factors)])
+    return params, factors, dense
+
+
+USES: dict[str, Callable[[Any], Any]] = {
+    "dense": lambda g: g.dense() if isinstance(g, Factored) else g,
+    "divided": lambda g: g / 3,
+    "times": lambda g: 2 * g,
+    "negative": lambda g: -g,
+    "added to a tensor": lambda g: torch.ones(41) + g,
+    "added": lambda g: g + g,
+    "accumulated": lambda g: torch.zeros(41).add_(g),
+    "in place": lambda g: torch.zeros(41).__iadd__(g),
+    "a function": lambda g: torch.clamp(g, max=0.5),
+    "stacked": lambda g: torch.stack([g, g]),
+    "a method": lambda g: g.norm(),
+    "a part": lambda g: g[3:7],
+    "shape": lambda g: torch.tensor(g.shape),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_it_can_be_used_as_the_tensor_that_it_stands_for(use: str) -> None:
+    params, factors, dense = factored()
+    found = from_factors(params, factors)
+    assert isinstance(found, Factored)
+    torch.testing.assert_close(USES[use](found), USES[use](dense))
+
+
+def test_without_compiled_updates_it_is_multiplied_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, factors, dense = factored()
+    monkeypatch.setattr(path, "kernels", None)
+    found = from_factors(params, factors)
+    assert isinstance(found, Tensor)
+    torch.testing.assert_close(found, dense)
+
+
+def test_factors_that_were_changed_meanwhile_are_refused() -> None:
+    """A gradient that is used after its batch was changed in place would be another's."""
+    params, factors, _ = factored()
+    adagrad = api.Adagrad(params, lr=0.1)
+    found = from_factors(params, factors)
+    factors[0][0].mul_(2.0)
+    with pytest.raises(RuntimeError, match="changed in place before their gradient was used"):
+        adagrad.ascend([found])
+    with pytest.raises(RuntimeError, match="changed in place before their gradient was used"):
+        found + 1.0
+
+
+def test_dense_and_factored_gradients_are_the_same_step() -> None:
+    """Also one of each, for two sets of parameters."""
+    _, factors, dense = factored()
+    results = []
+    for first, second in ((True, True), (True, False), (False, True), (False, False)):
+        sets = [factored()[0], factored()[0]]
+        adagrad = api.Adagrad(*sets, lr=0.1, prior_weight=0.5)
+        for _ in range(3):
+            adagrad.ascend(
+                [Factored(one, factors) if by else dense for one, by in zip(sets, (first, second), strict=True)]
+            )
+        results.append(torch.cat([one.flat.detach() for one in sets] + adagrad.sums))
+    for other in results[1:]:
+        torch.testing.assert_close(results[0], other)
+
+
+def test_a_gradient_that_was_changed_in_place_is_used_as_it_is_then() -> None:
+    _, factors, dense = factored()
+    params, expected = factored()[0], factored()[0]
+    found = from_factors(params, factors)
+    found.clamp_(max=0.5)
+    api.Adagrad(params, lr=0.1).ascend([found])
+    api.Adagrad(expected, lr=0.1).ascend([dense.clamp(max=0.5)])
+    torch.testing.assert_close(params.flat, expected.flat)
+
+
+def test_an_update_is_seen_by_autograd() -> None:
+    params, factors, _ = factored()
+    before = params.flat._version
+    api.Adagrad(params, lr=0.1).ascend([from_factors(params, factors)])
+    assert params.flat._version > before
+
+
+def test_the_variable_turns_it_off() -> None:
+    code = "from harness.native import path; print(path.kernels, path.description)"
+    environment = {**os.environ, "HARNESS_NATIVE": "0"}
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert out == "None PyTorch alone, as HARNESS_NATIVE=0 says\n"
+
+
+@pytest.mark.parametrize(("found", "says"), [(None, "no matrix product"), ("wrong", "no matrix product")])
+def test_a_matrix_product_is_tried_before_it_is_used(
+    found: str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SciPy's double-precision product stands for one that computes something else."""
+    used = path._of_torch() or path._of_scipy()
+    monkeypatch.setattr(path, "_multiplies", lambda kernels: False)
+    if found is None:
+        monkeypatch.setattr(path, "_of_torch", lambda: None)
+        monkeypatch.setattr(path, "_of_scipy", lambda: None)
+    try:
+        kernels, description = path._choose()
+    finally:
+        path.kernels.use_gemm(used)
+    assert kernels is None
+    assert says in description
+
+
+def test_scipys_matrix_product_serves_as_well() -> None:
+    assert path.kernels is not None
+    used = path._of_torch() or path._of_scipy()
+    try:
+        path.kernels.use_gemm(path._of_scipy())
+        assert path._multiplies(path.kernels)
+    finally:
+        path.kernels.use_gemm(used)
