@@ -61,7 +61,7 @@ def _choose() -> tuple[Any, str]:
         if isinstance(error, ModuleNotFoundError):
             return None, "PyTorch alone, as no C compiler was found when the harness was installed"
         return None, f"PyTorch alone, as the compiled library cannot be loaded ({error})"
-    for whose, find in (("PyTorch", _of_torch), ("SciPy", _of_scipy)):
+    for whose, find in PRODUCTS.items():
         address = find()
         if address is not None:
             kernels.use_gemm(address)
@@ -70,8 +70,19 @@ def _choose() -> tuple[Any, str]:
     return None, "PyTorch alone, as no matrix product for the compiled library was found"
 
 
+PRODUCTS = {"PyTorch": _of_torch, "SciPy": _of_scipy}
+"""Whose matrix products the compiled library may use, the one to prefer first, and what returns the address of each."""
+
 kernels, description = _choose()
 """The compiled library, None where PyTorch computes alone; and in words which path is used, and why."""
+
+
+def set_threads(n: int) -> None:
+    """Have the compiled library multiply by so many threads: SciPy's product does not obey PyTorch's number of them."""
+    if kernels is not None and "SciPy" in description:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(n, user_api="blas")
 
 
 def of(device: str) -> str:

@@ -10,6 +10,7 @@ from typing import NoReturn
 import torch
 
 from harness.errors import BadInput, RunFailed
+from harness.native import path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
@@ -95,6 +96,7 @@ def prepare_process(threads: int, device: str = "cpu") -> None:
         None if device == "cpu" else device
     )  # None: naming the processor would slow each call down
     torch.set_num_threads(threads)
+    path.set_threads(threads)
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # another system's C library
         libc = ctypes.CDLL("libc.so.6")

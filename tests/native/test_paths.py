@@ -1,14 +1,17 @@
 """Whole steps of every algorithm, compiled and by PyTorch alone; which path is taken, and gradients as their factors."""
 
+import ctypes
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from harness.algorithms import aevb, mcem, wake_sleep
+from threadpoolctl import threadpool_info
 from torch import Tensor
 
 from harness import api
@@ -160,29 +163,55 @@ def test_the_variable_turns_it_off() -> None:
     assert out == "None PyTorch alone, as HARNESS_NATIVE=0 says\n"
 
 
-@pytest.mark.parametrize(("found", "says"), [(None, "no matrix product"), ("wrong", "no matrix product")])
-def test_a_matrix_product_is_tried_before_it_is_used(
-    found: str | None, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SciPy's double-precision product stands for one that computes something else."""
-    used = path._of_torch() or path._of_scipy()
-    monkeypatch.setattr(path, "_multiplies", lambda kernels: False)
-    if found is None:
-        monkeypatch.setattr(path, "_of_torch", lambda: None)
-        monkeypatch.setattr(path, "_of_scipy", lambda: None)
-    try:
-        kernels, description = path._choose()
-    finally:
-        path.kernels.use_gemm(used)
-    assert kernels is None
-    assert says in description
+@pytest.fixture
+def choosing() -> Iterator[None]:
+    """The library goes back to its own matrix product afterwards."""
+    address = path._of_torch() or path._of_scipy()
+    yield
+    path.kernels.use_gemm(address)
 
 
-def test_scipys_matrix_product_serves_as_well() -> None:
-    assert path.kernels is not None
-    used = path._of_torch() or path._of_scipy()
+@pytest.mark.usefixtures("choosing")
+@pytest.mark.parametrize("found", ["none", "one that computes something else"])
+def test_a_matrix_product_is_tried_before_it_is_used(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if found == "none":
+        monkeypatch.setattr(path, "PRODUCTS", {"PyTorch": lambda: None})
+    else:
+        nothing = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)(lambda *arguments: None)
+        monkeypatch.setattr(path, "PRODUCTS", {"PyTorch": lambda: ctypes.cast(nothing, ctypes.c_void_p).value})
+    assert path._choose() == (None, "PyTorch alone, as no matrix product for the compiled library was found")
+
+
+@pytest.mark.usefixtures("choosing")
+def test_scipys_matrix_product_serves_as_well_and_with_as_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(path, "PRODUCTS", {"SciPy": path._of_scipy})
+    kernels, description = path._choose()
+    assert kernels is path.kernels
+    assert description == "compiled, matrix products by SciPy"
+    monkeypatch.setattr(path, "description", description)
+    before = threads_of_scipy()
     try:
-        path.kernels.use_gemm(path._of_scipy())
-        assert path._multiplies(path.kernels)
+        path.set_threads(1)
+        assert threads_of_scipy() == {1}
     finally:
-        path.kernels.use_gemm(used)
+        path.set_threads(max(before))
+
+
+def threads_of_scipy() -> set[int]:
+    """Return the numbers of threads of the BLAS libraries that are not PyTorch's."""
+    return {
+        one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas" and "torch" not in one["filepath"]
+    }
+
+
+def test_a_library_that_is_not_there_or_does_not_load_leaves_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(error: Exception) -> Callable[[str], Any]:
+        def load(name: str) -> Any:
+            raise error
+
+        return load
+
+    monkeypatch.setattr(importlib, "import_module", fail(ModuleNotFoundError("no _kernels")))
+    assert path._choose() == (None, "PyTorch alone, as no C compiler was found when the harness was installed")
+    monkeypatch.setattr(importlib, "import_module", fail(ImportError("invalid ELF header")))
+    assert path._choose()[1] == "PyTorch alone, as the compiled library cannot be loaded (invalid ELF header)"
