@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import get_temp_dir
+from pathlib import Path
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """The environment variable that is Python's option -P."""
@@ -55,6 +56,12 @@ def how_it_ended(process: BaseProcess) -> str:
         signum.value: signum.name for signum in signal.Signals
     }  # of most signals: those of real time have numbers alone
     return f"was killed by {names.get(-code, f'signal {-code}')}"
+
+
+def forget_peak_memory() -> None:
+    """Have the system measure the most memory that this process takes from now on, where it can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def leave_the_terminal() -> None:

@@ -7,7 +7,6 @@ nothing has changed that numbers depend on they must agree in every bit; elsewhe
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ from harness.errors import BadInput, HarnessError, RunFailed
 from harness.runs.evaluate import Trained
 from harness.runs.jobs import Outcome
 from harness.runs.local import LocalExecutor
-from harness.runs.processes import leave_the_terminal
+from harness.runs.pool import Connection, Last
 from harness.runs.provenance import provenance
 from harness.runs.runner import ensure
 from harness.runs.stored_spec import stored_spec
@@ -24,7 +23,7 @@ from harness.store.record import Record, changes
 from harness.store.run import Run
 from harness.store.store import Store
 from harness.training.evaluation import Estimator
-from harness.training.process import prepare_process, require_device, watch
+from harness.training.process import prepare_process, require_device
 
 ROUNDING_NATS = 1e-3
 """What sums in another order may change in the mean of an estimate of one model: some ten times what they do in float32."""
@@ -94,16 +93,14 @@ def failures(outcomes: Sequence[Outcome], executor: LocalExecutor) -> list[str]:
 # What follows runs in the workers.
 
 
-def _verify(connection: Connection, path: Path, data_dir: str | None, retrain: bool) -> None:
-    leave_the_terminal()
+def _verify(_: Connection, path: Path, data_dir: str | None, retrain: bool) -> Last:
     try:
         found: Verified | HarnessError = (_trained_again if retrain else _evaluated_again)(Run(path), data_dir)
     except HarnessError as error:
         found = RunFailed(str(error))
     except Exception as error:
         found = RunFailed(f"{type(error).__name__}: {error}")
-    connection.send(found)
-    watch.end(0)
+    return Last(found)
 
 
 def _evaluated_again(run: Run, data_dir: str | None) -> Verified:

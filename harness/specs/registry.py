@@ -21,6 +21,8 @@ from harness.files import read_file
 from harness.specs import named, plugin_errors, plugin_file
 from harness.specs.where import called, is_path
 
+BUILT_IN = "built-in"
+"""The source of the harness's own plugins."""
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
 
 _PACKAGES: dict[Kind, str] = {
@@ -223,7 +225,7 @@ def _installed(group: str) -> tuple[EntryPoint, ...]:
 def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:
     """Import a built-in or installed plugin."""
     if isinstance(origin, str):
-        source = "built-in"
+        source = BUILT_IN
     else:
         source = f"package {origin.dist.name if origin.dist else '?'} ({origin.value})"
     try:

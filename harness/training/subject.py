@@ -12,6 +12,7 @@ from harness.data.suitability import Warnings, warnings
 from harness.errors import BadInput
 from harness.inference.protocols import GenerativeModel, LatentVariableModel, LayeredModel, Recognition, missing
 from harness.inference.rng import Streams
+from harness.specs import registry
 from harness.specs.plugin_errors import blaming
 from harness.specs.run import RunSpec
 
@@ -98,12 +99,25 @@ class Subject:
                 own.copy_(flat)
 
 
+_kept: dict[tuple[str, str | None], Dataset] | None = None
+"""The last dataset, where a process keeps it."""
+
+
+def keep_last_dataset() -> None:
+    """Keep the last dataset of the harness itself from here on: for a process that makes many runs of the same data."""
+    global _kept
+    _kept = {}
+
+
 def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:
     """Load the data of a run, all of them; BadInput where they cannot be had, PluginFailed where code raised another error."""
-    plugin, config = spec.dataset.plugin("datasets").module, spec.dataset.config("datasets")
-    with blaming(f"dataset {spec.dataset.name!r}", plugin):
+    key = spec.dataset.model_dump_json(), data_dir
+    if _kept is not None and key in _kept:
+        return _kept[key]
+    plugin, config = spec.dataset.plugin("datasets"), spec.dataset.config("datasets")
+    with blaming(f"dataset {spec.dataset.name!r}", plugin.module):
         try:
-            found = plugin.load(config, data_dir)
+            found = plugin.module.load(config, data_dir)
         except OSError as error:  # of a plugin that does not look before it reads; no output of ours
             raise MissingData(
                 f"the data of dataset {spec.dataset.name!r} cannot be read ({type(error).__name__}: {error}): give the "
@@ -111,6 +125,9 @@ def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:
             ) from error
         if not isinstance(found, Dataset):
             raise TypeError(f"load returned {type(found).__name__}, and not a harness.api.Dataset")
+    if _kept is not None and plugin.source == registry.BUILT_IN:
+        _kept.clear()
+        _kept[key] = found
     return found
 
 

@@ -36,7 +36,7 @@ def test_a_sweep_in_a_folder_of_files_with_names_of_modules(begins: str, tmp_pat
 
 
 def test_every_python_that_the_engine_starts_has_a_safe_path() -> None:
-    """Those of `multiprocessing` are started by `harness.runs.local` alone; others are given -P."""
+    """Those of `multiprocessing` are started by `harness.runs.pool` alone; others are given -P."""
     starts = []
     for path in Path(harness.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -44,4 +44,4 @@ def test_every_python_that_the_engine_starts_has_a_safe_path() -> None:
                 starts.append((path.name, ast.unparse(node)))
             if isinstance(node, ast.List) and node.elts and ast.unparse(node.elts[0]) == "sys.executable":
                 assert ast.unparse(node.elts[1]) == "'-P'"
-    assert sorted(starts) == [("download.py", "sys.executable"), ("local.py", "context.Process")]
+    assert sorted(starts) == [("download.py", "sys.executable"), ("pool.py", "context.Process")]

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from support import PLUGINS, Result, environment, what_was_learned
 
-from harness.runs import local
+from harness.runs import local, pool
 from harness.runs.jobs import Job
 from harness.specs.budget import Budget
 from harness.specs.run import make_spec
@@ -103,7 +103,7 @@ def test_workers_report_by_whatever_connection_the_system_has(
 
     def pipe(duplex: bool = True) -> tuple[object, object]:
         here, there = real(duplex)
-        return Sibling(os.dup(here.fileno()), writable=False), there
+        return Sibling(os.dup(here.fileno())), there
 
     real = connection.Pipe
     monkeypatch.setattr(connection, "Pipe", pipe)
@@ -324,28 +324,28 @@ def test_a_job_that_is_refused_in_the_same_way_three_times_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that says each time that the same process writes the run, which no process does; and one that cannot start."""
-    spec, started = make_spec("aevb", toy.__file__, settings={"nz": 2}), []
+    spec, started = make_spec("aevb", toy.__file__, settings={"nz": 2}), list[object]()
 
-    def start(target: object, *arguments: object) -> local._Worker:
-        here, there = local.multiprocessing.Pipe(duplex=False)
+    def start() -> pool.Worker:
+        here, there = pool.multiprocessing.Pipe()
         said = "odd" if len(started) == 1 else "held by another process"
-        started.append(local._Ended("busy", said))
-        there.send(started[-1])
-        return local._Worker(SimpleNamespace(join=lambda: None, exitcode=0), here)  # type: ignore[arg-type]
+        started.append(there)
+        there.send(pool.Last(local._Ended("busy", said)))
+        return pool.Worker(SimpleNamespace(join=lambda: None, exitcode=0), here)  # type: ignore[arg-type]
 
     monkeypatch.setattr(local, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.0)
-    monkeypatch.setattr(local, "_start", start)
+    monkeypatch.setattr(pool, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "_start", start)
     executor, jobs = local.LocalExecutor(Store(tmp_path), 1), [Job(spec, Budget(samples=100), "runs")]
     (outcome,) = executor.run(jobs, lambda *_: None)
     assert outcome.status == "failed"
     assert outcome.reason == "held by another process; so it ended 3 times"
     assert len(started) == 5
 
-    def cannot(target: object, *arguments: object) -> local._Worker:
+    def cannot() -> pool.Worker:
         raise EOFError("the server is gone")
 
-    monkeypatch.setattr(local, "_start", cannot)
+    monkeypatch.setattr(pool, "_start", cannot)
     (outcome,) = executor.run(jobs, lambda *_: None)
     assert outcome.status == "failed"
     assert "could not be started (EOFError: the server is gone): the same command resumes it" in str(outcome.reason)

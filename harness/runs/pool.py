@@ -1,0 +1,205 @@
+"""Worker processes of this machine: each does one task after the other, and one that dies costs its own task alone."""
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from harness.errors import Interrupted
+from harness.runs.processes import (
+    forget_peak_memory,
+    has_place_for_a_socket,
+    how_it_ended,
+    leave_the_terminal,
+    safe_path,
+)
+from harness.runs.signals import on_signals
+from harness.specs import named
+from harness.training.process import watch
+from harness.training.subject import keep_last_dataset
+
+RETRY_SECONDS = 1.0  # until a task that has to wait is tried again
+
+POLL_SECONDS = 0.2  # at most, between two looks at the workers
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Connection(Protocol):
+    """The end of a pipe: `multiprocessing.connection.Connection`, and on Windows a class beside it."""
+
+    def send(self, message: Any, /) -> None:
+        """Send a message."""
+
+    def recv(self) -> Any:
+        """Return the next message, when it is there."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Call(NamedTuple):
+    """What a worker is to do: a function, called with the worker's connection and these arguments, which returns a `Last`."""
+
+    function: Callable[..., "Last"]
+    arguments: tuple[Any, ...]
+
+
+class Last(NamedTuple):
+    """A worker's last message of a task: its result, and whether it takes another task, having run nobody's code but ours."""
+
+    result: Any
+    goes_on: bool = False
+
+
+class Worker(NamedTuple):
+    """A process, and the connection by which it is given tasks and reports."""
+
+    process: BaseProcess
+    connection: Connection
+
+
+def messages(
+    waiting: deque[tuple[float, Task]],
+    workers: int,
+    call: Callable[[Task], Call | None],
+    died: Callable[[str], Result],
+) -> Generator[list[tuple[Task, float | Result]], None, None]:
+    """Give each task to a worker, and yield what workers have sent, several times a second, until all tasks have ended.
+
+    A worker that has ended its task well takes the next one. Signals are passed on to the workers, which write their
+    checkpoints; a second one kills them.
+
+    Args:
+        waiting: the tasks, and the moment of the monotonic clock before which each is not started; the caller may add and remove.
+        workers: number of workers at a time.
+        call: returns what is to be done for a task; None if it has to wait.
+        died: returns the result of a worker that ended in this way and has sent none.
+
+    Yields:
+        Tasks with what their workers have sent: fractions done, and last a result.
+
+    Raises:
+        Interrupted: a signal came; the workers have ended.
+    """
+    active: dict[Any, tuple[BaseProcess, Task]] = {}
+    idle: list[Worker] = []
+    caught: list[int] = []
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        for process, _ in active.values():
+            process.kill() if caught else process.terminate()
+        caught.append(signum)
+
+    with on_signals(pass_on):
+        while waiting or active:
+            while not caught and len(active) < workers and waiting and waiting[0][0] <= time.monotonic():
+                _, task = waiting.popleft()
+                todo = call(task)
+                if todo is None:
+                    waiting.append((time.monotonic() + RETRY_SECONDS, task))
+                    continue
+                try:
+                    worker = _given(todo, idle)
+                except (OSError, EOFError) as error:  # as where the server of workers was killed
+                    yield [(task, died(f"could not be started ({type(error).__name__}: {error})"))]
+                    continue
+                active[worker.connection] = worker.process, task
+                if caught:  # while it started
+                    worker.process.terminate()
+            if caught:
+                waiting.clear()
+            if not active:
+                time.sleep(POLL_SECONDS)
+            received: list[tuple[Task, float | Result]] = []
+            ready: list[Any] = wait(list(active), timeout=POLL_SECONDS)
+            for connection in ready:
+                process, task = active[connection]
+                try:
+                    message = connection.recv()
+                except (EOFError, OSError):
+                    message = None
+                if isinstance(message, float):
+                    received.append((task, message))
+                    continue
+                del active[connection]
+                if message is not None and message.goes_on and not caught:
+                    idle.append(Worker(process, connection))
+                else:
+                    process.join()
+                received.append((task, died(how_it_ended(process)) if message is None else message.result))
+            yield received
+            if not waiting:
+                _dismiss(idle)
+    if caught:
+        raise Interrupted("interrupted, nothing is lost: the same command goes on", caught[0])
+
+
+def _given(todo: Call, idle: list[Worker]) -> Worker:
+    """Give a task to a worker that has none, or to a new one, and return it."""
+    while idle:
+        worker = idle.pop()
+        with contextlib.suppress(OSError):  # it was killed meanwhile
+            worker.connection.send(todo)
+            return worker
+        worker.process.join()
+    worker = _start()
+    worker.connection.send(todo)
+    return worker
+
+
+def _dismiss(idle: list[Worker]) -> None:
+    """Let workers end that have nothing to do."""
+    for worker in idle:
+        worker.connection.close()
+    while idle:
+        idle.pop().process.join()
+
+
+def _start() -> Worker:
+    """Start a worker process, which may execute the plugin files that may be executed here.
+
+    Where there is a fork server it has PyTorch imported already, in a process that has done nothing else.
+    """
+    served = "forkserver" in multiprocessing.get_all_start_methods() and has_place_for_a_socket()
+    context: Any = multiprocessing.get_context("forkserver" if served else "spawn")
+    if served:
+        context.set_forkserver_preload(["harness.runs.local"])
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(named.files(), there))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        with safe_path():
+            process.start()  # Ctrl-C would end the fork server while it imports
+    finally:
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    there.close()
+    return Worker(process, here)
+
+
+# What follows runs in the workers.
+
+
+def _work(files: Sequence[Path], connection: Connection) -> None:
+    """Do one task after the other, with the plugin files that the user has named, until there is none or one may leave traces."""
+    named.note(*files)
+    keep_last_dataset()
+    with contextlib.suppress(EOFError, OSError):  # no more tasks, or the executor is gone
+        while True:
+            function, arguments = connection.recv()
+            leave_the_terminal()
+            forget_peak_memory()
+            last = function(connection, *arguments)
+            connection.send(last)
+            if not last.goes_on:
+                break
+    watch.end(0)
