@@ -30,8 +30,8 @@ works on points drawn from the model alone, and is given the latents that they w
 log Z has `estimate_log_z(model, config, rng) -> LogZ` instead of `estimate`; the harness makes log p(x) = log f(x) - log Z of it,
 and turns the direction round.
 
-A model that computes its gradients by hand may use the primitives of `api.native`, and `api.from_factors`, which keeps a gradient by
-weights as its factors until an optimiser takes it.
+A model that computes its gradients by hand may use the primitives of `api.native`, and `api.from_factors`, which keeps a gradient
+by weights as its factors until an optimiser takes it.
 
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """

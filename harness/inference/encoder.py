@@ -63,26 +63,19 @@ class EncodedGaussian(DiagonalGaussian):
 
     def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
-        mean, log_var = self._up()
-        sd = log_var.mul(HALF).exp_()
-        self._moved = sd * gaussian_noise(n, mean, rng)  # σ ε
-        self._mean, self._slope = mean, sd.square_().sub_(ONE)  # σ² - 1
-        kl = torch.addcmul(self._slope, mean, mean).sub_(log_var).sum(-1).mul_(HALF)
-        return mean + self._moved, kl
+        statistics = self._up()
+        noise = gaussian_noise(n, statistics.chunk(2, dim=-1)[0], rng)
+        z, self._moved, kl = native.gaussian_draw(statistics, noise)
+        return z, kl
 
     def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
         """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
-        if len(g_z) == 1:
-            g_mean, g_log_var = g_z.squeeze(0), (g_z * self._moved).squeeze(0)
-        else:
-            g_mean, g_log_var = g_z.sum(0), (g_z * self._moved).sum(0)
-        g_log_var.add_(self._slope, alpha=g_kl).mul_(HALF)
-        return self._gradient(torch.cat([g_mean.add(self._mean, alpha=g_kl), g_log_var], dim=-1))
+        return self._gradient(native.gaussian_pull(self._up(), self._moved, g_z, g_kl))
 
     def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
         z = z.detach()
-        mean, log_var = self._up()
+        mean, log_var = self._up().chunk(2, dim=-1)
         precision = log_var.neg().exp_()
         error = z - mean
         pull = error * precision
@@ -91,12 +84,11 @@ class EncodedGaussian(DiagonalGaussian):
         g_s = torch.cat([pull, squares.sub_(ONE).mul_(HALF)], dim=-1)
         return log_q, self._gradient(g_s.squeeze(0) if len(g_s) == 1 else g_s.sum(0))
 
-    def _up(self) -> tuple[Tensor, Tensor]:
-        """Return μ and log σ², (B, Z) each."""
+    def _up(self) -> Tensor:
+        """Return (μ, log σ²), (B, 2Z)."""
         if self._encoded is None:
             self._encoded = _encode(self._params, self._x)
-        mean, log_var = self._encoded[1].chunk(2, dim=-1)
-        return mean, log_var
+        return self._encoded[1]
 
     def _gradient(self, g_s: Tensor) -> Tensor:
         assert self._encoded is not None

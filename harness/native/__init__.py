@@ -6,8 +6,19 @@ that are differentiated by hand call them.
 """
 
 from harness.native.densities import Observed, bernoulli_layer, gaussian_layer
+from harness.native.gaussian import gaussian_draw, gaussian_pull
 from harness.native.layers import tanh_layer, through_tanh
 from harness.native.path import serves
 from harness.native.updates import Layer
 
-__all__ = ["Layer", "Observed", "bernoulli_layer", "gaussian_layer", "serves", "tanh_layer", "through_tanh"]
+__all__ = [
+    "Layer",
+    "Observed",
+    "bernoulli_layer",
+    "gaussian_draw",
+    "gaussian_layer",
+    "gaussian_pull",
+    "serves",
+    "tanh_layer",
+    "through_tanh",
+]

@@ -218,6 +218,49 @@ int observed_layer(observation o, int n, int k, const float *h, const float *W, 
     return 1;
 }
 
+/* moved = exp(log_var / 2) noise and z = mean + moved, of samples x points x dim, and each point's KL from N(0, I); statistics has a
+   row a point, means first. */
+EVERY_WIDTH void gaussian_draw(int samples, int points, int dim, const float *statistics, const float *noise, float *z, float *moved,
+                               float *kl) {
+    for (int i = 0; i < points; i++) {
+        const float *mean = statistics + (size_t)i * 2 * dim, *log_var = mean + dim;
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int d = 0; d < dim; d++) sum += mean[d] * mean[d] + exp_of(log_var[d]) - log_var[d] - 1.0f;
+        kl[i] = 0.5f * sum;
+        for (int s = 0; s < samples; s++) {
+            size_t at = ((size_t)s * points + i) * dim;
+#pragma omp simd
+            for (int d = 0; d < dim; d++) {
+                moved[at + d] = exp_of(0.5f * log_var[d]) * noise[at + d];
+                z[at + d] = mean[d] + moved[at + d];
+            }
+        }
+    }
+}
+
+/* The gradient by statistics of what has gradient g_z by the z that were drawn, and g_kl by each KL. */
+EVERY_WIDTH void gaussian_pull(int samples, int points, int dim, const float *statistics, const float *moved, const float *g_z,
+                               float g_kl, float *g) {
+    for (int i = 0; i < points; i++) {
+        const float *mean = statistics + (size_t)i * 2 * dim, *log_var = mean + dim;
+        float *g_mean = g + (size_t)i * 2 * dim, *g_log_var = g_mean + dim;
+#pragma omp simd
+        for (int d = 0; d < dim; d++) {
+            g_mean[d] = g_kl * mean[d];
+            g_log_var[d] = 0.5f * g_kl * (exp_of(log_var[d]) - 1.0f);
+        }
+        for (int s = 0; s < samples; s++) {
+            size_t at = ((size_t)s * points + i) * dim;
+#pragma omp simd
+            for (int d = 0; d < dim; d++) {
+                g_mean[d] += g_z[at + d];
+                g_log_var[d] += 0.5f * g_z[at + d] * moved[at + d];
+            }
+        }
+    }
+}
+
 EVERY_WIDTH static void add_row(int m, const float *row, float *sum) {
 #pragma omp simd
     for (int j = 0; j < m; j++) sum[j] += row[j];

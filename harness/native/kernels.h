@@ -22,6 +22,10 @@ void tanh_layer(int n, int k, int m, const float *x, const float *W, const float
 void through_tanh(size_t n, const float *h, float *g);
 int observed_layer(observation o, int n, int k, const float *h, const float *W, const float *b, float weight, float *log_p,
                    float *slope, float *g_h);
+void gaussian_draw(int samples, int points, int dim, const float *statistics, const float *noise, float *z,
+                   float *moved, float *kl);
+void gaussian_pull(int samples, int points, int dim, const float *statistics, const float *moved, const float *g_z,
+                   float g_kl, float *g);
 int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *sums, float *b, float *b_sums, float lr,
             float decay);
 

@@ -67,6 +67,25 @@ static PyObject *py_observed_layer(PyObject *self, PyObject *const *args, Py_ssi
     return done(enough);
 }
 
+static PyObject *py_gaussian_draw(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[8];
+    if (!read_all(args, n, 8, v)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    gaussian_draw(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_gaussian_pull(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[7];
+    double g_kl = n > 7 ? PyFloat_AsDouble(args[7]) : 0.0;
+    if (!read_all(args, n, 7, v) || PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    gaussian_pull(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), (float)g_kl, FLOATS(v[6]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     long long v[9];
     if (!read_all(args, n, 9, v)) return NULL;
@@ -88,6 +107,8 @@ static PyMethodDef methods[] = {
     {"through_tanh", FAST(py_through_tanh), "n, h, g: see kernels.c."},
     {"observed_layer", FAST(py_observed_layer),
      "n, k, points, dim, outputs, squash, x, h, W, b, log_p, slope, g_h, weight: see kernels.c."},
+    {"gaussian_draw", FAST(py_gaussian_draw), "samples, points, dim, statistics, noise, z, moved, kl: see kernels.c."},
+    {"gaussian_pull", FAST(py_gaussian_pull), "samples, points, dim, statistics, moved, g_z, g, g_kl: see kernels.c."},
     {"adagrad", FAST(py_adagrad), "n, k, m, a, g, W, sums, b, b_sums, lr, decay: see kernels.c."},
     {NULL, NULL, 0, NULL},
 };

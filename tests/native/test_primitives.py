@@ -151,6 +151,25 @@ def test_what_is_no_number_stays_none(density: str, where: str, way: str) -> Non
     assert found.slope.isfinite().all(-1).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("samples", "points", "dim"), [(1, 1, 1), (1, 7, 3), (5, 101, 20), (2, 3, 101), (1, 0, 4), (0, 4, 4)]
+)
+def test_draws_from_gaussians(samples: int, points: int, dim: int, way: str) -> None:
+    statistics, noise = draw(points, 2 * dim), draw(samples, points, dim, seed=1)
+    g_z = draw(samples, points, dim, seed=2)
+    wide = statistics.double().requires_grad_()
+    mean, log_var = wide.chunk(2, -1)
+    z = mean + (0.5 * log_var).exp() * noise.double()
+    kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(-1)
+    ((g_z.double() * z).sum() - 0.7 * kl.sum()).backward()
+    found_z, moved, found_kl = native.gaussian_draw(statistics, noise)
+    close(found_z, z.detach(), 1e-6, 1e-6)
+    close(moved, (z - mean).detach(), 1e-6, 1e-6)
+    close(found_kl, kl.detach(), 2e-6, 1e-6 * dim)
+    assert wide.grad is not None
+    close(native.gaussian_pull(statistics, moved, g_z, -0.7), wide.grad, 1e-5, 1e-5)
+
+
 @pytest.mark.parametrize("n", [0, *SIZES])
 @pytest.mark.parametrize(("k", "m"), [(1, 1), (7, 101), (101, 7), (96, 5), (97, 5), (200, 30)])
 def test_adagrad_on_factors(k: int, m: int, n: int) -> None:
@@ -179,6 +198,10 @@ def test_compiled_primitives_refuse_other_shapes() -> None:
     sentence = r"a tensor of shape \(4,\) is where one of \(5,\) belongs"
     with pytest.raises(ValueError, match=r"a tensor of shape \(4, 5\) is where one of \(5, 4\) belongs"):
         native.tanh_layer(x, W.t(), b)
+    with pytest.raises(ValueError, match="belongs"):
+        native.gaussian_draw(x, torch.zeros(2, 3, 2))
+    with pytest.raises(ValueError, match="belongs"):
+        native.gaussian_pull(torch.zeros(3, 4), torch.zeros(2, 3, 2), torch.zeros(1, 3, 2), 1.0)
     with pytest.raises(ValueError, match="belongs"):
         native.through_tanh(x.clone(), W)
     with pytest.raises(ValueError, match=sentence):
