@@ -21,7 +21,7 @@ gemm_function *gemm;
 
 enum {
     FLOATS_IN_CACHE = 1 << 17, /* half a megabyte, of which a block of rows may take so many */
-    PANEL = 96,                /* rows of a weight matrix whose gradient is made and used at once */
+    PANEL = 128,               /* rows of a weight matrix whose gradient is made and used at once */
     FACTORS = 112,             /* so many factors of at most 2 can be multiplied before they overflow */
 };
 
