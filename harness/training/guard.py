@@ -71,6 +71,9 @@ class Guard:
         self._forks, self._live = fork_count.n, _thread._count()
         self._known = set(threading.enumerate())
 
+    def _new_threads(self) -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread not in self._known]
+
     def _is_algorithms(self, what: object) -> bool:
         """Say whether a function or a class is of the algorithm's own code, or of another file of the user's."""
         module = str(getattr(what, "__module__", ""))
@@ -91,7 +94,7 @@ class Guard:
         try:
             yield
         finally:
-            watch.on = False
+            self.after()
         self.look()
         if self._learned() != before:
             raise self._refusal(
@@ -115,7 +118,7 @@ class Guard:
         """End what `before` began, whether the step has failed or not."""
         watch.on = False
         if _thread._count() > self._live:
-            watch.left += [thread for thread in threading.enumerate() if thread not in self._known]
+            watch.left += self._new_threads()
 
     def look(self) -> None:
         """Look after a step that has not failed. This is done as often as steps are: all of it takes a few microseconds."""
@@ -148,12 +151,11 @@ class Guard:
         if get_num_threads() != self._threads:
             return f"called set_num_threads({get_num_threads()}), and the run has {self._threads}: give --threads"
         if _thread._count() > self._live:
-            return self._left([thread for thread in threading.enumerate() if thread not in self._known])
+            return self._left(self._new_threads())
         return "changed the ledger, which the harness alone writes"
 
     @staticmethod
     def _left(threads: list[threading.Thread]) -> str:
-        watch.left += threads
         names = " and ".join(repr(thread.name) for thread in threads[:3]) or "a thread"
         return (
             f"left {names} running, and what a thread computes while the clocks stand still is not metered: join it in the "
@@ -164,6 +166,7 @@ class Guard:
         """Raise RunFailed where the algorithm's file has started a thread when it was imported."""
         own = [t for t in self._known if self._is_algorithms(getattr(t, "_target", None) or type(t)) and t.is_alive()]
         if own:
+            watch.left += own
             raise self._refusal(self._left(own))
 
     def children(self) -> tuple[bool, float]:

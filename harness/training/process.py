@@ -1,5 +1,6 @@
 """How the process of a run computes: threads, denormal numbers, device, memory; and what it must not do in a step."""
 
+import _thread
 import contextlib
 import ctypes
 import os
@@ -51,11 +52,12 @@ class Watch:
         _exit(status)
 
     def end(self, status: int) -> None:
-        """End the process at once if a thread that an algorithm has left behind still runs.
+        """End the process at once if a thread still runs that an algorithm has left behind, or that Python would not wait for.
 
-        Python itself would wait for it for ever, or be ended by a signal if the thread computes in PyTorch meanwhile.
+        It would wait for the first for ever, and be ended by a signal if one of the others computes in PyTorch meanwhile.
         """
-        if any(thread.is_alive() for thread in self.left):
+        threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if any(thread.daemon or thread in self.left for thread in threads) or _thread._count() > len(threads):
             _exit(status)
 
 

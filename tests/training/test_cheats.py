@@ -1,5 +1,6 @@
 """What an algorithm may not do, each once: it ends as failed with a sentence, or it has no effect."""
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
@@ -169,10 +170,12 @@ def test_a_step_that_cheats_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("subprocess.run(['true'])", "started a process"),
     ("start(lambda: time.sleep(0.05))", "left 'worker' running"),
     ("torch.set_num_threads(2)", "called set_num_threads"),
+    ("start(lambda: time.sleep(0.05)); raise ValueError", "in init: ValueError"),
 ])  # fmt: skip
 def test_an_init_that_cheats_fails(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(RunFailed, match=words):
         conformance.training(algorithm(tmp_path, init=line))
+    assert bool(watch.left) == ("start(" in line)
 
 
 def test_an_init_may_not_take_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +232,28 @@ def test_a_patched_clock_has_no_effect(tmp_path: Path) -> None:
 def test_threads_that_end_with_their_step_are_allowed(tmp_path: Path) -> None:
     own = "t = threading.Thread(target=print, args=('',)); t.start(); t.join()"
     assert ended(algorithm(tmp_path, step=own)).ledger.samples == 300
+
+
+@pytest.mark.parametrize(("how", "at_once"), [
+    ("threading.Thread(target=lock.acquire, daemon=True).start()", True),
+    ("_thread.start_new_thread(lock.acquire, ())", True),
+    ("threading.Thread(target=lock.acquire).start(); watch.left += threading.enumerate()[-1:]", True),
+    ("threading.Thread(target=lock.acquire).start()", False),  # which Python waits for
+    ("pass", False),
+])  # fmt: skip
+def test_a_process_ends_whatever_threads_it_has(monkeypatch: pytest.MonkeyPatch, how: str, at_once: bool) -> None:
+    """Of a plugin of any kind, at any time: PyTorch would end the process by a signal, without its exit code."""
+    statuses: list[int] = []
+    monkeypatch.setattr("harness.training.process._exit", statuses.append)
+    lock, before = threading.Lock(), _thread._count()
+    with lock:
+        exec(how, {"threading": threading, "_thread": _thread, "lock": lock, "watch": watch})
+        while _thread._count() == before and how != "pass":
+            time.sleep(0.01)
+        watch.end(3)
+    assert statuses == [3] * at_once
+    while _thread._count() > before:
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("batch", ["minibatch", "full"])
