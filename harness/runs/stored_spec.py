@@ -40,7 +40,7 @@ def stored_spec(run: Run, record: Record, executes: Collection[str] = tuple(PART
                 try:
                     registry.stored_file(PARTS[part], one.name, one.file, one.sha256 or "unknown")
                 except named.NotNamed:
-                    missing.append(f"{named.OPTIONS[PARTS[part]]} {one.file!r}")
+                    missing.append(named.by_option(PARTS[part], one.file))
     if missing:
         raise named.NotNamed(
             f"run {run.id} was made by code in files, and code that only a store names is not executed: look at it, and name "

@@ -8,6 +8,7 @@ import copy
 import importlib.util
 import json
 import py_compile
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -201,7 +202,7 @@ def test_a_run_goes_on_when_its_file_is_named_wherever_it_is_now(
     assert (refused.code, sentinel.exists()) == (2, False)
     assert refused.err == (
         f"harness: run {run.id} was made by code in files, and code that only a store names is not executed: look at it, and "
-        f"name it in this command by --algo {str(mine)!r}\n"
+        f"name it in this command by --algo {mine}\n"
     )
     assert harness("evaluate", run.id, "--estimator", "lower-bound", "--points", 5).code == 0  # without the algorithm
     assert harness("plot", "samples", run.id, "--out", tmp_path / "a.png").code == 2  # toy data are no images
@@ -219,6 +220,31 @@ def test_a_run_goes_on_when_its_file_is_named_wherever_it_is_now(
     assert "mine.py has changed since this run began" in changed.err
 
 
+def test_the_option_to_repeat_is_one_word_for_a_shell(run: Run, harness: Harness) -> None:
+    """Whoever pastes it executes nothing, whatever the store calls its file."""
+    path = "/tmp/it's $(touch x).py"
+    record = unseal((run.path / "run.json").read_bytes())
+    record["spec"]["dataset"] |= {"file": path, "sha256": "a" * 64}
+    (run.path / "run.json").write_bytes(seal(record))
+    said = harness("extend", run.id, "--samples", 600)
+    assert (said.code, shlex.split(said.err.rpartition(" by ")[2])) == (2, ["--dataset", path])
+    assert shlex.split(named.again(record["spec"])) == ["--dataset", path]
+    with pytest.raises(named.NotNamed) as error:
+        registry.stored("estimators", "evil", path, "a" * 64)
+    assert shlex.split(str(error.value).rpartition(" with ")[2]) == ["--estimator", path]
+
+
+@pytest.mark.parametrize("name", ["$(touch x)", "a;b", "-rf", "A", "\x1b[31m", "a\n::error::b"])
+def test_a_run_of_another_name_than_runs_have_is_none(name: str, run: Run, harness: Harness) -> None:
+    """Sentences name runs in commands to be repeated."""
+    record = unseal((run.path / "run.json").read_bytes())
+    run.path.rename(run.path.parent / name)
+    (run.path.parent / name / "run.json").write_bytes(seal(record | {"run": name, "status": "interrupted"}))
+    assert "unreadable" in harness("list").out
+    with pytest.raises(BadInput, match="has content that no run has"):
+        Run(run.path.parent / name).read()
+
+
 @pytest.mark.parametrize("given", ["aevb", "none.py", "."])
 def test_what_is_named_has_to_be_a_file(given: str, run: Run, harness: Harness) -> None:
     said = harness("extend", run.id, "--samples", 600, "--algo", given)
@@ -234,7 +260,7 @@ def test_an_estimator_of_a_file_is_certified_when_it_is_named(
     words = ["certify", run.id, "--points", 2, "--distributions", 2, "--chains", 2, "--tolerance", 1000]
     refused = harness(*words)
     assert (refused.code, sentinel.exists()) == (2, False)
-    assert f"look at it, and name it with --estimator {str(planted)!r}" in refused.err
+    assert f"look at it, and name it with --estimator {planted}" in refused.err
     assert harness(*words, "--estimator", planted).code == 0
     assert sentinel.exists()
 
