@@ -4,6 +4,7 @@ The planted file makes a folder when it is executed. Where a place has neighbour
 SHA-256 of the file, they are planted, too.
 """
 
+import contextlib
 import copy
 import importlib.util
 import json
@@ -20,7 +21,8 @@ import pytest
 from faulty import Survived
 from support import PLUGINS, Result, user_names
 
-from harness.errors import BadInput
+from harness.analysis import export
+from harness.errors import BadInput, HarnessError
 from harness.files import seal, unseal
 from harness.specs import named, plugin_file, registry
 from harness.store import checkpoint as checkpoints
@@ -175,6 +177,70 @@ def test_nothing_that_a_store_names_is_executed(
     survived("code planted in a stored file, and a command", tried, tried)
 
 
+@pytest.mark.parametrize("name", ["run.json", "evaluations.json"])
+def test_what_verification_starts_executes_nothing_that_a_store_names(
+    name: str, run: Run, planted: Path, sentinel: Path, tmp_path: Path, survived: Survived
+) -> None:
+    """The part of it that its processes do, which know what files the user has named and no more."""
+    from harness.runs.verify import _evaluated_again, _trained_again
+
+    whole, tried = tmp_path / "whole", 0
+    shutil.copytree(run.path, whole)
+    sha = plugin_file.read(planted).sha256
+    named.forget()
+    for place, files in variants(name, whole, str(planted), sha):
+        if NEAR & set(map(str, place)) and place[-1] in ("file", "name", "estimator"):
+            (run.path / name).write_bytes(files[name])
+            for again in (_evaluated_again, _trained_again):
+                with contextlib.suppress(HarnessError):
+                    again(Run(run.path), None)
+                assert not sentinel.exists(), (again, place)
+                tried += 1
+    assert tried
+    survived("code planted in a stored file, and verification", tried, tried)
+
+
+def test_no_baseline_names_code(
+    planted: Path, sentinel: Path, harness: Harness, tmp_path: Path, survived: Survived
+) -> None:
+    """It has the specifications of runs, which name files."""
+    base, claims = tmp_path / "base.json", tmp_path / "claims.toml"
+    claims.write_text(
+        'group = "runs"\nbaseline = "base.json"\n[[claim]]\nkind = "baseline"\nat = "end"\ntolerance = 0.1\n'
+        '[[claim]]\nkind = "cost"\ntimes-baseline = 2\n'
+    )
+    for seed in (0, 1):
+        words = ["--algo", "aevb", "--dataset", toy.__file__, "--nz", 2, "--hidden", 4, "--seed", seed]
+        assert harness("run", *words, "--samples", 300, "--eval-points", 20).code == 0
+    assert harness("baseline", "save", claims).code == 0
+    assert harness("check", claims).code == 0
+    tried = 0
+    for place, changed in plantings(json.loads(base.read_text()), str(planted), plugin_file.read(planted).sha256):
+        base.write_text(json.dumps(changed))
+        for words in (("check", claims), ("baseline", "show", base)):
+            done = harness(*words)
+            assert not sentinel.exists(), (words, place)
+            assert done.code in (0, 1, 2), (place, done.err)
+            tried += 1
+    survived("code planted in a baseline, and a command", tried, tried)
+
+
+def test_no_export_names_code(
+    run: Run, planted: Path, sentinel: Path, harness: Harness, tmp_path: Path, survived: Survived
+) -> None:
+    """No command reads one but to see that it is one, and what reads it returns plain data."""
+    out, tried = tmp_path / "out.json", 0
+    assert harness("export", "--format", "json", "--out", out).code == 0
+    for _, changed in plantings(json.loads(out.read_text()), str(planted), plugin_file.read(planted).sha256):
+        out.write_text(json.dumps(changed))
+        with contextlib.suppress(BadInput):
+            export.read(out)
+        assert not sentinel.exists()
+        tried += 1
+    assert harness("export", "--format", "json", "--out", out).code == 2  # as it is written otherwise
+    survived("code planted in an export, and read", tried, tried)
+
+
 def algorithm(folder: Path, sentinel: Path) -> Path:
     """Return an algorithm's file, which makes a folder when it is executed."""
     path = folder / "mine.py"
@@ -268,7 +334,7 @@ def test_an_estimator_of_a_file_is_certified_when_it_is_named(
 def test_a_choice_of_tuning_chooses_nothing_else(
     planted: Path, sentinel: Path, harness: Harness, tmp_path: Path
 ) -> None:
-    """A study that was edited so that it chooses an algorithm, too, is done again."""
+    """Nor does any other word of a study: one that was edited so that it chooses an algorithm, too, is done again."""
     experiment = tmp_path / "mine.toml"
     experiment.write_text(
         f'[base]\ndataset = "{toy.__file__}"\nnz = 2\nhidden = 4\nsamples = 300\n'
@@ -277,25 +343,14 @@ def test_a_choice_of_tuning_chooses_nothing_else(
     assert harness("sweep", experiment, "--jobs", 1).code == 0
     (study,) = (tmp_path / "results" / "tune").glob("*.json")
     content = unseal(study.read_bytes())
-    for chosen in ({"algo": str(planted)}, {"lr": str(planted)}):
-        study.write_bytes(seal(content | {"chosen": content["chosen"] | chosen}))
-        harness("sweep", experiment, "--dry-run")
-        harness(
-            "run",
-            "--algo",
-            "aevb",
-            "--dataset",
-            toy.__file__,
-            "--nz",
-            2,
-            "--hidden",
-            4,
-            "--lr",
-            "tuned",
-            "--samples",
-            300,
-        )
-        assert not sentinel.exists()
+    sha = plugin_file.read(planted).sha256
+    added = content | {"chosen": content["chosen"] | {"algo": str(planted)}}
+    tuned = ["--algo", "aevb", "--dataset", toy.__file__, "--nz", 2, "--hidden", 4, "--lr", "tuned", "--samples", 300]
+    for place, changed in [(("chosen", "algo"), added), *plantings(content, str(planted), sha)]:
+        study.write_bytes(seal(changed))
+        for words in (["sweep", experiment, "--dry-run"], ["run", *tuned]):
+            assert harness(*words).code in (0, 2), place
+            assert not sentinel.exists(), place
 
 
 @pytest.mark.parametrize("path", ["evil.py", "./evil.py", "/proc/self/cwd/evil.py"])
