@@ -10,10 +10,12 @@ from xml.etree import ElementTree
 import pytest
 from support import Result, put, seeds, stored
 
+from harness.analysis.losses import Adjusted
 from harness.analysis.stored_run import StoredRun
 from harness.claims import baseline, check
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Claims
+from harness.claims.regression import _Pairs
 from harness.store.store import Store
 
 Harness = Callable[..., Result]
@@ -167,6 +169,18 @@ def test_the_level_is_that_of_the_file(judged: Callable[..., list[Verdict]]) -> 
     ((shows, level, adjusted),) = verdicts[0].tests
     assert (shows, level, adjusted.tests, adjusted.left) == ("loss", 0.98, 24, 24)
     assert adjusted.p == pytest.approx(24 * verdict.tests[0][2].p)
+
+
+def test_a_loss_that_the_file_does_not_show_says_so(judged: Callable[..., list[Verdict]]) -> None:
+    """Holm's procedure stops at the first test that shows nothing, whatever a later one would show by itself."""
+    old = [0.0] * 5
+    (verdict,) = judged(BASELINE, lost(-1.0, -1.6, -0.7, -1.2, -1.9), lost(*old))
+    pairs = _Pairs(
+        verdict.claim, dict(enumerate((-1.0, -1.6, -0.7, -1.2, -1.9))), dict(enumerate(old)), spread=0.9, freedom=4
+    )  # type: ignore[arg-type]
+    says, why, collapsed = pairs.judged(Adjusted(0.03, 3, 1))
+    assert (says, collapsed) == ("cannot tell", ())
+    assert why.startswith("not shown at the level of all 3 tests: worse by ")
 
 
 def test_every_output_says_how_many_tests_there_are(
