@@ -127,6 +127,36 @@ def test_no_mean_holds_by_hiding_a_run(judged: Callable[..., list[Verdict]], tmp
     assert len(verdict.tests) == 2
 
 
+def test_panels_that_differ_make_no_seed_collapse(judged: Callable[..., list[Verdict]], store: Store) -> None:
+    """A difference that is small in one panel and large in others: seeds are compared with those of their panel."""
+    text = '[[claim]]\nkind = "order"\nabove = "aevb"\nbelow = "wake-sleep"\n' + AT
+    small, noise = (0.5, 0.3, -0.1, 0.4, 0.2), (0.1, -0.2, 0.0, 0.2, -0.1)
+
+    def runs(*gaps: tuple[float, ...]) -> list[StoredRun]:
+        shutil.rmtree(store.root, ignore_errors=True)
+        return [
+            run
+            for nz, own in zip((3, 5, 10), gaps, strict=True)
+            for algorithm, sign in (("aevb", 1), ("wake-sleep", 0))
+            for run in seeds(*(-130.0 + sign * gap for gap in own), algorithm=algorithm, nz=nz)
+        ]
+
+    large = tuple(20 + one for one in noise)
+    (verdict,) = judged(text, runs(small, large, large))
+    assert (verdict.says, verdict.collapsed) == ("holds", ()), verdict.why
+    (verdict,) = judged(text, runs((0.5, 0.3, -40.0, 0.4, 0.2), large, large))
+    assert (verdict.says, verdict.collapsed) == ("fails", ("mnist nz=3 seed 2",))
+    assert "where the others have 0.35 on average" in verdict.why
+    (verdict,) = judged(text, runs((0.5, -0.1), large[:2], large[:2]))  # two of each, compared with all
+    assert verdict.says == "fails"
+    (verdict,) = judged(text, runs((-0.1,), large, large))  # one that cannot be compared
+    assert verdict.says == "holds"
+    assert "mnist nz=3 seed 0 by itself is beyond, at -0.1" in verdict.why
+    bound = '[[claim]]\nkind = "bound"\nleast = -130\nwhere = { algo = "aevb" }\n' + AT
+    (verdict,) = judged(bound, runs(small, large, large))
+    assert verdict.says == "holds", verdict.why
+
+
 def test_a_paper_claim_hides_no_run(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "claims.toml"
     path.write_text(
