@@ -181,7 +181,7 @@ def _trained_again(run: Run, data_dir: str | None) -> Verified:
     if compared.differs is None and any(other is None for _, _, other in pairs):
         compared.differs = f"it has no such rows when it is made again{f': {ended}' if ended else ''}"
     elif compared.differs is None and ended and record.status not in ("failed", "diverged"):
-        compared.differs = f"it {record.status} then, and when it is made again: {ended}"
+        compared.differs = f"it is {record.status}, and ends otherwise when it is made again: {ended}"
     return compared.found(len(pairs))
 
 
