@@ -27,8 +27,8 @@ from scipy.special import stdtr
 FEWEST = 4  # pairs by whose own spread one of them is judged
 
 OF_TWO_PAIRS = 0.71
-"""What is left of Bonferroni's bound where two pairs are judged by the spread of two seeds: if it is small by chance, both pairs seem
-lost at once. Simulated, for p-values up to 0.2."""
+"""What is left of Bonferroni's bound where two pairs are judged by the spread of two seeds: if it is small by chance, both pairs
+seem lost. Simulated, for p-values up to 0.2."""
 
 WAYS = {
     True: {"mean": 3 / 6, "all but one": 1 / 6, "apart": 1 / 6, "spread": 1 / 6},

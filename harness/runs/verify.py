@@ -111,7 +111,7 @@ def _verify(connection: Connection, path: Path, data_dir: str | None, retrain: b
 def _evaluated_again(run: Run, data_dir: str | None) -> Verified:
     """Evaluate the model in a run's checkpoint, and compare the last row that was made of it."""
     record, rows = run.content()
-    spec = stored_spec(run, record, executes=("model", "dataset", "estimators"))
+    spec = stored_spec(run, record, executes=("models", "datasets", "estimators"))
     require_device(spec.device)
     trained = Trained(run, data_dir)
     prepare_process(spec.threads, spec.device)

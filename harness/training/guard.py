@@ -21,7 +21,7 @@ from harness.errors import RunFailed
 from harness.specs import plugin_file
 from harness.specs.budget import Ledger
 from harness.specs.run import RunSpec
-from harness.training.process import UNMETERED, fork_count, watch
+from harness.training.process import UNMETERED, watch
 from harness.training.subject import Subject
 
 INIT_SECONDS = 60.0
@@ -68,7 +68,7 @@ class Guard:
         self._note_threads()
 
     def _note_threads(self) -> None:
-        self._forks, self._live = fork_count.n, _thread._count()
+        self._forks, self._live = watch.forks, _thread._count()
         self._known = set(threading.enumerate())
 
     def _new_threads(self) -> list[threading.Thread]:
@@ -124,7 +124,7 @@ class Guard:
         """Look after a step that has not failed. This is done as often as steps are: all of it takes a few microseconds."""
         if (
             watch.made is not None
-            or fork_count.n != self._forks
+            or watch.forks != self._forks
             or _thread._count() > self._live
             or get_num_threads() != self._threads
             or not self._ledger.settled
@@ -146,7 +146,7 @@ class Guard:
         """Return in words what was found after a step."""
         if watch.made is not None:
             return f"{watch.made}, {UNMETERED}"
-        if fork_count.n != self._forks:
+        if watch.forks != self._forks:
             return f"forked, {UNMETERED}"
         if get_num_threads() != self._threads:
             return f"called set_num_threads({get_num_threads()}), and the run has {self._threads}: give --threads"

@@ -29,13 +29,14 @@ class Watch:
 
     Attributes:
         on: whether the code of an algorithm runs at this moment.
+        forks: how often this process has been forked.
         process: of the run; a copy of it may do what it likes.
         made: what it did to make a process, in words; None if it made none. It may have caught the error that this raised.
         left: threads that it has left behind, which may break Python's own way to end a process.
     """
 
     def __init__(self) -> None:
-        self.on, self.process = False, os.getpid()
+        self.on, self.forks, self.process = False, 0, os.getpid()
         self.made: str | None = None
         self.left: list[threading.Thread] = []
 
@@ -44,6 +45,10 @@ class Watch:
         if self.on and event in MAKES_A_PROCESS and os.getpid() == self.process:
             self.made = MAKES_A_PROCESS[event]
             raise RunFailed(f"{self.made}, {UNMETERED}")
+
+    def forked(self) -> None:
+        """Count a fork."""
+        self.forks += 1
 
     def exit(self, status: int) -> NoReturn:
         """End the process at once, as `os._exit` does, but not while the code of an algorithm runs."""
@@ -69,21 +74,8 @@ os._exit = watch.exit  # for all who take it from here on, plugins among them
 sys.addaudithook(watch.audit)
 
 
-class Forks:
-    """How often this process has been forked."""
-
-    n = 0
-
-    def count(self) -> None:
-        """Count one more."""
-        self.n += 1
-
-
-fork_count = Forks()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_parent=fork_count.count)
+    os.register_at_fork(after_in_parent=watch.forked)
 
 
 def prepare_process(threads: int, device: str = "cpu") -> None:
