@@ -94,8 +94,8 @@ def _in_latex(letter: str) -> str:
         return _LATEX[letter]
     if letter < "\x7f" or letter in _LATIN:
         return letter
-    base, *accent = unicodedata.normalize("NFD", letter)
-    if letter < "\u0180" and base < "\x7f" and "".join(accent) in _ACCENTS:
+    parts = unicodedata.normalize("NFD", letter)
+    if letter < "\u0180" and parts[0] < "\x7f" and parts[1:] in _ACCENTS:
         return letter
     return rf"\texttt{{U+{ord(letter):04X}}}"
 

@@ -21,7 +21,7 @@ MAKES_A_PROCESS = {
 }  # fmt: skip
 """Python's audit events of a new process, and what an algorithm did that raises one."""
 
-UNMETERED = "and what another process computes cannot be metered: compute in this one, with --threads if need be"
+UNMETERED = "and what another process computes cannot be metered: compute in this one, with --threads if need be, and compile in warm_up"
 
 
 class Watch:
