@@ -57,7 +57,7 @@ class Guard:
         self._parts = subject.parts
         self._flats = [(part.params, part.params.flat, part.params.flat.data_ptr()) for part in self._parts]
         self._code = list(self._code_now())
-        watch.process, watch.made = os.getpid(), None
+        watch.process, watch.made, watch.unseen = os.getpid(), None, False
         self.settle()
 
     def settle(self) -> None:
@@ -119,6 +119,7 @@ class Guard:
         watch.on = False
         if _thread._count() > self._live:
             watch.left += self._new_threads()
+            watch.unseen = watch.unseen or not self._new_threads()
 
     def look(self) -> None:
         """Look after a step that has not failed. This is done as often as steps are: all of it takes a few microseconds."""

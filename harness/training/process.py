@@ -1,6 +1,5 @@
 """How the process of a run computes: threads, denormal numbers, device, memory; and what it must not do in a step."""
 
-import _thread
 import contextlib
 import ctypes
 import os
@@ -11,6 +10,7 @@ from typing import NoReturn
 import torch
 
 from harness.errors import BadInput, RunFailed
+from harness.specs import plugin_file
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
@@ -21,7 +21,16 @@ MAKES_A_PROCESS = {
 }  # fmt: skip
 """Python's audit events of a new process, and what an algorithm did that raises one."""
 
-UNMETERED = "and what another process computes cannot be metered: compute in this one, with --threads if need be, and compile in warm_up"
+UNMETERED = (
+    "and what another process computes cannot be metered: compute in this one, with --threads if need be, and compile in "
+    "warm_up"
+)
+
+
+def is_plugins(thread: threading.Thread) -> bool:
+    """Say whether a thread does what is written in a plugin file, or in one beside it."""
+    work = getattr(thread, "_target", None) or type(thread)
+    return plugin_file.is_users(str(getattr(work, "__module__", "")))
 
 
 class Watch:
@@ -33,12 +42,14 @@ class Watch:
         process: of the run; a copy of it may do what it likes.
         made: what it did to make a process, in words; None if it made none. It may have caught the error that this raised.
         left: threads that it has left behind, which may break Python's own way to end a process.
+        unseen: whether it has left one that `threading` does not know.
     """
 
     def __init__(self) -> None:
         self.on, self.forks, self.process = False, 0, os.getpid()
         self.made: str | None = None
         self.left: list[threading.Thread] = []
+        self.unseen = False
 
     def audit(self, event: str, _: object) -> None:
         """Refuse to make a process while the code of an algorithm runs; see `sys.addaudithook`."""
@@ -57,12 +68,11 @@ class Watch:
         _exit(status)
 
     def end(self, status: int) -> None:
-        """End the process at once if a thread still runs that an algorithm has left behind, or that Python would not wait for.
+        """End the process at once if a thread still runs that an algorithm has left behind, or that a plugin file has started.
 
-        It would wait for the first for ever, and be ended by a signal if one of the others computes in PyTorch meanwhile.
+        Python itself would wait for it for ever, or be ended by a signal if the thread computes in PyTorch meanwhile.
         """
-        threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-        if any(thread.daemon or thread in self.left for thread in threads) or _thread._count() > len(threads):
+        if self.unseen or any(thread in self.left or is_plugins(thread) for thread in threading.enumerate()):
             _exit(status)
 
 
