@@ -52,7 +52,9 @@ def simulated(panels: int, trials: int, seeds: Sequence[int] = SEEDS) -> dict[tu
 
 def table(panels: int) -> str:
     """Return the table for a number of panels, in Markdown."""
-    cases = [f"{lost:g} nats" + (f", {collapsed} collapsed" if collapsed else "") for lost, collapsed in CASES]
+    cases = [
+        f"{lost:g} nat{'s' * (lost != 1)}" + f", {collapsed} collapsed" * (collapsed > 0) for lost, collapsed in CASES
+    ]
     heads = ["streams", "seeds", *cases, "any false alarm"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for (streams, n), shares in simulated(panels, TRIALS[panels]).items():

@@ -29,7 +29,7 @@ _SEAL = b',\n "checksum": "'
 MOVES = 20 if os.name == "nt" else 1  # tries to replace a file, which fails on Windows while another process reads it
 
 ABANDONED_SECONDS = 60.0  # age of a half written file that is empty, so that its process may not have locked it yet
-MAX_DEPTH = 100  # objects and lists in one another, in what is read
+MAX_DEPTH = 100  # of objects and lists, in what is read
 
 MAX_BYTES = 1 << 30  # of a file that is read; none of ours comes near it
 
@@ -69,12 +69,12 @@ def without_collection() -> Iterator[None]:
 
 
 def _require_shallow(value: Any) -> None:
-    """Raise ValueError where plain data lie in one another deeper than anything of ours, as whoever walks them calls itself."""
+    """Raise ValueError where plain data are nested deeper than anything of ours, as whoever walks them calls itself."""
     level, depth = [value], 0
     while level := [item for item in level if isinstance(item, dict | list)]:
         depth += 1
         if depth > MAX_DEPTH:
-            raise ValueError(f"its content lies in one another more than {MAX_DEPTH} deep")
+            raise ValueError(f"its content is nested more than {MAX_DEPTH} deep")
         level = [part for item in level for part in (item.values() if isinstance(item, dict) else item)]
 
 

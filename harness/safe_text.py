@@ -9,6 +9,7 @@ is left out. `show` and `show_exactly` are the only places that print.
 import json
 import re
 import sys
+import unicodedata
 from typing import Any, TextIO
 
 _FORMULA = tuple("=+-@＝＋－＠")  # what spreadsheets take for the beginning of a formula
@@ -24,6 +25,9 @@ _LATEX = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
     "≤": r"$\leq$", "≥": r"$\geq$", "…": r"\ldots{}", "−": "$-$", "’": "'", "–": "--", "—": "---",
 }  # fmt: skip
+
+_LATIN, _ACCENTS = "ÆæØøŒœßŁłı", "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327"
+"""Letters, and accents of letters, that every LaTeX can set, with its fonts of 1978 too."""
 
 
 def line(text: object) -> str:
@@ -60,6 +64,11 @@ def _encoded(text: str, more: str = "") -> str:
     return "".join(f"%{ord(c):02X}" if c in "%" + more else c for c in line(text))
 
 
+def is_word(text: str) -> bool:
+    """Say whether a shell takes text for one word, letter by letter: what it completes stands on the command line as it is."""
+    return bool(re.fullmatch(r"[A-Za-z0-9_@%+=:,./][A-Za-z0-9_@%+=:,./-]*", text))
+
+
 def xml(text: object) -> str:
     """Return text for an element or attribute of XML, which has no control characters; markup is the task of who writes it."""
     return line(text)
@@ -83,7 +92,10 @@ def latex(text: object) -> str:
 def _in_latex(letter: str) -> str:
     if letter in _LATEX:
         return _LATEX[letter]
-    if letter < "\x7f" or (letter.isalpha() and letter < "\u0180"):  # which \usepackage[utf8]{inputenc} knows
+    if letter < "\x7f" or letter in _LATIN:
+        return letter
+    parts = unicodedata.normalize("NFD", letter)
+    if letter < "\u0180" and parts[0] < "\x7f" and parts[1:] in _ACCENTS:
         return letter
     return rf"\texttt{{U+{ord(letter):04X}}}"
 

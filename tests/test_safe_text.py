@@ -5,6 +5,8 @@ import csv
 import io
 import json
 import re
+import shlex
+import unicodedata
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -150,9 +152,30 @@ def test_latex_has_no_special_letter_left(words: str) -> None:
                 kind, lambda letter: letter
             )(value)
         )
-        assert kind != "plain" or value < "\x7f" or value.isalpha()
+        assert kind != "plain" or value < "\x7f" or value in "ÆæØøŒœßŁłı" or unicodedata.decomposition(value)
     dashes = str.maketrans({"’": "'", "–": "--", "—": "---"})
     assert "".join(map(str, read)) == safe_text.line(words).translate(dashes)
+
+
+def test_latex_has_only_letters_that_its_own_fonts_have() -> None:
+    """Those of OT1, in which an ogonek, an eth or a kra is an error."""
+    assert safe_text.latex("Müller Øçñ Čech") == "Müller Øçñ Čech"
+    assert safe_text.latex("ąÐĸŉſĦºµ") == "".join(rf"\texttt{{U+{ord(c):04X}}}" for c in "ąÐĸŉſĦºµ")
+
+
+@pytest.mark.parametrize(
+    "words", ["runs", "aevb-mnist-nz3-s0-62fe3882", "mine:algo=my-dreg", "runs/aevb", "nz=3,lr=0.02"]
+)
+def test_a_shell_completes_words(words: str) -> None:
+    assert safe_text.is_word(words)
+    assert shlex.split(words) == [words]
+
+
+@pytest.mark.parametrize(
+    "words", [*NASTY[:7], "$(touch x)", "`touch x`", "a;b", "a b", "-rf", "a'", "a\\", "a>b", "é", "~x", "!x", "#x"]
+)
+def test_a_shell_completes_nothing_that_it_would_obey(words: str) -> None:
+    assert not safe_text.is_word(words)
 
 
 @in_every_case

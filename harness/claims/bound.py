@@ -38,4 +38,5 @@ def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict | Open]:
             says: Says = "fails" if over > 0 else "holds"
             verdict = judged(Verdict(claim, subject, found.mean, found.error, required, says, why), estimates)
             least, most = claim.least - claim.tolerance, claim.most + claim.tolerance
-            yield each_by_itself(verdict, estimates.values, least=least, most=most)
+            kinds = {run.id: kind for kind, own in parts_of(runs, evidence.kinds(claim)) for run in own}
+            yield each_by_itself(verdict, estimates.values, least=least, most=most, kinds=kinds)

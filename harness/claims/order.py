@@ -1,7 +1,7 @@
 """Claims that one algorithm, or whatever an experiment compares, learns the better model than another."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.analysis import selection
 from harness.analysis.losses import Adjusted
@@ -26,6 +26,9 @@ def verdicts(claim: Order, evidence: Evidence) -> Iterator[Verdict | Open]:
         if chosen and name not in there:
             choices = ", ".join(sorted(there))
             raise evidence.refusal(claim, f"no run is by {name!r}{suggestion(name, there)}: choose one of {choices}")
+    panel_of = {run.id: in_words(run.options(panels)) for run in chosen}
+    places = {run.id: f"{panel_of[run.id]} seed {run.seed}".strip() for run in chosen}
+    kinds = {place: panel_of[run] for run, place in places.items()}
     for part, runs in parts_of(chosen, claim.per):
         for panel, own in parts_of(runs, panels):
             selection.require_alike(own, f"{evidence.claims.place(claim)}: {panel}", compare)
@@ -34,7 +37,7 @@ def verdicts(claim: Order, evidence: Evidence) -> Iterator[Verdict | Open]:
             sides = [
                 estimates_at(
                     claim, evidence, [run for run in runs if run.curve(compare) == name], mark,
-                    lambda run: f"{in_words(run.options(panels))} seed {run.seed}".strip(), compared_with=runs,
+                    lambda run: places[run.id], compared_with=runs,
                 )
                 for name in (claim.above, claim.below)
             ]  # fmt: skip
@@ -52,12 +55,18 @@ def verdicts(claim: Order, evidence: Evidence) -> Iterator[Verdict | Open]:
                 yield judged(begin._replace(why=why), *sides)
                 continue
             remark = f"; {unmatched}, which is allowed" if unmatched else ""
-            settle = functools.partial(_settled, claim, begin, pairs, remark, sides)
+            settle = functools.partial(_settled, claim, begin, pairs, kinds, remark, sides)
             yield Open(found.p_above, claim.level, "order", settle)
 
 
 def _settled(
-    claim: Order, begin: Verdict, pairs: Values, remark: str, sides: Sequence[Estimates], adjusted: Adjusted
+    claim: Order,
+    begin: Verdict,
+    pairs: Values,
+    kinds: Mapping[str, str],
+    remark: str,
+    sides: Sequence[Estimates],
+    adjusted: Adjusted,
 ) -> Verdict | Open:
     """Return the verdict on pairs at the level of the file, which in the end no pair by itself may contradict."""
     found = mean(list(pairs.values()))
@@ -65,7 +74,7 @@ def _settled(
     why = f"{found.n} pairs of panel and seed, interval from {found.mean - half:+.3g}{remark}"
     if rejects(adjusted, claim.level):
         verdict = judged(begin._replace(says="holds", why=why), *sides)
-        return each_by_itself(verdict, pairs, least=0.0)
+        return each_by_itself(verdict, pairs, least=0.0, kinds=kinds)
     level = own_level(adjusted, claim.level)
     if found.mean + half < 0:
         why = f"it is below: {why}"

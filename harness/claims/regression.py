@@ -79,7 +79,9 @@ class _Pairs:
         by_mean = 1 - (1 - level) * WAYS[len(self.differences) >= FEWEST]["mean"]
         says, why = no_worse(self.found, claim.tolerance, claim.level, by_mean)
         if not rejects(adjusted, claim.level):
-            return ("cannot tell" if says == "fails" else says), why, ()
+            if says == "fails":
+                return "cannot tell", f"not shown at the level of all {adjusted.tests} tests: {why}", ()
+            return says, why, ()
         lost = [seed for seed, gone in zip(self.differences, self.loss.lost(level), strict=True) if gone]
         if lost:
             return "fails", self._collapsed(lost, by_mean), tuple(f"seed {seed}" for seed in lost)

@@ -91,7 +91,8 @@ def main() -> None:
         say(words)
     if training := sys.modules.get("harness.training.process"):
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            if not stream.closed:  # by an algorithm
+                stream.flush()
         training.watch.end(code or 0)
     sys.exit(code or 0)
 

@@ -220,7 +220,7 @@ def table(
     else:
         safe_text.show_exactly(latex.latex(rows, chosen.figure.compare))
     if not as_json and form != "csv":
-        safe = {"text": safe_text.line, "markdown": safe_text.markdown, "latex": latex.escaped}[form]
+        safe = {"text": safe_text.line, "markdown": safe_text.markdown, "latex": safe_text.latex}[form]
         for words in tables.notes(rows):
             safe_text.show_exactly("\n" + safe(words))
 

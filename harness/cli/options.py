@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from harness.safe_text import is_word
 from harness.specs import named
 from harness.specs.cores import usable_cores
 from harness.specs.options import (
@@ -110,7 +111,7 @@ def complete(
     def completion(context: click.Context, parameter: click.Parameter, typed: str) -> "list[CompletionItem]":
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(name) for name in names(context) if name.startswith(typed)]
+        return [CompletionItem(name) for name in names(context) if name.startswith(typed) and is_word(name)]
 
     return completion
 
@@ -130,7 +131,7 @@ def _selecting(
         # A shell takes what is behind the last colon for the word.
         start, begun = re.fullmatch(r"(.*[:,])([^,]*)", typed).groups()  # type: ignore[union-attr]
         found = chosen.conditions(_store_of(context), typed.partition(":")[0])
-        return [CompletionItem(start + condition) for condition in found if condition.startswith(begun)]
+        return [CompletionItem(start + one) for one in found if one.startswith(begun) and is_word(one)]
 
     return completion
 

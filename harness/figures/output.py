@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,8 @@ def style(**more: Any) -> Iterator[None]:
         "grid.alpha": 0.35,
         **{name.replace("_", "."): value for name, value in more.items()},
     }
-    with sns.axes_style("ticks"), mpl.rc_context(settings):
+    with sns.axes_style("ticks"), mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # it is drawn as an empty box
         yield
 
 

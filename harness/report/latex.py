@@ -16,8 +16,6 @@ from harness.report.text import are_numbers
 
 TIE = 2.0
 
-escaped = safe_text.latex
-
 _NUMBER = re.compile(r"(?<![\w.+-])([+-]?)(\d[\d,]*(?:\.\d+)?)(?: ± (\d[\d,]*(?:\.\d+)?))?(?![\w.])")
 
 

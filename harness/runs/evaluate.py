@@ -37,7 +37,11 @@ class Trained:
                 f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
                 f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
             )
-        self.run, self.spec, self.checkpoint = run, stored_spec(run, record, executes=("model", "dataset")), checkpoint
+        self.run, self.spec, self.checkpoint = (
+            run,
+            stored_spec(run, record, executes=("models", "datasets")),
+            checkpoint,
+        )
         prepare_process(self.spec.threads)
         built = Subject.build(self.spec, data_dir)
         self.subject = replace(built, recognition=None) if checkpoint.get("phi") is None else built

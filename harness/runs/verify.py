@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from harness.errors import BadInput, HarnessError, RunFailed
+from harness.errors import BadInput, HarnessError, RunFailed, out_of_memory
 from harness.runs.evaluate import Trained
 from harness.runs.jobs import Outcome
 from harness.runs.local import LocalExecutor
@@ -19,6 +19,7 @@ from harness.runs.provenance import provenance
 from harness.runs.runner import ensure
 from harness.runs.stored_spec import stored_spec
 from harness.specs.budget import Budget, Ledger
+from harness.specs.run import RunSpec
 from harness.store.record import Record, changes
 from harness.store.run import Run
 from harness.store.store import Store
@@ -85,7 +86,7 @@ def failures(outcomes: Sequence[Outcome], executor: LocalExecutor) -> list[str]:
     One without estimates, or whose checkpoint was removed, cannot be verified, and is none of them.
     """
     made = [one.job.stored(executor.store) for one in outcomes if one.status in ("done", "already")]
-    chosen = [run for run in made if run.checkpoint_path.is_file() and run.read().summary]
+    chosen = [run for run in made if run.checkpoint_path.is_file() and any(row["estimates"] for row in run.rows())]
     found = verify(chosen, executor.workers, executor.data_dir)
     return [f"{one.run} does not verify: {one.why}" for one in found if one.says != "agrees"]
 
@@ -99,21 +100,26 @@ def _verify(_: Connection, path: Path, data_dir: str | None, retrain: bool) -> L
     except HarnessError as error:
         found = RunFailed(str(error))
     except Exception as error:
-        found = RunFailed(f"{type(error).__name__}: {error}")
+        why = "there is not enough memory for it" if out_of_memory(error) else f"{type(error).__name__}: {error}"
+        found = RunFailed(why)
     return Last(found)
 
 
 def _evaluated_again(run: Run, data_dir: str | None) -> Verified:
     """Evaluate the model in a run's checkpoint, and compare the last row that was made of it."""
     record, rows = run.content()
-    spec = stored_spec(run, record, executes=("model", "dataset", "estimators"))
+    spec = stored_spec(run, record, executes=("models", "datasets", "estimators"))
     require_device(spec.device)
     trained = Trained(run, data_dir)
     prepare_process(spec.threads, spec.device)
     trained.subject = trained.subject.to(spec.device)
     spent = {name: trained.ledger.get(name, 0) for name in ("samples", "steps", "datapoints")}
-    number, row = _row_of(rows, spent)
-    if row is None:
+    own = [
+        (number, row)
+        for number, row in enumerate(rows, 1)
+        if all(row["ledger"].get(name, 0) == value for name, value in spent.items())
+    ]
+    if not own:
         raise BadInput(
             f"its checkpoint is of {spent['samples']:,} samples, where it has no row: `harness resume {run.id}`, or --retrain"
         )
@@ -122,19 +128,31 @@ def _evaluated_again(run: Run, data_dir: str | None) -> Verified:
         for one in spec.evaluation.estimators
     }
     compared = _Compared(run, record, ROUNDING_NATS, CHAIN_ERRORS)
-    for stored in row["estimates"]:
-        if estimator := estimators.get(stored["estimator"]):
-            again = estimator.estimate(trained.subject, stored["split"], stored["points"], spec.seed).row()
-            compared.estimate(number, row, stored, again)
-    return compared.found(1)
+    compared.differs = _contradiction(record, rows, spec)
+    for number, row in own:
+        for stored in row["estimates"]:
+            if estimator := estimators.get(stored["estimator"]):
+                again = estimator.estimate(trained.subject, stored["split"], stored["points"], spec.seed).row()
+                compared.estimate(number, row, stored, again)
+    return compared.found(len(own))
 
 
-def _row_of(rows: Sequence[Row], spent: Mapping[str, float]) -> tuple[int, Row | None]:
-    """Return the last row with this spending, and its number from 1."""
-    for number, row in reversed(list(enumerate(rows, 1))):
-        if all(row["ledger"].get(name, 0) == value for name, value in spent.items()):
-            return number, row
-    return 0, None
+def _contradiction(record: Record, rows: Sequence[Row], spec: RunSpec) -> str | None:
+    """Say in what a record and its rows contradict one another; None if in nothing."""
+    asked = {one.name for one in spec.evaluation.estimators}
+    for number, row in enumerate(rows, 1):
+        for estimate in row["estimates"]:
+            if estimate["estimator"] not in asked:
+                return f"row {number} has an estimate by {estimate['estimator']}, by which the run is not evaluated"
+    saved = rows[: record.trace["rows"]]  # a process that was killed, or still trains, has written more of them
+    if not _same(record.summary, saved[-1]["estimates"] if saved else []):
+        return "run.json has other estimates than the last row"
+    last = saved[-1]["ledger"] if saved else {}
+    for name in COUNTERS:
+        before, now = last.get(name, 0), record.ledger.get(name, 0)
+        if now < before or (now > before and record.status == "done"):
+            return f"run.json has {now:,} {name.replace('_', ' ')}, and the last row has {before:,}"
+    return None
 
 
 def _trained_again(run: Run, data_dir: str | None) -> Verified:
@@ -153,13 +171,14 @@ def _trained_again(run: Run, data_dir: str | None) -> Verified:
         same = store.run(spec.run_id)
         again = same.rows() if same.exists() else []
     compared = _Compared(run, record, TRAINED_NATS, 0.0)
+    compared.differs = _contradiction(record, rows, spec)
     pairs = list(_pairs(rows, again))
     for number, row, other in pairs:
         compared.row(number, row, other)
     if compared.differs is None and any(other is None for _, _, other in pairs):
         compared.differs = f"it has no such rows when it is made again{f': {ended}' if ended else ''}"
     elif compared.differs is None and ended and record.status not in ("failed", "diverged"):
-        compared.differs = f"it {record.status} then, and when it is made again: {ended}"
+        compared.differs = f"it is {record.status}, and ends otherwise when it is made again: {ended}"
     return compared.found(len(pairs))
 
 
@@ -223,13 +242,15 @@ class _Compared:
         same = _same(stored["mean"], again["mean"])
         difference = 0.0 if same else difference
         self._largest = max(self._largest or 0.0, difference)
-        if self._changed:
-            same = same or difference <= self._nats + self._errors * stored["se_estimator"]
-        else:
-            same = all(_same(stored[name], again[name]) for name in stored.keys() & again.keys())
+        what = f"{stored['estimator']} on {stored['points']:,} {stored['split']} points"
+        if self._changed and math.isfinite(difference):
+            error = again["se_estimator"] if math.isfinite(again["se_estimator"]) else 0.0  # not what is stored
+            same = difference <= self._nats + self._errors * error
         if not same:
-            what = f"{stored['estimator']} on {stored['points']:,} {stored['split']} points"
             self._note(number, row, f"{what} was {stored['mean']!r} and is {again['mean']!r}")
+        for name in () if self._changed else sorted(stored.keys() | again.keys()):
+            if not _same(stored.get(name), again.get(name)):
+                self._note(number, row, f"{name} of {what} was {stored.get(name)!r} and is {again.get(name)!r}")
 
     def _note(self, number: int, row: Row, words: str) -> None:
         if self.differs is None:
@@ -246,4 +267,6 @@ def _same(one: Any, other: Any) -> bool:
         return one == other or (math.isnan(one) and math.isnan(other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)

@@ -65,8 +65,10 @@ def again(spec: Mapping[str, Any]) -> str:
         spec: the run's specification, as plain data.
     """
     own = {str(path) for path in OWN}
-    return "".join(
-        f" --{option} {shlex.quote(part['file'])}"
-        for option, part in plugins(spec)
-        if part.get("file") and part["file"] not in own
-    )
+    files = ((option, part.get("file")) for option, part in plugins(spec))
+    return "".join(f" {by_option(KINDS[option], file)}" for option, file in files if file and file not in own)
+
+
+def by_option(kind: str, file: str) -> str:
+    """Return the option that names a file, as a shell takes it, such as `--algo ./dreg.py`."""
+    return f"{OPTIONS[kind]} {shlex.quote(file)}"

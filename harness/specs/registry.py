@@ -178,7 +178,7 @@ def stored_file(kind: Kind, name: str, file: str, sha256: str | None) -> plugin_
         raise _changed(alike[0])
     raise named.NotNamed(
         f"the {kind[:-1]} {name!r} is code in the file {file!r}, and code that only a store names is not executed: look at it, "
-        f"and name it with {named.OPTIONS[kind]} {file!r}"
+        f"and name it with {named.by_option(kind, file)}"
     )
 
 

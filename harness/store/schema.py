@@ -5,9 +5,12 @@ need otherwise. It would take 0.72 instead of 0.23 CPU seconds for a few runs, 1
 """
 
 import math
+import re
 from collections.abc import Callable
 from types import UnionType
 from typing import Any, cast
+
+from harness.store.record import NAME
 
 Check = Callable[[Any], bool]
 """Says whether a value has a shape."""
@@ -112,7 +115,8 @@ _SESSION = {
 }  # fmt: skip
 
 is_record = checker({
-    "spec": _SPEC, "budget": {f"{name}?": _count for name in _SPENT}, "reason": str | None, "overshoot": {str: _count},
+    "run": lambda value: isinstance(value, str) and re.match(NAME, value), "spec": _SPEC,
+    "budget": {f"{name}?": _count for name in _SPENT}, "reason": str | None, "overshoot": {str: _count},
     "ledger": lambda value: value == {} or _LEDGER(value),  # before the first save it is empty
     "summary": [_ESTIMATE], "trace": {"rows": int, "bytes": int, "sha256": str}, "provenance": [_SESSION],
 })  # fmt: skip

@@ -21,7 +21,7 @@ from harness.errors import RunFailed
 from harness.specs import plugin_file
 from harness.specs.budget import Ledger
 from harness.specs.run import RunSpec
-from harness.training.process import UNMETERED, fork_count, watch
+from harness.training.process import UNMETERED, watch
 from harness.training.subject import Subject
 
 INIT_SECONDS = 60.0
@@ -57,7 +57,7 @@ class Guard:
         self._parts = subject.parts
         self._flats = [(part.params, part.params.flat, part.params.flat.data_ptr()) for part in self._parts]
         self._code = list(self._code_now())
-        watch.process, watch.made = os.getpid(), None
+        watch.process, watch.made, watch.unseen = os.getpid(), None, False
         self.settle()
 
     def settle(self) -> None:
@@ -68,8 +68,11 @@ class Guard:
         self._note_threads()
 
     def _note_threads(self) -> None:
-        self._forks, self._live = fork_count.n, _thread._count()
+        self._forks, self._live = watch.forks, _thread._count()
         self._known = set(threading.enumerate())
+
+    def _new_threads(self) -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread not in self._known]
 
     def _is_algorithms(self, what: object) -> bool:
         """Say whether a function or a class is of the algorithm's own code, or of another file of the user's."""
@@ -91,7 +94,7 @@ class Guard:
         try:
             yield
         finally:
-            watch.on = False
+            self.after()
         self.look()
         if self._learned() != before:
             raise self._refusal(
@@ -115,13 +118,14 @@ class Guard:
         """End what `before` began, whether the step has failed or not."""
         watch.on = False
         if _thread._count() > self._live:
-            watch.left += [thread for thread in threading.enumerate() if thread not in self._known]
+            watch.left += self._new_threads()
+            watch.unseen = watch.unseen or not self._new_threads()
 
     def look(self) -> None:
         """Look after a step that has not failed. This is done as often as steps are: all of it takes a few microseconds."""
         if (
             watch.made is not None
-            or fork_count.n != self._forks
+            or watch.forks != self._forks
             or _thread._count() > self._live
             or get_num_threads() != self._threads
             or not self._ledger.settled
@@ -143,17 +147,16 @@ class Guard:
         """Return in words what was found after a step."""
         if watch.made is not None:
             return f"{watch.made}, {UNMETERED}"
-        if fork_count.n != self._forks:
+        if watch.forks != self._forks:
             return f"forked, {UNMETERED}"
         if get_num_threads() != self._threads:
             return f"called set_num_threads({get_num_threads()}), and the run has {self._threads}: give --threads"
         if _thread._count() > self._live:
-            return self._left([thread for thread in threading.enumerate() if thread not in self._known])
+            return self._left(self._new_threads())
         return "changed the ledger, which the harness alone writes"
 
     @staticmethod
     def _left(threads: list[threading.Thread]) -> str:
-        watch.left += threads
         names = " and ".join(repr(thread.name) for thread in threads[:3]) or "a thread"
         return (
             f"left {names} running, and what a thread computes while the clocks stand still is not metered: join it in the "
@@ -164,6 +167,7 @@ class Guard:
         """Raise RunFailed where the algorithm's file has started a thread when it was imported."""
         own = [t for t in self._known if self._is_algorithms(getattr(t, "_target", None) or type(t)) and t.is_alive()]
         if own:
+            watch.left += own
             raise self._refusal(self._left(own))
 
     def children(self) -> tuple[bool, float]:

@@ -11,6 +11,7 @@ import torch
 
 from harness.errors import BadInput, RunFailed
 from harness.native import path
+from harness.specs import plugin_file
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
@@ -21,7 +22,16 @@ MAKES_A_PROCESS = {
 }  # fmt: skip
 """Python's audit events of a new process, and what an algorithm did that raises one."""
 
-UNMETERED = "and what another process computes cannot be metered: compute in this one, with --threads if need be"
+UNMETERED = (
+    "and what another process computes cannot be metered: compute in this one, with --threads if need be, and compile in "
+    "warm_up"
+)
+
+
+def is_plugins(thread: threading.Thread) -> bool:
+    """Say whether a thread does what is written in a plugin file, or in one beside it."""
+    work = getattr(thread, "_target", None) or type(thread)
+    return plugin_file.is_users(str(getattr(work, "__module__", "")))
 
 
 class Watch:
@@ -29,21 +39,28 @@ class Watch:
 
     Attributes:
         on: whether the code of an algorithm runs at this moment.
+        forks: how often this process has been forked.
         process: of the run; a copy of it may do what it likes.
         made: what it did to make a process, in words; None if it made none. It may have caught the error that this raised.
         left: threads that it has left behind, which may break Python's own way to end a process.
+        unseen: whether it has left one that `threading` does not know.
     """
 
     def __init__(self) -> None:
-        self.on, self.process = False, os.getpid()
+        self.on, self.forks, self.process = False, 0, os.getpid()
         self.made: str | None = None
         self.left: list[threading.Thread] = []
+        self.unseen = False
 
     def audit(self, event: str, _: object) -> None:
         """Refuse to make a process while the code of an algorithm runs; see `sys.addaudithook`."""
         if self.on and event in MAKES_A_PROCESS and os.getpid() == self.process:
             self.made = MAKES_A_PROCESS[event]
             raise RunFailed(f"{self.made}, {UNMETERED}")
+
+    def forked(self) -> None:
+        """Count a fork."""
+        self.forks += 1
 
     def exit(self, status: int) -> NoReturn:
         """End the process at once, as `os._exit` does, but not while the code of an algorithm runs."""
@@ -52,11 +69,11 @@ class Watch:
         _exit(status)
 
     def end(self, status: int) -> None:
-        """End the process at once if a thread that an algorithm has left behind still runs.
+        """End the process at once if a thread still runs that an algorithm has left behind, or that a plugin file has started.
 
         Python itself would wait for it for ever, or be ended by a signal if the thread computes in PyTorch meanwhile.
         """
-        if any(thread.is_alive() for thread in self.left):
+        if self.unseen or any(thread in self.left or is_plugins(thread) for thread in threading.enumerate()):
             _exit(status)
 
 
@@ -68,21 +85,8 @@ os._exit = watch.exit  # for all who take it from here on, plugins among them
 sys.addaudithook(watch.audit)
 
 
-class Forks:
-    """How often this process has been forked."""
-
-    n = 0
-
-    def count(self) -> None:
-        """Count one more."""
-        self.n += 1
-
-
-fork_count = Forks()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_parent=fork_count.count)
+    os.register_at_fork(after_in_parent=watch.forked)
 
 
 def prepare_process(threads: int, device: str = "cpu") -> None:

@@ -10,10 +10,12 @@ from xml.etree import ElementTree
 import pytest
 from support import Result, put, seeds, stored
 
+from harness.analysis.losses import Adjusted
 from harness.analysis.stored_run import StoredRun
 from harness.claims import baseline, check
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Claims
+from harness.claims.regression import _Pairs
 from harness.store.store import Store
 
 Harness = Callable[..., Result]
@@ -125,6 +127,36 @@ def test_no_mean_holds_by_hiding_a_run(judged: Callable[..., list[Verdict]], tmp
     assert len(verdict.tests) == 2
 
 
+def test_panels_that_differ_make_no_seed_collapse(judged: Callable[..., list[Verdict]], store: Store) -> None:
+    """A difference that is small in one panel and large in others: seeds are compared with those of their panel."""
+    text = '[[claim]]\nkind = "order"\nabove = "aevb"\nbelow = "wake-sleep"\n' + AT
+    small, noise = (0.5, 0.3, -0.1, 0.4, 0.2), (0.1, -0.2, 0.0, 0.2, -0.1)
+
+    def runs(*gaps: tuple[float, ...]) -> list[StoredRun]:
+        shutil.rmtree(store.root, ignore_errors=True)
+        return [
+            run
+            for nz, own in zip((3, 5, 10), gaps, strict=True)
+            for algorithm, sign in (("aevb", 1), ("wake-sleep", 0))
+            for run in seeds(*(-130.0 + sign * gap for gap in own), algorithm=algorithm, nz=nz)
+        ]
+
+    large = tuple(20 + one for one in noise)
+    (verdict,) = judged(text, runs(small, large, large))
+    assert (verdict.says, verdict.collapsed) == ("holds", ()), verdict.why
+    (verdict,) = judged(text, runs((0.5, 0.3, -40.0, 0.4, 0.2), large, large))
+    assert (verdict.says, verdict.collapsed) == ("fails", ("mnist nz=3 seed 2",))
+    assert "where the others have 0.35 on average" in verdict.why
+    (verdict,) = judged(text, runs((0.5, -0.1), large[:2], large[:2]))  # two of each, compared with all
+    assert verdict.says == "fails"
+    (verdict,) = judged(text, runs((-0.1,), large, large))  # one that cannot be compared
+    assert verdict.says == "holds"
+    assert "mnist nz=3 seed 0 by itself is beyond, at -0.1" in verdict.why
+    bound = '[[claim]]\nkind = "bound"\nleast = -130\nwhere = { algo = "aevb" }\n' + AT
+    (verdict,) = judged(bound, runs(small, large, large))
+    assert verdict.says == "holds", verdict.why
+
+
 def test_a_paper_claim_hides_no_run(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "claims.toml"
     path.write_text(
@@ -167,6 +199,18 @@ def test_the_level_is_that_of_the_file(judged: Callable[..., list[Verdict]]) -> 
     ((shows, level, adjusted),) = verdicts[0].tests
     assert (shows, level, adjusted.tests, adjusted.left) == ("loss", 0.98, 24, 24)
     assert adjusted.p == pytest.approx(24 * verdict.tests[0][2].p)
+
+
+def test_a_loss_that_the_file_does_not_show_says_so(judged: Callable[..., list[Verdict]]) -> None:
+    """Holm's procedure stops at the first test that shows nothing, whatever a later one would show by itself."""
+    old = [0.0] * 5
+    (verdict,) = judged(BASELINE, lost(-1.0, -1.6, -0.7, -1.2, -1.9), lost(*old))
+    pairs = _Pairs(
+        verdict.claim, dict(enumerate((-1.0, -1.6, -0.7, -1.2, -1.9))), dict(enumerate(old)), spread=0.9, freedom=4
+    )  # type: ignore[arg-type]
+    says, why, collapsed = pairs.judged(Adjusted(0.03, 3, 1))
+    assert (says, collapsed) == ("cannot tell", ())
+    assert why.startswith("not shown at the level of all 3 tests: worse by ")
 
 
 def test_every_output_says_how_many_tests_there_are(

@@ -1,6 +1,7 @@
 """Runs are selected in one way everywhere, and removed by it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from support import Result, put, seeds, stored
 
 from harness.analysis import chosen
 from harness.errors import BadInput
+from harness.safe_text import is_word
 from harness.specs.where import parse_selection
 from harness.store.store import Store
 
@@ -156,3 +158,28 @@ def test_a_shell_completes_selections(
     monkeypatch.setenv("HARNESS_RESULTS", str(filled.root))
     completion = ShellComplete(cli, {}, "harness", "_HARNESS_COMPLETE")
     assert [item.value for item in completion.get_completions(["list"], typed)] == found
+
+
+def test_a_shell_completes_nothing_that_it_would_obey(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups, runs and settings of a stranger's store."""
+    from click.shell_completion import ShellComplete
+
+    from harness.cli.app import cli
+
+    monkeypatch.setenv("HARNESS_RESULTS", str(filled.root))
+    completion = ShellComplete(cli, {}, "harness", "_HARNESS_COMPLETE")
+    (run,) = list(filled.runs("runs"))
+    for name in ("$(touch x)", "a\nplain,b", "-rf", "\x1b[31m"):
+        shutil.copytree(run.path, filled.root / name / f"{name}x")
+    other = stored(seed=7)
+    other.record.spec["algorithm"]["name"] = "$(touch x)"
+    put(filled, [other], "mine")
+    said = [item.value for item in completion.get_completions(["list"], "")]
+    assert {"mine", "runs", run.id} <= set(said)
+    assert {item.value for item in completion.get_completions(["list"], "mine:algo=")} == {
+        "mine:algo=aevb",
+        "mine:algo=my-dreg",
+    }
+    assert all(map(is_word, said))

@@ -4,10 +4,12 @@ The planted file makes a folder when it is executed. Where a place has neighbour
 SHA-256 of the file, they are planted, too.
 """
 
+import contextlib
 import copy
 import importlib.util
 import json
 import py_compile
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +21,8 @@ import pytest
 from faulty import Survived
 from support import PLUGINS, Result, user_names
 
-from harness.errors import BadInput
+from harness.analysis import export
+from harness.errors import BadInput, HarnessError
 from harness.files import seal, unseal
 from harness.specs import named, plugin_file, registry
 from harness.store import checkpoint as checkpoints
@@ -174,6 +177,70 @@ def test_nothing_that_a_store_names_is_executed(
     survived("code planted in a stored file, and a command", tried, tried)
 
 
+@pytest.mark.parametrize("name", ["run.json", "evaluations.json"])
+def test_what_verification_starts_executes_nothing_that_a_store_names(
+    name: str, run: Run, planted: Path, sentinel: Path, tmp_path: Path, survived: Survived
+) -> None:
+    """The part of it that its processes do, which know what files the user has named and no more."""
+    from harness.runs.verify import _evaluated_again, _trained_again
+
+    whole, tried = tmp_path / "whole", 0
+    shutil.copytree(run.path, whole)
+    sha = plugin_file.read(planted).sha256
+    named.forget()
+    for place, files in variants(name, whole, str(planted), sha):
+        if NEAR & set(map(str, place)) and place[-1] in ("file", "name", "estimator"):
+            (run.path / name).write_bytes(files[name])
+            for again in (_evaluated_again, _trained_again):
+                with contextlib.suppress(HarnessError):
+                    again(Run(run.path), None)
+                assert not sentinel.exists(), (again, place)
+                tried += 1
+    assert tried
+    survived("code planted in a stored file, and verification", tried, tried)
+
+
+def test_no_baseline_names_code(
+    planted: Path, sentinel: Path, harness: Harness, tmp_path: Path, survived: Survived
+) -> None:
+    """It has the specifications of runs, which name files."""
+    base, claims = tmp_path / "base.json", tmp_path / "claims.toml"
+    claims.write_text(
+        'group = "runs"\nbaseline = "base.json"\n[[claim]]\nkind = "baseline"\nat = "end"\ntolerance = 0.1\n'
+        '[[claim]]\nkind = "cost"\ntimes-baseline = 2\n'
+    )
+    for seed in (0, 1):
+        words = ["--algo", "aevb", "--dataset", toy.__file__, "--nz", 2, "--hidden", 4, "--seed", seed]
+        assert harness("run", *words, "--samples", 300, "--eval-points", 20).code == 0
+    assert harness("baseline", "save", claims).code == 0
+    assert harness("check", claims).code == 0
+    tried = 0
+    for place, changed in plantings(json.loads(base.read_text()), str(planted), plugin_file.read(planted).sha256):
+        base.write_text(json.dumps(changed))
+        for words in (("check", claims), ("baseline", "show", base)):
+            done = harness(*words)
+            assert not sentinel.exists(), (words, place)
+            assert done.code in (0, 1, 2), (place, done.err)
+            tried += 1
+    survived("code planted in a baseline, and a command", tried, tried)
+
+
+def test_no_export_names_code(
+    run: Run, planted: Path, sentinel: Path, harness: Harness, tmp_path: Path, survived: Survived
+) -> None:
+    """No command reads one but to see that it is one, and what reads it returns plain data."""
+    out, tried = tmp_path / "out.json", 0
+    assert harness("export", "--format", "json", "--out", out).code == 0
+    for _, changed in plantings(json.loads(out.read_text()), str(planted), plugin_file.read(planted).sha256):
+        out.write_text(json.dumps(changed))
+        with contextlib.suppress(BadInput):
+            export.read(out)
+        assert not sentinel.exists()
+        tried += 1
+    assert harness("export", "--format", "json", "--out", out).code == 2  # as it is written otherwise
+    survived("code planted in an export, and read", tried, tried)
+
+
 def algorithm(folder: Path, sentinel: Path) -> Path:
     """Return an algorithm's file, which makes a folder when it is executed."""
     path = folder / "mine.py"
@@ -201,7 +268,7 @@ def test_a_run_goes_on_when_its_file_is_named_wherever_it_is_now(
     assert (refused.code, sentinel.exists()) == (2, False)
     assert refused.err == (
         f"harness: run {run.id} was made by code in files, and code that only a store names is not executed: look at it, and "
-        f"name it in this command by --algo {str(mine)!r}\n"
+        f"name it in this command by --algo {mine}\n"
     )
     assert harness("evaluate", run.id, "--estimator", "lower-bound", "--points", 5).code == 0  # without the algorithm
     assert harness("plot", "samples", run.id, "--out", tmp_path / "a.png").code == 2  # toy data are no images
@@ -219,6 +286,31 @@ def test_a_run_goes_on_when_its_file_is_named_wherever_it_is_now(
     assert "mine.py has changed since this run began" in changed.err
 
 
+def test_the_option_to_repeat_is_one_word_for_a_shell(run: Run, harness: Harness) -> None:
+    """Whoever pastes it executes nothing, whatever the store calls its file."""
+    path = "/tmp/it's $(touch x).py"
+    record = unseal((run.path / "run.json").read_bytes())
+    record["spec"]["dataset"] |= {"file": path, "sha256": "a" * 64}
+    (run.path / "run.json").write_bytes(seal(record))
+    said = harness("extend", run.id, "--samples", 600)
+    assert (said.code, shlex.split(said.err.rpartition(" by ")[2])) == (2, ["--dataset", path])
+    assert shlex.split(named.again(record["spec"])) == ["--dataset", path]
+    with pytest.raises(named.NotNamed) as error:
+        registry.stored("estimators", "evil", path, "a" * 64)
+    assert shlex.split(str(error.value).rpartition(" with ")[2]) == ["--estimator", path]
+
+
+@pytest.mark.parametrize("name", ["$(touch x)", "a;b", "-rf", "A", "\x1b[31m", "a\n::error::b"])
+def test_a_run_of_another_name_than_runs_have_is_none(name: str, run: Run, harness: Harness) -> None:
+    """Sentences name runs in commands to be repeated."""
+    record = unseal((run.path / "run.json").read_bytes())
+    run.path.rename(run.path.parent / name)
+    (run.path.parent / name / "run.json").write_bytes(seal(record | {"run": name, "status": "interrupted"}))
+    assert "unreadable" in harness("list").out
+    with pytest.raises(BadInput, match="has content that no run has"):
+        Run(run.path.parent / name).read()
+
+
 @pytest.mark.parametrize("given", ["aevb", "none.py", "."])
 def test_what_is_named_has_to_be_a_file(given: str, run: Run, harness: Harness) -> None:
     said = harness("extend", run.id, "--samples", 600, "--algo", given)
@@ -234,7 +326,7 @@ def test_an_estimator_of_a_file_is_certified_when_it_is_named(
     words = ["certify", run.id, "--points", 2, "--distributions", 2, "--chains", 2, "--tolerance", 1000]
     refused = harness(*words)
     assert (refused.code, sentinel.exists()) == (2, False)
-    assert f"look at it, and name it with --estimator {str(planted)!r}" in refused.err
+    assert f"look at it, and name it with --estimator {planted}" in refused.err
     assert harness(*words, "--estimator", planted).code == 0
     assert sentinel.exists()
 
@@ -242,7 +334,7 @@ def test_an_estimator_of_a_file_is_certified_when_it_is_named(
 def test_a_choice_of_tuning_chooses_nothing_else(
     planted: Path, sentinel: Path, harness: Harness, tmp_path: Path
 ) -> None:
-    """A study that was edited so that it chooses an algorithm, too, is done again."""
+    """Nor does any other word of a study: one that was edited so that it chooses an algorithm, too, is done again."""
     experiment = tmp_path / "mine.toml"
     experiment.write_text(
         f'[base]\ndataset = "{toy.__file__}"\nnz = 2\nhidden = 4\nsamples = 300\n'
@@ -251,25 +343,14 @@ def test_a_choice_of_tuning_chooses_nothing_else(
     assert harness("sweep", experiment, "--jobs", 1).code == 0
     (study,) = (tmp_path / "results" / "tune").glob("*.json")
     content = unseal(study.read_bytes())
-    for chosen in ({"algo": str(planted)}, {"lr": str(planted)}):
-        study.write_bytes(seal(content | {"chosen": content["chosen"] | chosen}))
-        harness("sweep", experiment, "--dry-run")
-        harness(
-            "run",
-            "--algo",
-            "aevb",
-            "--dataset",
-            toy.__file__,
-            "--nz",
-            2,
-            "--hidden",
-            4,
-            "--lr",
-            "tuned",
-            "--samples",
-            300,
-        )
-        assert not sentinel.exists()
+    sha = plugin_file.read(planted).sha256
+    added = content | {"chosen": content["chosen"] | {"algo": str(planted)}}
+    tuned = ["--algo", "aevb", "--dataset", toy.__file__, "--nz", 2, "--hidden", 4, "--lr", "tuned", "--samples", 300]
+    for place, changed in [(("chosen", "algo"), added), *plantings(content, str(planted), sha)]:
+        study.write_bytes(seal(changed))
+        for words in (["sweep", experiment, "--dry-run"], ["run", *tuned]):
+            assert harness(*words).code in (0, 2), place
+            assert not sentinel.exists(), place
 
 
 @pytest.mark.parametrize("path", ["evil.py", "./evil.py", "/proc/self/cwd/evil.py"])

@@ -1,7 +1,9 @@
 """`harness verify`: a run that says what its model does is told from one that says something else."""
 
+import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +90,49 @@ def test_a_bound_that_the_model_has_not_is_found(store: Store) -> None:
     assert f"row {len(run.rows())}, at 3,000 samples: lower-bound on 40 test points was -" in found.why
 
 
+def added(rows: list[dict[str, Any]], **other: Any) -> None:
+    """Add an estimate to the last row."""
+    rows[-1]["estimates"].append({**rows[-1]["estimates"][0], **other})
+
+
+def doubled(rows: list[dict[str, Any]]) -> None:
+    """Put a better row of the same samples before the last one."""
+    rows.insert(-1, copy.deepcopy(rows[-1]))
+    better(rows, -2)
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    (lambda rows: added(rows, estimator="importance", mean=-1.0), "has an estimate by importance, by which the run is not"),
+    (lambda rows: added(rows, points=7, mean=-1.0), "on 7 train points was -1.0 and is -"),
+    (lambda rows: rows[-1]["estimates"][0].update(reliable=True), "reliable of lower-bound on .* was True and is None"),
+    (lambda rows: rows[-1]["estimates"][0].update(se_points=0.0), "se_points of lower-bound on .* was 0.0 and is "),
+    (doubled, "lower-bound on 40 test points was"),
+])  # fmt: skip
+def test_more_than_the_mean_is_compared(store: Store, change: Callable[[Any], object], why: str) -> None:
+    run = made(store)
+    forge(run, change)
+    found = verify._evaluated_again(run, None)
+    assert found.says == "differs"
+    assert re.search(why, found.why), found.why
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"summary": []}, "run.json has other estimates than the last row"),
+    ({"ledger": {"samples": 10}}, "run.json has 10 samples, and the last row has 3,000"),
+    ({"ledger": {"samples": 4000}}, "run.json has 4,000 samples, and the last row has 3,000"),
+])  # fmt: skip
+def test_a_record_that_is_not_of_its_rows_is_found(store: Store, change: dict[str, Any], why: str) -> None:
+    """It is what `list` shows."""
+    run = made(store)
+    record = asdict(run.read())
+    for name, value in change.items():
+        record[name] = record[name] | value if isinstance(value, dict) else value
+    (run.path / "run.json").write_bytes(seal(record))
+    for again in (verify._evaluated_again, verify._trained_again):
+        found = again(run, None)
+        assert (found.says, found.why) == ("differs", why)
+
+
 def test_the_first_row_that_differs_is_named(store: Store) -> None:
     run = made(store)
     forge(run, lambda rows: better(rows, 2))
@@ -107,6 +152,7 @@ def test_other_machines_round_otherwise(store: Store, monkeypatch: pytest.Monkey
     found = verify._evaluated_again(run, None)
     assert (found.says, found.why) == ("agrees", "within rounding, as here are processor B instead of A")
     forge(run, lambda rows: better(rows, by=5 + verify.ROUNDING_NATS))
+    forge(run, lambda rows: rows[-1]["estimates"][-1].update(se_estimator=1e9))  # allows no more than the true one
     assert verify._evaluated_again(run, None).says == "differs"
     assert verify._trained_again(run, None).says == "differs"
 

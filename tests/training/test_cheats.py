@@ -1,5 +1,6 @@
 """What an algorithm may not do, each once: it ends as failed with a sentence, or it has no effect."""
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import torch
 
 from harness import api
 from harness.errors import RunFailed
+from harness.specs import plugin_file
 from harness.specs.budget import Budget
 from harness.specs.registry import get
 from harness.testing import conformance
@@ -19,6 +21,7 @@ from harness.training.process import prepare_process, watch
 
 HEAD = '''"""An algorithm that trains soundly but for one line."""
 
+import _thread
 import gc
 import multiprocessing
 import os
@@ -169,10 +172,12 @@ def test_a_step_that_cheats_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("subprocess.run(['true'])", "started a process"),
     ("start(lambda: time.sleep(0.05))", "left 'worker' running"),
     ("torch.set_num_threads(2)", "called set_num_threads"),
+    ("start(lambda: time.sleep(0.05)); raise ValueError", "in init: ValueError"),
 ])  # fmt: skip
 def test_an_init_that_cheats_fails(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(RunFailed, match=words):
         conformance.training(algorithm(tmp_path, init=line))
+    assert bool(watch.left) == ("start(" in line)
 
 
 def test_an_init_may_not_take_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,9 +231,45 @@ def test_a_patched_clock_has_no_effect(tmp_path: Path) -> None:
         time.process_time, time.perf_counter = before
 
 
+def test_a_thread_that_nobody_can_name_ends_the_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("harness.training.process._exit", statuses.append)
+    with pytest.raises(RunFailed, match="left a thread running"):
+        ended(algorithm(tmp_path, step="_thread.start_new_thread(time.sleep, (0.3,)); time.sleep(0.1)"))
+    watch.end(3)
+    watch.unseen = False
+    watch.end(4)
+    assert statuses == [3]
+    time.sleep(0.3)
+
+
 def test_threads_that_end_with_their_step_are_allowed(tmp_path: Path) -> None:
     own = "t = threading.Thread(target=print, args=('',)); t.start(); t.join()"
     assert ended(algorithm(tmp_path, step=own)).ledger.samples == 300
+
+
+@pytest.mark.parametrize(("how", "at_once"), [
+    ("def work(): lock.acquire()\nthreading.Thread(target=work, daemon=True).start()", True),  # in a plugin file
+    ("threading.Thread(target=lock.acquire, daemon=True).start()", False),  # somebody else's
+    ("threading.Thread(target=lock.acquire).start(); watch.left += threading.enumerate()[-1:]", True),
+    ("threading.Thread(target=lock.acquire).start()", False),  # which Python waits for
+    ("pass", False),
+])  # fmt: skip
+def test_a_process_ends_whatever_threads_it_has(monkeypatch: pytest.MonkeyPatch, how: str, at_once: bool) -> None:
+    """Of a plugin of any kind, at any time: PyTorch would end the process by a signal, without its exit code."""
+    statuses: list[int] = []
+    monkeypatch.setattr("harness.training.process._exit", statuses.append)
+    lock, before = threading.Lock(), _thread._count()
+    with lock:
+        names = {"threading": threading, "lock": lock, "watch": watch, "__name__": f"{plugin_file.PREFIX}mine"}
+        exec(how, names)
+        while _thread._count() == before and how != "pass":
+            time.sleep(0.01)
+        watch.end(3)
+    assert statuses == [3] * at_once
+    watch.left.clear()
+    while _thread._count() > before:
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("batch", ["minibatch", "full"])
