@@ -193,13 +193,16 @@ def _work(files: Sequence[Path], connection: Connection) -> None:
     """Do one task after the other, with the plugin files that the user has named, until there is none or one may leave traces."""
     named.note(*files)
     keep_last_dataset()
-    with contextlib.suppress(EOFError, OSError):  # no more tasks, or the executor is gone
-        while True:
+    while True:
+        try:
             function, arguments = connection.recv()
-            leave_the_terminal()
-            forget_peak_memory()
-            last = function(connection, *arguments)
+        except (EOFError, OSError):  # there are no more tasks, or the executor is gone
+            break
+        leave_the_terminal()
+        forget_peak_memory()
+        last = function(connection, *arguments)
+        with contextlib.suppress(OSError):
             connection.send(last)
-            if not last.goes_on:
-                break
+        if not last.goes_on:
+            break
     watch.end(0)
