@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import Versions, present
 from harness.errors import BadInput, suggestion
+from harness.files import without_collection
 from harness.specs.experiment import Experiment
 from harness.specs.options import STORED
 from harness.specs.recipes import PANELS
-from harness.specs.where import PLUGINS, Where
+from harness.specs.where import PLUGINS, Where, alternatives, forms
 from harness.store.run import Run
 from harness.store.store import Store
 
@@ -19,7 +20,8 @@ COMPARE = ("algo",)
 
 def load(runs: Iterable[Run]) -> list[StoredRun]:
     """Read runs."""
-    return [StoredRun.load(run) for run in runs]
+    with without_collection():
+        return [StoredRun.load(run) for run in runs]
 
 
 def group(
@@ -42,11 +44,12 @@ def group(
         BadInput: the store has none, or none of the present version.
     """
     found: list[StoredRun] = []
-    for run in store.runs(experiment.name):
-        try:
-            found.append(StoredRun.load(run))
-        except BadInput as error:
-            say(str(error))
+    with without_collection():
+        for run in store.runs(experiment.name):
+            try:
+                found.append(StoredRun.load(run))
+            except BadInput as error:
+                say(str(error))
     if not found:
         raise BadInput(
             f"there are no runs of {experiment.name} in {str(store.root)!r}: make them with `harness sweep {experiment.called}`"
@@ -74,6 +77,37 @@ def select(runs: Iterable[StoredRun], where: Where) -> list[StoredRun]:
     return [run for run in runs if run.matches(where)]
 
 
+class Index:
+    """Runs by the values of their options: of many selections each is found without a look at every run.
+
+    Args:
+        runs: all of them.
+    """
+
+    def __init__(self, runs: Sequence[StoredRun]):
+        self._runs, self._places = runs, dict[str, dict[str | float, set[int]]]()
+
+    def select(self, where: Where) -> list[StoredRun]:
+        """Return what `select` returns of these runs."""
+        having = []  # for each option, the places of the runs that have its value
+        for name, values in where.items():
+            own = self._of(name)
+            having.append([own.get(form, set()) for value in alternatives(values) for form in forms(name, value)])
+        if not having:
+            return list(self._runs)
+        fewest, *others = sorted(having, key=lambda places: sum(map(len, places)))
+        found = [i for i in set().union(*fewest) if all(any(i in places for places in other) for other in others)]
+        return [self._runs[i] for i in sorted(found)]
+
+    def _of(self, name: str) -> dict[str | float, set[int]]:
+        if name not in self._places:
+            own = self._places[name] = {}
+            for i, run in enumerate(self._runs):
+                for form in forms(name, run.option(name)):
+                    own.setdefault(form, set()).add(i)
+        return self._places[name]
+
+
 def options(runs: Iterable[StoredRun]) -> set[str]:
     """Return the options by which some of these runs can be told apart."""
     known = {*STORED, "status"}
@@ -85,7 +119,17 @@ def options(runs: Iterable[StoredRun]) -> set[str]:
 
 def distinct(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each once of several options with their values."""
-    return [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
+    found: dict[Any, dict[str, Any]] = {}
+    for panel in panels:
+        found.setdefault(_hashable(panel), panel)
+    return list(found.values())
+
+
+def _hashable(value: Any) -> Any:
+    """Return plain data so that equal ones have the same hash."""
+    if isinstance(value, dict):
+        return dict, frozenset((name, _hashable(item)) for name, item in value.items())
+    return (list, *map(_hashable, value)) if isinstance(value, list) else value
 
 
 def panel_options(
@@ -156,11 +200,13 @@ def unlike(
     if one.version != two.version:  # both are shown, as curves of their own
         apart |= {part for part in PLUGINS.values() if one.spec[part].get("sha256") != two.spec[part].get("sha256")}
         apart.add("algorithm")
-    one_curve = one.curve(compare) == two.curve(compare)
-    contents = [_content(run, run if one_curve else other) for run, other in ((one, two), (two, one))]
+    contents: list[dict[str, Any]] = []
     for part in ("model", "dataset", "n_train", "threads", "device", "evaluation", "algorithm"):
-        if part in apart:
+        if part in apart or one.spec.get(part) == two.spec.get(part):  # as nearly all, without a look into them
             continue
+        if not contents:
+            one_curve = one.curve(compare) == two.curve(compare)
+            contents = [_content(run, run if one_curve else other) for run, other in ((one, two), (two, one))]
         own, other = (flat(part, content.get(part)) for content in contents)
         for name in sorted(own.keys() | other.keys()):
             leaf = name.rpartition(".")[2]

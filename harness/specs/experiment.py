@@ -85,6 +85,7 @@ class Experiment:
         self.title, self.tune, self.figure, self.table = (
             self._file.title, self._file.tune, self._file.figure, self._file.table
         )  # fmt: skip
+        self._asked_by_shared: dict[tuple[tuple[str, ...], tuple[str, ...]], set[tuple[str | float, ...]]] = {}
         self._require_few()
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
         for options in (*itertools.chain.from_iterable(self._grids), self.tune.override):
@@ -125,12 +126,20 @@ class Experiment:
         for name in sorted(set().union(*self._asked)):
             if name in STORED or option(name) is not None:
                 there[name] = comparable(name, option(name))
-        return any(
-            tuple(there[name] for name in names) in asked
-            if there.keys() >= set(names)
-            else any(all(there.get(n, v) == v for n, v in zip(names, values, strict=True)) for values in asked)
-            for names, asked in self._asked.items()
-        )
+        for names in self._asked:
+            shared = tuple(name for name in names if name in there)
+            if tuple(there[name] for name in shared) in self._asked_of(names, shared):
+                return True
+        return False
+
+    def _asked_of(self, names: tuple[str, ...], shared: tuple[str, ...]) -> set[tuple[str | float, ...]]:
+        """Return the values that runs asked for by these names have of those that a stored run shares; found once for all runs."""
+        found = self._asked_by_shared.get((names, shared))
+        if found is None:
+            at = [names.index(name) for name in shared]
+            found = {tuple(values[i] for i in at) for values in self._asked[names]}
+            self._asked_by_shared[names, shared] = found
+        return found
 
     @cached_property
     def _asked(self) -> dict[tuple[str, ...], set[tuple[str | float, ...]]]:

@@ -4,6 +4,7 @@ A selection is `NAME`, `NAME:OPTION=VALUE,...` or `OPTION=VALUE,...`. NAME is a 
 group of the store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is written in this way wherever runs are selected.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +102,7 @@ def meets(option: Callable[[str], Any], where: Where) -> bool:
         where: the options and their values.
     """
     return all(
-        any(same(_plain(name, option(name)), _plain(name, value)) for value in _alternatives(values))
+        any(same(_plain(name, option(name)), _plain(name, value)) for value in alternatives(values))
         for name, values in where.items()
     )
 
@@ -131,7 +132,8 @@ def is_path(word: str) -> bool:
     return word.endswith(".py") or "/" in word or "\\" in word
 
 
-def _alternatives(values: Any) -> Any:
+def alternatives(values: Any) -> Any:
+    """Return the values of which a run has one, where a condition gives one value or a set of them."""
     return values if isinstance(values, set | frozenset) else (values,)
 
 
@@ -143,6 +145,15 @@ def same(one: Any, other: Any) -> bool:
         return float(one) == float(other)
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def forms(name: str, value: Any) -> set[str | float]:
+    """Return the forms of a value of an option: two values are the same, as `meets` has it, if and only if they share one."""
+    value = _plain(name, value)
+    found: set[str | float] = {str(value)}
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        found.add(float(value))
+    return found
 
 
 def in_words(options: Where) -> str:
