@@ -231,7 +231,7 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
     """Return both sides at the marks that every run has, where each has an estimate if they are paired."""
     paired = {run.seed for run in sides[0]} == {run.seed for run in sides[1]}
     rows: list[list[tuple[int, dict[float, Row]]]] = [
-        [(run.seed, {round(run.mark(row), 3): row for row in run.rows}) for run in runs] for runs in sides
+        [(run.seed, {round(mark, 3): row for row, mark in zip(run.rows, run.marks, strict=True)}) for run in runs] for runs in sides
     ]
     every = [{*by_mark} for side_ in rows for _, by_mark in side_]
     out = []
@@ -253,7 +253,13 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
 def _doubts(runs: Sequence[StoredRun], marks: Sequence[AtMark], estimator: str, split: str) -> list[str]:
     """Return why estimates at these marks are not to be trusted."""
     shown = {one.samples for one in marks}
-    every = [e for run in runs for row in run.rows if round(run.mark(row), 3) in shown for e in row["estimates"]]
+    every = [
+        e
+        for run in runs
+        for row, mark in zip(run.rows, run.marks, strict=True)
+        if round(mark, 3) in shown
+        for e in row["estimates"]
+    ]
     return doubts(e for e in every if (e["estimator"], e["split"]) == (estimator, split))
 
 

@@ -10,7 +10,7 @@ from harness.files import without_collection
 from harness.specs.experiment import Experiment
 from harness.specs.options import STORED
 from harness.specs.recipes import PANELS
-from harness.specs.where import PLUGINS, Where, alternatives, forms
+from harness.specs.where import PLUGINS, Index, Where
 from harness.store.run import Run
 from harness.store.store import Store
 
@@ -77,35 +77,9 @@ def select(runs: Iterable[StoredRun], where: Where) -> list[StoredRun]:
     return [run for run in runs if run.matches(where)]
 
 
-class Index:
-    """Runs by the values of their options: of many selections each is found without a look at every run.
-
-    Args:
-        runs: all of them.
-    """
-
-    def __init__(self, runs: Sequence[StoredRun]):
-        self._runs, self._places = runs, dict[str, dict[str | float, set[int]]]()
-
-    def select(self, where: Where) -> list[StoredRun]:
-        """Return what `select` returns of these runs."""
-        having = []  # for each option, the places of the runs that have its value
-        for name, values in where.items():
-            own = self._of(name)
-            having.append([own.get(form, set()) for value in alternatives(values) for form in forms(name, value)])
-        if not having:
-            return list(self._runs)
-        fewest, *others = sorted(having, key=lambda places: sum(map(len, places)))
-        found = [i for i in set().union(*fewest) if all(any(i in places for places in other) for other in others)]
-        return [self._runs[i] for i in sorted(found)]
-
-    def _of(self, name: str) -> dict[str | float, set[int]]:
-        if name not in self._places:
-            own = self._places[name] = {}
-            for i, run in enumerate(self._runs):
-                for form in forms(name, run.option(name)):
-                    own.setdefault(form, set()).add(i)
-        return self._places[name]
+def index(runs: Sequence[StoredRun]) -> Index[StoredRun]:
+    """Return runs by the values of their options, for many selections of them."""
+    return Index(runs, StoredRun.option)
 
 
 def options(runs: Iterable[StoredRun]) -> set[str]:

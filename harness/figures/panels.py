@@ -86,12 +86,14 @@ def draw(
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
     rows = recipe.rows or _rows(runs, selection.panel_options(runs, experiment))
-    columns = max(len(list(row.panels())) for row in rows)
-    parts = [(row, where, selection.select(runs, where)) for row in rows for where in row.panels()]
-    seeds = sorted({seeds_in_words(here) for *_, here in parts if here})
+    index = selection.index(runs)
+    parts = [[(where, index.meeting(where)) for where in row.panels()] for row in rows]
+    columns = max(map(len, parts))
+    seeds = sorted({seeds_in_words(here) for row in parts for _, here in row if here})
     colours = _colours(experiment, runs)
-    data = curves.points(runs, recipe.estimator, recipe.compare)
-    label = estimate_label(set(data["estimator"]) or {"lower-bound"}, set(data["direction"]))
+    data = curves.points(runs, recipe.estimator, recipe.compare, (counter,))
+    places = data.groupby("run", sort=False).indices
+    label = estimate_label(set(data["estimator"].unique()) or {"lower-bound"}, set(data["direction"].unique()))
     width, height = max(7.2, PANEL_SIZE[0] * columns), PANEL_SIZE[1] * len(rows) + 0.9
     if columns <= 2:
         height += 0.8
@@ -99,11 +101,11 @@ def draw(
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.add_gridspec(len(rows), columns)
         shown: set[str] = set()
-        for i, row in enumerate(rows):
-            for j, where in enumerate(row.panels()):
+        for i, (row, panels) in enumerate(zip(rows, parts, strict=True)):
+            for j, (where, here) in enumerate(panels):
                 axes = figure.add_subplot(grid[i, j])
-                here = selection.select(runs, where)
-                shown |= _panel(axes, experiment, recipe, row, where, here, data, counter, colours)
+                points = data.iloc[[place for run in here for place in places.get(run.id, ())]]
+                shown |= _panel(axes, experiment, recipe, row, where, here, points, counter, colours)
                 if len(seeds) > 1 and here:
                     axes.set_title(f"{axes.get_title('left')}, {seeds_in_words(here)}", loc="left")
                 if j == 0:
@@ -112,7 +114,7 @@ def draw(
         title = [safe_text.title(experiment.title), *(seeds if len(seeds) == 1 else ())]
         figure.suptitle("; ".join(filter(None, title)), fontsize=10, x=0.01, ha="left")
         words = f"curves: {over_points(data)}"
-        settings = _settings(experiment, parts)
+        settings = _settings(experiment, list(itertools.chain.from_iterable(parts)))
         legend_below(figure, _legend(recipe, data, colours, shown, settings), max(4, columns + 2), words)
         sns.despine(figure)
     return figure
@@ -143,11 +145,11 @@ def _panel(
     row: PanelRow,
     where: Where,
     runs: Sequence[StoredRun],
-    every: pd.DataFrame,
+    data: pd.DataFrame,
     counter: str,
     colours: Mapping[str, Any],
 ) -> set[str]:
-    """Draw one panel, and return what the legend has to explain; `every` has the points of all panels."""
+    """Draw one panel, and return what the legend has to explain; `data` has the points of its runs."""
     title = row.title.format(**where) if row.title else ", ".join(_named(*item) for item in where.items())
     axes.set_title(safe_text.title(title), loc="left")
     axes.set_xscale(recipe.scale)
@@ -166,7 +168,6 @@ def _panel(
                 )
                 shown.add(f"published {name}")
     selection.require_alike(runs, f"the panel {title!r}", recipe.compare)
-    data = every[every["run"].isin([run.id for run in runs])]
     for (name, split), curve in _groups(data, "curve", "split"):
         if split not in DASHES:
             continue
@@ -257,13 +258,13 @@ def _in_words(value: float, _: Any = None) -> str:
     return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
 
 
-def _settings(experiment: Experiment, parts: Sequence[tuple[PanelRow, Where, Sequence[StoredRun]]]) -> dict[str, str]:
+def _settings(experiment: Experiment, parts: Sequence[tuple[Where, Sequence[StoredRun]]]) -> dict[str, str]:
     """Return for each curve the settings that the legend tells; panels tell of those by which they differ."""
     compare, members = experiment.figure.compare, dict[str, list[StoredRun]]()
-    for *_, here in parts:
+    for _, here in parts:
         for run in here:
             members.setdefault(run.curve(compare), []).append(run)
-    hidden = {*compare, *itertools.chain.from_iterable(where for _, where, _ in parts)}
+    hidden = {*compare, *itertools.chain.from_iterable(where for where, _ in parts)}
     return differing_settings(members, hidden, experiment.varying)
 
 

@@ -22,7 +22,7 @@ from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName,
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.toml import Part, TomlFile
-from harness.specs.where import KINDS, PLUGINS, Where, called, comparable, in_words, is_path, meets, parse_selection
+from harness.specs.where import KINDS, PLUGINS, Index, Where, called, comparable, in_words, is_path, meets, parse_selection
 from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "experiments"
@@ -105,11 +105,11 @@ class Experiment:
 
     def asked_for(self, where: Where) -> set[tuple[str, int]]:
         """Return curve and seed of every run that it asks for with these options; None is the default of an option."""
-        return {
-            (self._curve(options), int(options.get("seed", 0)))
-            for options in itertools.chain.from_iterable(self._grids)
-            if meets((_DEFAULTS | options).get, where)
-        }
+        return {(self._curve(options), int(options.get("seed", 0))) for options in self._by_option.meeting(where)}
+
+    @cached_property
+    def _by_option(self) -> Index[Options]:
+        return Index(list(itertools.chain.from_iterable(self._grids)), lambda one, name: one.get(name, _DEFAULTS.get(name)))
 
     def asks_for(self, option: Callable[[str], Any]) -> bool:
         """Say whether a stored run is one that it asks for as it is now, evaluation and budget aside.
@@ -124,8 +124,9 @@ class Experiment:
             str, str | float
         ] = {}  # what the run has no value of, such as settings of estimators, tells nothing
         for name in sorted(set().union(*self._asked)):
-            if name in STORED or option(name) is not None:
-                there[name] = comparable(name, option(name))
+            value = option(name)
+            if name in STORED or value is not None:
+                there[name] = comparable(name, value)
         for names in self._asked:
             shared = tuple(name for name in names if name in there)
             if tuple(there[name] for name in shared) in self._asked_of(names, shared):

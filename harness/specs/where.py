@@ -5,11 +5,13 @@ group of the store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from harness.errors import BadInput
+
+T = TypeVar("T")
 
 Where = Mapping[str, Any]
 """Options with the value that runs have, or with a set of values of which they have one."""
@@ -102,7 +104,7 @@ def meets(option: Callable[[str], Any], where: Where) -> bool:
         where: the options and their values.
     """
     return all(
-        any(same(_plain(name, option(name)), _plain(name, value)) for value in alternatives(values))
+        any(same(_plain(name, option(name)), _plain(name, value)) for value in _alternatives(values))
         for name, values in where.items()
     )
 
@@ -132,8 +134,7 @@ def is_path(word: str) -> bool:
     return word.endswith(".py") or "/" in word or "\\" in word
 
 
-def alternatives(values: Any) -> Any:
-    """Return the values of which a run has one, where a condition gives one value or a set of them."""
+def _alternatives(values: Any) -> Any:
     return values if isinstance(values, set | frozenset) else (values,)
 
 
@@ -147,13 +148,46 @@ def same(one: Any, other: Any) -> bool:
         return False
 
 
-def forms(name: str, value: Any) -> set[str | float]:
-    """Return the forms of a value of an option: two values are the same, as `meets` has it, if and only if they share one."""
+def _forms(name: str, value: Any) -> set[str | float]:
+    """Return the forms of a value of an option: two values are the same if and only if they share one."""
     value = _plain(name, value)
     found: set[str | float] = {str(value)}
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         found.add(float(value))
     return found
+
+
+class Index(Generic[T]):
+    """Runs by the values of their options: of many conditions, those that meet each are found without a look at every run.
+
+    Args:
+        runs: all of them, in order.
+        option: returns a run's value of an option, None if it has none.
+    """
+
+    def __init__(self, runs: Sequence[T], option: Callable[[T, str], Any]):
+        self._runs, self._option = runs, option
+        self._places: dict[str, dict[str | float, set[int]]] = {}  # by option and form of its value
+
+    def meeting(self, where: Where) -> list[T]:
+        """Return the runs that have one of the values of each option: those of which `meets` says so."""
+        having = []  # for each option, the places of the runs that have its values
+        for name, values in where.items():
+            own = self._of(name)
+            having.append([own.get(form, set()) for value in _alternatives(values) for form in _forms(name, value)])
+        if not having:
+            return list(self._runs)
+        fewest, *others = sorted(having, key=lambda places: sum(map(len, places)))
+        found = [i for i in set().union(*fewest) if all(any(i in places for places in other) for other in others)]
+        return [self._runs[i] for i in sorted(found)]
+
+    def _of(self, name: str) -> dict[str | float, set[int]]:
+        if name not in self._places:
+            own = self._places[name] = {}
+            for i, run in enumerate(self._runs):
+                for form in _forms(name, self._option(run, name)):
+                    own.setdefault(form, set()).add(i)
+        return self._places[name]
 
 
 def in_words(options: Where) -> str:
