@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from harness.analysis.reliability import unreliable
 from harness.analysis.selection import COMPARE
 from harness.analysis.stored_run import Row, StoredRun
-from harness.files import encoded
+from harness.files import encoded, without_collection
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
 
@@ -81,8 +81,10 @@ def points(
     """Return the lines of `estimates` as a table, with these counters."""
     import pandas as pd
 
-    names, columns = (*_COLUMNS, *counters), zip(*_lines(runs, estimator, compare, counters), strict=True)
-    return pd.DataFrame(dict(zip(names, columns, strict=False)), columns=list(names))  # which may have no lines
+    names = (*_COLUMNS, *counters)
+    with without_collection():
+        columns = zip(*_lines(runs, estimator, compare, counters), strict=True)
+        return pd.DataFrame(dict(zip(names, columns, strict=False)), columns=list(names))  # which may have no lines
 
 
 def estimates(

@@ -230,10 +230,17 @@ def require_alike(runs: Sequence[StoredRun], place: str, compare: Sequence[str] 
 
 def flat(name: str, value: Any) -> dict[str, Any]:
     """Return the leaves of nested data, each under a dotted name."""
+    found: dict[str, Any] = {}
+    _add_leaves(found, name, value)
+    return found
+
+
+def _add_leaves(found: dict[str, Any], name: str, value: Any) -> None:
     if isinstance(value, dict):
-        items = [(name if key == "settings" else f"{name}.{key}", item) for key, item in value.items()]
+        for key, item in value.items():
+            _add_leaves(found, name if key == "settings" else f"{name}.{key}", item)
     elif isinstance(value, list | tuple):
-        items = [(f"{name}.{i}", item) for i, item in enumerate(value)]
+        for i, item in enumerate(value):
+            _add_leaves(found, f"{name}.{i}", item)
     else:
-        return {name: value}
-    return {leaf: content for key, item in items for leaf, content in flat(key, item).items()}
+        found[name] = value
