@@ -231,7 +231,8 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
     """Return both sides at the marks that every run has, where each has an estimate if they are paired."""
     paired = {run.seed for run in sides[0]} == {run.seed for run in sides[1]}
     rows: list[list[tuple[int, dict[float, Row]]]] = [
-        [(run.seed, {round(mark, 3): row for row, mark in zip(run.rows, run.marks, strict=True)}) for run in runs] for runs in sides
+        [(run.seed, {round(mark, 3): row for row, mark in zip(run.rows, run.marks, strict=True)}) for run in runs]
+        for runs in sides
     ]
     every = [{*by_mark} for side_ in rows for _, by_mark in side_]
     out = []

@@ -76,7 +76,10 @@ def estimate(row: Row, estimator: str, split: str, points: Mapping[tuple[str, st
 
 
 def points(
-    runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE, counters: Sequence[str] = COUNTERS
+    runs: Iterable[StoredRun],
+    estimator: str | None,
+    compare: Sequence[str] = COMPARE,
+    counters: Sequence[str] = COUNTERS,
 ) -> "pd.DataFrame":
     """Return the lines of `estimates` as a table, with these counters."""
     import pandas as pd
@@ -102,7 +105,12 @@ def estimates(
 
 
 def _lines(
-    runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str], counters: Sequence[str], *, most: bool = False
+    runs: Iterable[StoredRun],
+    estimator: str | None,
+    compare: Sequence[str],
+    counters: Sequence[str],
+    *,
+    most: bool = False,
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the lines of `estimates`, the values of their columns in order."""
     for run in runs:

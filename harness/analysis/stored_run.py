@@ -144,7 +144,9 @@ class StoredRun:
         """Return the row at a number of samples, or at the "end" of a run that is done; None if there is none."""
         if isinstance(mark, str):
             return next((row for row in reversed(self.sound_rows) if row["end"] and self.status == "done"), None)
-        near = (row for row, own in zip(self.sound_rows, self.sound_marks, strict=True) if abs(own - mark) < 1e-6 * mark + 1)
+        near = (
+            row for row, own in zip(self.sound_rows, self.sound_marks, strict=True) if abs(own - mark) < 1e-6 * mark + 1
+        )
         return next(near, None)
 
     @property

@@ -17,6 +17,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import (
     DASHES,
+    MOST_CURVES,
     counter_label,
     differing_settings,
     estimate_label,
@@ -38,14 +39,20 @@ from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
-from harness.specs.recipes import FigureRecipe, PanelRow
+from harness.specs.recipes import MOST_PANELS, FigureRecipe, PanelRow
 from harness.specs.where import Where
 
 PANEL_SIZE = 2.6, 2.5  # inches
 
+IN_A_ROW = 10  # panels, where the experiment names no rows
+
 GREYS = {0: "0.4", 1: "0.62", 2: "0.78"}  # of published curves, an algorithm each
 
 MARKERS = {0: "", 1: "x", 2: "+"}  # along them, as greys alone are hard to tell apart
+
+
+_Panels = list[tuple[Where, list[StoredRun]]]
+"""The options of each panel of a row, and its runs."""
 
 
 def draw(
@@ -69,7 +76,8 @@ def draw(
         scale: of the x axis, log or linear.
 
     Raises:
-        BadInput: an unknown counter or scale, or a panel's runs differ in more than their seed and what is compared.
+        BadInput: an unknown counter or scale, a panel's runs differ in more than their seed and what is compared, or there are
+            more curves or panels than anybody can read.
     """
     recipe = experiment.figure
     counter = x or recipe.x
@@ -88,6 +96,9 @@ def draw(
     rows = recipe.rows or _rows(runs, selection.panel_options(runs, experiment))
     index = selection.index(runs)
     parts = [[(where, index.meeting(where)) for where in row.panels()] for row in rows]
+    if not recipe.rows:
+        rows, parts = _wrapped(experiment, rows, parts)
+    _require_readable(experiment, runs)
     columns = max(map(len, parts))
     seeds = sorted({seeds_in_words(here) for row in parts for _, here in row if here})
     colours = _colours(experiment, runs)
@@ -130,6 +141,35 @@ def _rows(runs: Sequence[StoredRun], options: Sequence[str]) -> list[PanelRow]:
         over = {n: sorted(v, key=lambda one: (one is None, one)) for n, v in values.items() if v != [None]}
         rows.append(PanelRow(where=where, over=over))
     return rows
+
+
+def _wrapped(
+    experiment: Experiment, rows: Sequence[PanelRow], parts: Sequence[_Panels]
+) -> tuple[list[PanelRow], list[_Panels]]:
+    """Return rows of panels so that none is too long; BadInput if there are too many panels."""
+    if (panels := sum(map(len, parts))) > MOST_PANELS:
+        name, value = next((name, value) for where, _ in parts[0] for name, value in where.items() if name != "dataset")
+        raise BadInput(
+            f"the figure of {experiment.name} would have {panels:,} panels, and up to {MOST_PANELS} can be drawn: choose runs, "
+            f"as in `harness plot {experiment.called}:{name}={value}`, or name fewer options in panels of the experiment's "
+            "[figure]"
+        )
+    lines = [
+        (row, own[k : k + IN_A_ROW]) for row, own in zip(rows, parts, strict=True) for k in range(0, len(own), IN_A_ROW)
+    ]
+    return [row for row, _ in lines], [own for _, own in lines]
+
+
+def _require_readable(experiment: Experiment, runs: Sequence[StoredRun]) -> None:
+    """Raise BadInput where there are more curves than can be told apart."""
+    compare = experiment.figure.compare
+    if (curves_ := len({run.curve(compare) for run in runs})) > MOST_CURVES:
+        name = max(compare, key=lambda name: len({str(run.option(name)) for run in runs}))
+        raise BadInput(
+            f"the figure of {experiment.name} would have {curves_:,} curves, and up to {MOST_CURVES} can be told apart: choose "
+            f"runs, as in `harness plot {experiment.called}:{name}={runs[0].option(name)}`, or name fewer options in compare of "
+            f"the experiment's [figure]; `harness table {experiment.called}` has all of them"
+        )
 
 
 def _colours(experiment: Experiment, runs: Sequence[StoredRun]) -> dict[str, Any]:

@@ -22,7 +22,18 @@ from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName,
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.toml import Part, TomlFile
-from harness.specs.where import KINDS, PLUGINS, Index, Where, called, comparable, in_words, is_path, meets, parse_selection
+from harness.specs.where import (
+    KINDS,
+    PLUGINS,
+    Index,
+    Where,
+    called,
+    comparable,
+    in_words,
+    is_path,
+    meets,
+    parse_selection,
+)
 from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "experiments"
@@ -109,7 +120,9 @@ class Experiment:
 
     @cached_property
     def _by_option(self) -> Index[Options]:
-        return Index(list(itertools.chain.from_iterable(self._grids)), lambda one, name: one.get(name, _DEFAULTS.get(name)))
+        return Index(
+            list(itertools.chain.from_iterable(self._grids)), lambda one, name: one.get(name, _DEFAULTS.get(name))
+        )
 
     def asks_for(self, option: Callable[[str], Any]) -> bool:
         """Say whether a stored run is one that it asks for as it is now, evaluation and budget aside.
@@ -134,7 +147,7 @@ class Experiment:
         return False
 
     def _asked_of(self, names: tuple[str, ...], shared: tuple[str, ...]) -> set[tuple[str | float, ...]]:
-        """Return the values that runs asked for by these names have of those that a stored run shares; found once for all runs."""
+        """Return the values that runs asked for by these names have of those that a stored run shares; found once for all."""
         found = self._asked_by_shared.get((names, shared))
         if found is None:
             at = [names.index(name) for name in shared]

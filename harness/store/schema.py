@@ -60,7 +60,7 @@ def _entries_checker(shape: dict[Any, Any]) -> AllCheck:
         if not _are(dict, values):
             return False
         try:
-            if not all([fit(list(map(entry, values))) for entry, fit in needed]):
+            if not all(fit(list(map(entry, values))) for entry, fit in needed):
                 return False
         except KeyError:
             return False
@@ -75,7 +75,7 @@ def _entries_checker(shape: dict[Any, Any]) -> AllCheck:
 def _are(shape: Any, values: list[Any]) -> bool:
     """Say whether all values are of a type, or of one of a union."""
     kinds = set(map(type, values))
-    return kinds == {shape} or all([issubclass(kind, shape) for kind in kinds])
+    return kinds == {shape} or all(issubclass(kind, shape) for kind in kinds)
 
 
 def _are_plain_counts(values: list[Any]) -> bool:
