@@ -1,6 +1,7 @@
 """An experiment's figure: its recipe's panels, from stored runs alone. Every curve has a colour; test is solid, train dashed."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -93,11 +94,11 @@ def draw(
         )
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
-    rows = recipe.rows or _rows(runs, selection.panel_options(runs, experiment))
+    rows = recipe.rows or _rows(experiment, runs, selection.panel_options(runs, experiment))
     index = selection.index(runs)
     parts = [[(where, index.meeting(where)) for where in row.panels()] for row in rows]
     if not recipe.rows:
-        rows, parts = _wrapped(experiment, rows, parts)
+        rows, parts = _wrapped(rows, parts)
     _require_readable(experiment, runs)
     columns = max(map(len, parts))
     seeds = sorted({seeds_in_words(here) for row in parts for _, here in row if here})
@@ -131,29 +132,31 @@ def draw(
     return figure
 
 
-def _rows(runs: Sequence[StoredRun], options: Sequence[str]) -> list[PanelRow]:
-    """Return rows of panels for an experiment that names none: a row for each data set, a panel for each part of it."""
+def _rows(experiment: Experiment, runs: Sequence[StoredRun], options: Sequence[str]) -> list[PanelRow]:
+    """Return rows of panels for an experiment that names none: a row for each data set, a panel for each part of it.
+
+    Raises:
+        BadInput: there are too many panels.
+    """
     rows = []
     by_row = [name for name in options if name == "dataset"]
     for where in selection.distinct([run.options(by_row) for run in runs]):
         own = selection.select(runs, where)
         values = {n: list(dict.fromkeys(run.option(n) for run in own)) for n in options if n not in by_row}
         over = {n: sorted(v, key=lambda one: (one is None, one)) for n, v in values.items() if v != [None]}
+        if (panels := math.prod(map(len, over.values()))) > MOST_PANELS:
+            name = max(over, key=lambda name: len(over[name]))
+            raise BadInput(
+                f"the figure of {experiment.name} would have {panels:,} panels in a row, and up to {MOST_PANELS} are drawn: choose "
+                f"runs, as in `harness plot {experiment.called}:{name}={over[name][0]}`, or name fewer options in panels of "
+                "the experiment's [figure]"
+            )
         rows.append(PanelRow(where=where, over=over))
     return rows
 
 
-def _wrapped(
-    experiment: Experiment, rows: Sequence[PanelRow], parts: Sequence[_Panels]
-) -> tuple[list[PanelRow], list[_Panels]]:
-    """Return rows of panels so that none is too long; BadInput if there are too many panels."""
-    if (panels := sum(map(len, parts))) > MOST_PANELS:
-        name, value = next((name, value) for where, _ in parts[0] for name, value in where.items() if name != "dataset")
-        raise BadInput(
-            f"the figure of {experiment.name} would have {panels:,} panels, and up to {MOST_PANELS} can be drawn: choose runs, "
-            f"as in `harness plot {experiment.called}:{name}={value}`, or name fewer options in panels of the experiment's "
-            "[figure]"
-        )
+def _wrapped(rows: Sequence[PanelRow], parts: Sequence[_Panels]) -> tuple[list[PanelRow], list[_Panels]]:
+    """Return rows of panels so that none is too long."""
     lines = [
         (row, own[k : k + IN_A_ROW]) for row, own in zip(rows, parts, strict=True) for k in range(0, len(own), IN_A_ROW)
     ]
