@@ -147,8 +147,8 @@ def _rows(experiment: Experiment, runs: Sequence[StoredRun], options: Sequence[s
         if (panels := math.prod(map(len, over.values()))) > MOST_PANELS:
             name = max(over, key=lambda name: len(over[name]))
             raise BadInput(
-                f"the figure of {experiment.name} would have {panels:,} panels in a row, and up to {MOST_PANELS} are drawn: choose "
-                f"runs, as in `harness plot {experiment.called}:{name}={over[name][0]}`, or name fewer options in panels of "
+                f"the figure of {experiment.name} would have {panels:,} panels in a row, and up to {MOST_PANELS} are drawn: "
+                f"choose runs, as in `harness plot {experiment.called}:{name}={over[name][0]}`, or name fewer options in panels of "
                 "the experiment's [figure]"
             )
         rows.append(PanelRow(where=where, over=over))

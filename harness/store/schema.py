@@ -120,7 +120,7 @@ _SPEC = {
 
 _SPENT = {"samples": _count, "cpu_seconds": _count, "wall_seconds": _count}
 
-_LEDGER = {**_SPENT, str: _count}
+_LEDGER: dict[Any, Any] = {**_SPENT, str: _count}
 
 _is_ledger = checker(_LEDGER)
 
