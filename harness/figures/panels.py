@@ -148,8 +148,8 @@ def _rows(experiment: Experiment, runs: Sequence[StoredRun], options: Sequence[s
             name = max(over, key=lambda name: len(over[name]))
             raise BadInput(
                 f"the figure of {experiment.name} would have {panels:,} panels in a row, and up to {MOST_PANELS} are drawn: "
-                f"choose runs, as in `harness plot {experiment.called}:{name}={over[name][0]}`, or name fewer options in panels of "
-                "the experiment's [figure]"
+                f"choose runs, as in `harness plot {experiment.called}:{name}={over[name][0]}`, or name fewer options in "
+                "panels of the experiment's [figure]"
             )
         rows.append(PanelRow(where=where, over=over))
     return rows
