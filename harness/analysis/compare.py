@@ -117,9 +117,9 @@ def compare(
         paired = _paired(usable)
         left_out += [
             f"{run.id} (seed {run.seed} is of {name} alone)"
-            for name, runs, kept in zip("AB", usable, paired, strict=True)
+            for name, runs, kept in zip("AB", usable, [{run.seed for run in runs} for runs in paired], strict=True)
             for run in runs
-            if run not in kept
+            if run.seed not in kept
         ]
         marks = _at_marks(paired, estimator, split)
         said = [
@@ -171,12 +171,21 @@ def _in_order(place: tuple[Any, ...]) -> list[tuple[bool, bool, Any]]:
     return [(value is None, isinstance(value, int), value if value is not None else 0) for value in place]
 
 
+class _Place(NamedTuple):
+    """The runs of a panel; where the first of each kind is, runs of a kind being seeds of each other; and where each seed is."""
+
+    runs: list[StoredRun]
+    kinds: list[int]
+    seeds: dict[int, int]
+
+
 def _places(one: Side, options: Sequence[str]) -> dict[tuple[Any, ...], list[StoredRun]]:
     """Return a side's runs by panel; BadInput if two of one panel differ in more than their seed, or in nothing."""
-    out: dict[tuple[Any, ...], list[StoredRun]] = {}
+    out: dict[tuple[Any, ...], _Place] = {}
     for run in one.runs:
-        others = out.setdefault(tuple(run.options(options).values()), [])
-        for other in others:
+        others, kinds, seeds = out.setdefault(tuple(run.options(options).values()), _Place([], [], {}))
+        near = sorted({*kinds, seeds.get(run.seed, 0)}) if others else []  # what they tell, all others tell
+        for other in (others[i] for i in near):
             found = selection.unlike(other, run)
             if found or other.seed == run.seed:
                 begin = one.of
@@ -191,8 +200,17 @@ def _places(one: Side, options: Sequence[str]) -> dict[tuple[Any, ...], list[Sto
                     else "are the same run in two groups"
                 )
                 raise BadInput(f"in {one.name!r}, {other.id} and {run.id} {what}: {advice}")
+        if not any(_of_one_kind(others[i], run) for i in kinds):
+            kinds.append(len(others))
+        seeds[run.seed] = len(others)
         others.append(run)
-    return out
+    return {place: found.runs for place, found in out.items()}
+
+
+def _of_one_kind(one: StoredRun, other: StoredRun) -> bool:
+    """Say whether two runs differ in their seeds alone, so that what is unlike one of them is unlike the other."""
+    specs = [{**run.spec, "seed": 0} for run in (one, other)]
+    return specs[0] == specs[1] and (one.dataset_sha256, one.version) == (other.dataset_sha256, other.version)
 
 
 def _require_same_data(sides: tuple[list[StoredRun], list[StoredRun]]) -> None:
@@ -213,7 +231,8 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
     """Return both sides at the marks that every run has, where each has an estimate if they are paired."""
     paired = {run.seed for run in sides[0]} == {run.seed for run in sides[1]}
     rows: list[list[tuple[int, dict[float, Row]]]] = [
-        [(run.seed, {round(run.mark(row), 3): row for row in run.rows}) for run in runs] for runs in sides
+        [(run.seed, {round(mark, 3): row for row, mark in zip(run.rows, run.marks, strict=True)}) for run in runs]
+        for runs in sides
     ]
     every = [{*by_mark} for side_ in rows for _, by_mark in side_]
     out = []
@@ -235,7 +254,13 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
 def _doubts(runs: Sequence[StoredRun], marks: Sequence[AtMark], estimator: str, split: str) -> list[str]:
     """Return why estimates at these marks are not to be trusted."""
     shown = {one.samples for one in marks}
-    every = [e for run in runs for row in run.rows if round(run.mark(row), 3) in shown for e in row["estimates"]]
+    every = [
+        e
+        for run in runs
+        for row, mark in zip(run.rows, run.marks, strict=True)
+        if round(mark, 3) in shown
+        for e in row["estimates"]
+    ]
     return doubts(e for e in every if (e["estimator"], e["split"]) == (estimator, split))
 
 

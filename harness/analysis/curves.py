@@ -3,18 +3,24 @@
 import bisect
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.analysis.reliability import unreliable
 from harness.analysis.selection import COMPARE
 from harness.analysis.stored_run import Row, StoredRun
-from harness.files import encoded
+from harness.files import encoded, without_collection
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
 
 if TYPE_CHECKING:
     import pandas as pd  # which takes a second to import: `harness table` does without
+
+
+_COLUMNS = (
+    "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", "reliable",
+)  # fmt: skip
 
 
 def estimator_of(experiment: Experiment, runs: Sequence[StoredRun]) -> str | None:
@@ -37,7 +43,7 @@ def estimator_for(run: StoredRun, estimator: str | None) -> str:
 
 def nearest(runs: Iterable[StoredRun], samples: float) -> str:
     """Return the marks of these runs next below and above a number of samples, in words."""
-    marks = sorted({run.mark(row) for run in runs for row in run.sound_rows})
+    marks = sorted({mark for run in runs for mark in run.sound_marks})
     above = bisect.bisect(marks, samples)
     return " and ".join(f"{n:,.0f}" for n in marks[max(0, above - 1) : above + 1]) or "none"
 
@@ -69,15 +75,19 @@ def estimate(row: Row, estimator: str, split: str, points: Mapping[tuple[str, st
     return None
 
 
-def points(runs: Iterable[StoredRun], estimator: str | None, compare: Sequence[str] = COMPARE) -> "pd.DataFrame":
-    """Return the lines of `estimates` as a table."""
+def points(
+    runs: Iterable[StoredRun],
+    estimator: str | None,
+    compare: Sequence[str] = COMPARE,
+    counters: Sequence[str] = COUNTERS,
+) -> "pd.DataFrame":
+    """Return the lines of `estimates` as a table, with these counters."""
     import pandas as pd
 
-    names = [
-        "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", "reliable",
-        *COUNTERS,
-    ]  # fmt: skip
-    return pd.DataFrame(estimates(runs, estimator, compare), columns=names)
+    names = (*_COLUMNS, *counters)
+    with without_collection():
+        columns = zip(*_lines(runs, estimator, compare, counters), strict=True)
+        return pd.DataFrame(dict(zip(names, columns, strict=False)), columns=list(names))  # which may have no lines
 
 
 def estimates(
@@ -90,26 +100,35 @@ def estimates(
     which other runs have a row too; and `end`. Of a row the estimate over the fewest points is taken, which are the curve's, and
     not the one over more points at the end, or over the most; what is not finite is left out.
     """
-    out = []
+    names = (*_COLUMNS, *COUNTERS)
+    return [dict(zip(names, line, strict=True)) for line in _lines(runs, estimator, compare, COUNTERS, most=most)]
+
+
+def _lines(
+    runs: Iterable[StoredRun],
+    estimator: str | None,
+    compare: Sequence[str],
+    counters: Sequence[str],
+    *,
+    most: bool = False,
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the lines of `estimates`, the values of their columns in order."""
     for run in runs:
         name = estimator_for(run, estimator)
-        own = {"run": run.id, "curve": run.curve(compare), "seed": run.seed}
-        own["estimator"] = encoded(name).decode()  # pandas has no half surrogate pairs
-        for row in run.rows:
-            spent = {name: row["ledger"].get(name, math.nan) for name in COUNTERS}
-            place = {"mark": run.mark(row), "end": row.get("end", False)}
+        own = run.id, run.curve(compare), run.seed, encoded(name).decode()  # pandas has no half surrogate pairs
+        for row, mark in zip(run.rows, run.marks, strict=True):
+            spent, end = [row["ledger"].get(counter, math.nan) for counter in counters], row.get("end", False)
             for e in _of_each_split(row["estimates"], name, most):
-                error = math.hypot(e["se_points"], e["se_estimator"])
-                found = {"split": e["split"], "nats": e["mean"], "error": error, "points": e["points"]}
-                found["reliable"] = not unreliable(e)
                 if math.isfinite(e["mean"]):
-                    out.append(own | place | found | {"direction": e.get("direction", "")} | spent)
-    return out
+                    error = math.hypot(e["se_points"], e["se_estimator"])
+                    found = e["split"], e["mean"], error, e["points"], not unreliable(e)
+                    yield *own, e.get("direction", ""), mark, end, *found, *spent
 
 
 def _of_each_split(estimates: Sequence[dict[str, Any]], estimator: str, most: bool) -> list[dict[str, Any]]:
     """Return of each split the estimate over the fewest points, or over the most."""
-    own = sorted((e for e in estimates if e["estimator"] == estimator), key=lambda e: e["points"], reverse=not most)
+    own = [e for e in estimates if e["estimator"] == estimator]
+    own.sort(key=itemgetter("points"), reverse=not most)
     return list({e["split"]: e for e in own}.values())
 
 
@@ -131,7 +150,7 @@ def finals(runs: Sequence[StoredRun], estimator: str | None, compare: Sequence[s
         if run.sound_rows:
             members.setdefault(run.curve(compare), []).append(run)
     for name, own in members.items():
-        mark, judge = max(run.mark(run.sound_rows[-1]) for run in own), estimator_for(own[0], estimator)
+        mark, judge = max(run.sound_marks[-1] for run in own), estimator_for(own[0], estimator)
         over = common_points([row for run in runs if (row := run.at(mark)) is not None])
         rows = [row for run in own if (row := run.at(mark)) is not None]
         for split in sorted({split for one, split in over if one == judge}):

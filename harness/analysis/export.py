@@ -17,14 +17,13 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.analysis.selection import flat
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput, suggestion
-from harness.files import encoded, from_json, replace_file, replace_folder, to_json
+from harness.files import encoded, from_json, replace_file, replace_folder, to_json, without_collection
 from harness.safe_text import csv_cell
 from harness.specs.where import parse_selection
 from harness.store.record import Record
@@ -82,17 +81,18 @@ def load(store: Store, selections: Sequence[str] = (), only: str | None = None) 
                 f"groups {', '.join(known)}, or see `harness list`"
             )
     found, unreadable = [], []
-    for run in runs:
-        group = run.path.parent.name
-        if not any(one.names(run.id, group) for one in wanted):
-            continue
-        try:
-            stored = run.content()
-            option = StoredRun(*stored).option
-            if any(one.meets(run.id, group, option) for one in wanted) and limit.meets(run.id, group, option):
-                found.append(Exported(group, *stored, run.evaluations()))
-        except (BadInput, OSError, ValueError) as error:
-            unreadable.append(f"{group}/{run.id}: {error}")
+    with without_collection():
+        for run in runs:
+            group = run.path.parent.name
+            if not any(one.names(run.id, group) for one in wanted):
+                continue
+            try:
+                stored = run.content()
+                option = StoredRun(*stored).option
+                if any(one.meets(run.id, group, option) for one in wanted) and limit.meets(run.id, group, option):
+                    found.append(Exported(group, *stored, run.evaluations()))
+            except (BadInput, OSError, ValueError) as error:
+                unreadable.append(f"{group}/{run.id}: {error}")
     if not found and not unreadable:
         asked = " ".join([*selections, *([f"--only {only}"] if only else [])])
         raise BadInput(f"no run is meant by {asked}: see `harness list`")
@@ -137,11 +137,13 @@ def write(runs: Sequence[Exported], form: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if form == "json":
-            text = ",\n".join(to_json({**run._asdict(), "record": asdict(run.record)}) for run in runs)
+            text = ",\n".join(to_json({**run._asdict(), "record": vars(run.record)}) for run in runs)
             replace_file(path, encoded(f"[\n{text}\n]\n"))
         else:
             content = _csv if form == "csv" else _parquet
-            replace_folder(path, {f"{name}.{form}": content(table) for name, table in _tables(runs).items()})
+            with without_collection():
+                files = {f"{name}.{form}": content(table) for name, table in _tables(runs).items()}
+            replace_folder(path, files)
     except OSError as error:
         raise BadInput(f"{str(path)!r} cannot be written ({error.strerror}): name another with --out") from error
 
@@ -194,7 +196,7 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
     to_runs, to_rows, to_estimates = (table.add for table in tables)
     for group, record, rows, evaluations in runs:
         key = {"group": group, "run": record.run}
-        to_runs(key | _about(record) | {"json": to_json(asdict(record)), "evaluations": to_json(evaluations)})
+        to_runs(key | _about(record) | {"json": to_json(vars(record)), "evaluations": to_json(evaluations)})
         for number, row in enumerate(rows, 1):
             about = _leaves({name: value for name, value in row.items() if name != "estimates"})
             to_rows({**key, "row": number} | about | {"json": to_json(row)})
@@ -227,10 +229,16 @@ def _leaves(content: Line) -> Line:
 def _csv(columns: dict[str, list[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text)
-    cells = [values if name in JSON else map(csv_cell, values) for name, values in columns.items()]
+    cells = [values if name in JSON else _cells(values) for name, values in columns.items()]
     writer.writerow(map(csv_cell, columns))
     writer.writerows(zip(*cells, strict=True))
     return encoded(text.getvalue())
+
+
+def _cells(values: list[Any]) -> list[Any]:
+    """Return values as cells of CSV; most words of a column are there many times."""
+    words = {value: csv_cell(value) for value in {value for value in values if isinstance(value, str)}}
+    return [words[value] if isinstance(value, str) else value for value in values]
 
 
 def _parquet(columns: dict[str, list[Any]]) -> bytes:

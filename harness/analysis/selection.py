@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import Versions, present
 from harness.errors import BadInput, suggestion
+from harness.files import without_collection
 from harness.specs.experiment import Experiment
 from harness.specs.options import STORED
 from harness.specs.recipes import PANELS
-from harness.specs.where import PLUGINS, Where
+from harness.specs.where import PLUGINS, Index, Where
 from harness.store.run import Run
 from harness.store.store import Store
 
@@ -19,7 +20,8 @@ COMPARE = ("algo",)
 
 def load(runs: Iterable[Run]) -> list[StoredRun]:
     """Read runs."""
-    return [StoredRun.load(run) for run in runs]
+    with without_collection():
+        return [StoredRun.load(run) for run in runs]
 
 
 def group(
@@ -42,11 +44,12 @@ def group(
         BadInput: the store has none, or none of the present version.
     """
     found: list[StoredRun] = []
-    for run in store.runs(experiment.name):
-        try:
-            found.append(StoredRun.load(run))
-        except BadInput as error:
-            say(str(error))
+    with without_collection():
+        for run in store.runs(experiment.name):
+            try:
+                found.append(StoredRun.load(run))
+            except BadInput as error:
+                say(str(error))
     if not found:
         raise BadInput(
             f"there are no runs of {experiment.name} in {str(store.root)!r}: make them with `harness sweep {experiment.called}`"
@@ -74,6 +77,11 @@ def select(runs: Iterable[StoredRun], where: Where) -> list[StoredRun]:
     return [run for run in runs if run.matches(where)]
 
 
+def index(runs: Sequence[StoredRun]) -> Index[StoredRun]:
+    """Return runs by the values of their options, for many selections of them."""
+    return Index(runs, StoredRun.option)
+
+
 def options(runs: Iterable[StoredRun]) -> set[str]:
     """Return the options by which some of these runs can be told apart."""
     known = {*STORED, "status"}
@@ -85,7 +93,17 @@ def options(runs: Iterable[StoredRun]) -> set[str]:
 
 def distinct(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each once of several options with their values."""
-    return [panel for i, panel in enumerate(panels) if panel not in panels[:i]]
+    found: dict[Any, dict[str, Any]] = {}
+    for panel in panels:
+        found.setdefault(_hashable(panel), panel)
+    return list(found.values())
+
+
+def _hashable(value: Any) -> Any:
+    """Return plain data so that equal ones have the same hash."""
+    if isinstance(value, dict):
+        return dict, frozenset((name, _hashable(item)) for name, item in value.items())
+    return (list, *map(_hashable, value)) if isinstance(value, list) else value
 
 
 def panel_options(
@@ -156,11 +174,13 @@ def unlike(
     if one.version != two.version:  # both are shown, as curves of their own
         apart |= {part for part in PLUGINS.values() if one.spec[part].get("sha256") != two.spec[part].get("sha256")}
         apart.add("algorithm")
-    one_curve = one.curve(compare) == two.curve(compare)
-    contents = [_content(run, run if one_curve else other) for run, other in ((one, two), (two, one))]
+    contents: list[dict[str, Any]] = []
     for part in ("model", "dataset", "n_train", "threads", "device", "evaluation", "algorithm"):
-        if part in apart:
+        if part in apart or one.spec.get(part) == two.spec.get(part):  # as nearly all, without a look into them
             continue
+        if not contents:
+            one_curve = one.curve(compare) == two.curve(compare)
+            contents = [_content(run, run if one_curve else other) for run, other in ((one, two), (two, one))]
         own, other = (flat(part, content.get(part)) for content in contents)
         for name in sorted(own.keys() | other.keys()):
             leaf = name.rpartition(".")[2]
@@ -210,10 +230,17 @@ def require_alike(runs: Sequence[StoredRun], place: str, compare: Sequence[str] 
 
 def flat(name: str, value: Any) -> dict[str, Any]:
     """Return the leaves of nested data, each under a dotted name."""
+    found: dict[str, Any] = {}
+    _add_leaves(found, name, value)
+    return found
+
+
+def _add_leaves(found: dict[str, Any], name: str, value: Any) -> None:
     if isinstance(value, dict):
-        items = [(name if key == "settings" else f"{name}.{key}", item) for key, item in value.items()]
+        for key, item in value.items():
+            _add_leaves(found, name if key == "settings" else f"{name}.{key}", item)
     elif isinstance(value, list | tuple):
-        items = [(f"{name}.{i}", item) for i, item in enumerate(value)]
+        for i, item in enumerate(value):
+            _add_leaves(found, f"{name}.{i}", item)
     else:
-        return {name: value}
-    return {leaf: content for key, item in items for leaf, content in flat(key, item).items()}
+        found[name] = value

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from harness.errors import BadInput
@@ -129,11 +130,24 @@ class StoredRun:
         samples = row.get("marks", {}).get("samples", row["ledger"]["samples"])
         return float(min(samples, self.record.budget.get("samples", math.inf)) if row.get("end") else samples)
 
+    @cached_property
+    def marks(self) -> Sequence[float]:
+        """The marks of its rows."""
+        return [self.mark(row) for row in self.rows]
+
+    @property
+    def sound_marks(self) -> Sequence[float]:
+        """The marks of `sound_rows`."""
+        return self.marks[: len(self.sound_rows)]
+
     def at(self, mark: float | str) -> Row | None:
         """Return the row at a number of samples, or at the "end" of a run that is done; None if there is none."""
         if isinstance(mark, str):
             return next((row for row in reversed(self.sound_rows) if row["end"] and self.status == "done"), None)
-        return next((row for row in self.sound_rows if abs(self.mark(row) - mark) < 1e-6 * mark + 1), None)
+        near = (
+            row for row, own in zip(self.sound_rows, self.sound_marks, strict=True) if abs(own - mark) < 1e-6 * mark + 1
+        )
+        return next(near, None)
 
     @property
     def estimators(self) -> list[str]:

@@ -59,9 +59,10 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
         raise BadInput(f"no run of {experiment.name} has a row yet: continue with `harness sweep {experiment.called}`")
     estimator = curves.estimator_of(experiment, runs)
     found: list[Row] = []
+    every = selection.index(runs)
     asked: dict[float, None] = {}  # in order, each once
     for panel in _in_order([run.options(panels) for run in runs]):
-        here = selection.select(runs, panel)
+        here = every.meeting(panel)
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
         selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
         for samples in at or [_shared(here, experiment.figure.compare)]:
@@ -88,14 +89,14 @@ def _in_order(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _farthest(run: StoredRun) -> float:
     """Return the farthest mark of a run."""
-    return max(map(run.mark, run.sound_rows), default=0.0)
+    return max(run.sound_marks, default=0.0)
 
 
 def _shared(runs: Sequence[StoredRun], compare: Sequence[str]) -> float:
     """Return the largest number of samples at which every curve has a row; the largest of all where they share none."""
     marks: dict[str, set[float]] = {}
     for run in runs:
-        marks.setdefault(run.curve(compare), set()).update(map(run.mark, run.rows))
+        marks.setdefault(run.curve(compare), set()).update(run.marks)
     shared = set.intersection(*marks.values())
     return max(shared or set.union(*marks.values()), default=0.0)
 
@@ -140,7 +141,7 @@ def _panel(
         line["points"] = {" ".join(key): n for key, n in points.items()}
         line |= _difference(values[name], values[best]) if best is not None and values[name] and several else {}
         line |= _published(recipe, panel, own[0].algorithm, samples, values[name])
-        data = curves.estimates(own, estimators[name])
+        data = curves.estimates(own, estimators[name]) if targets or estimator is None else []
         line["targets"] = [_reaching(data, target) for target in targets]
         line["estimator"] = estimators[name]
         line["unreliable"] = [" ".join(key) for key in doubted[name]]

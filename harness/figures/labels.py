@@ -20,6 +20,8 @@ COUNTERS = {
 
 MOST_SEEDS = 5  # more in a row are told by the first and the last
 
+MOST_CURVES = 50  # of a figure; more cannot be told apart
+
 DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
 
 

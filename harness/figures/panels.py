@@ -1,6 +1,7 @@
 """An experiment's figure: its recipe's panels, from stored runs alone. Every curve has a colour; test is solid, train dashed."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import (
     DASHES,
+    MOST_CURVES,
     counter_label,
     differing_settings,
     estimate_label,
@@ -38,14 +40,20 @@ from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
-from harness.specs.recipes import FigureRecipe, PanelRow
+from harness.specs.recipes import MOST_PANELS, FigureRecipe, PanelRow
 from harness.specs.where import Where
 
 PANEL_SIZE = 2.6, 2.5  # inches
 
+IN_A_ROW = 10  # panels, where the experiment names no rows
+
 GREYS = {0: "0.4", 1: "0.62", 2: "0.78"}  # of published curves, an algorithm each
 
 MARKERS = {0: "", 1: "x", 2: "+"}  # along them, as greys alone are hard to tell apart
+
+
+_Panels = list[tuple[Where, list[StoredRun]]]
+"""The options of each panel of a row, and its runs."""
 
 
 def draw(
@@ -69,7 +77,8 @@ def draw(
         scale: of the x axis, log or linear.
 
     Raises:
-        BadInput: an unknown counter or scale, or a panel's runs differ in more than their seed and what is compared.
+        BadInput: an unknown counter or scale, a panel's runs differ in more than their seed and what is compared, or there are
+            more curves or panels than anybody can read.
     """
     recipe = experiment.figure
     counter = x or recipe.x
@@ -85,13 +94,18 @@ def draw(
         )
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
-    rows = recipe.rows or _rows(runs, selection.panel_options(runs, experiment))
-    columns = max(len(list(row.panels())) for row in rows)
-    parts = [(row, where, selection.select(runs, where)) for row in rows for where in row.panels()]
-    seeds = sorted({seeds_in_words(here) for *_, here in parts if here})
+    rows = recipe.rows or _rows(experiment, runs, selection.panel_options(runs, experiment))
+    index = selection.index(runs)
+    parts = [[(where, index.meeting(where)) for where in row.panels()] for row in rows]
+    if not recipe.rows:
+        rows, parts = _wrapped(rows, parts)
+    _require_readable(experiment, runs)
+    columns = max(map(len, parts))
+    seeds = sorted({seeds_in_words(here) for row in parts for _, here in row if here})
     colours = _colours(experiment, runs)
-    data = curves.points(runs, recipe.estimator, recipe.compare)
-    label = estimate_label(set(data["estimator"]) or {"lower-bound"}, set(data["direction"]))
+    data = curves.points(runs, recipe.estimator, recipe.compare, (counter,))
+    places = data.groupby("run", sort=False).indices
+    label = estimate_label(set(data["estimator"].unique()) or {"lower-bound"}, set(data["direction"].unique()))
     width, height = max(7.2, PANEL_SIZE[0] * columns), PANEL_SIZE[1] * len(rows) + 0.9
     if columns <= 2:
         height += 0.8
@@ -99,11 +113,11 @@ def draw(
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.add_gridspec(len(rows), columns)
         shown: set[str] = set()
-        for i, row in enumerate(rows):
-            for j, where in enumerate(row.panels()):
+        for i, (row, panels) in enumerate(zip(rows, parts, strict=True)):
+            for j, (where, here) in enumerate(panels):
                 axes = figure.add_subplot(grid[i, j])
-                here = selection.select(runs, where)
-                shown |= _panel(axes, experiment, recipe, row, where, here, data, counter, colours)
+                points = data.iloc[[place for run in here for place in places.get(run.id, ())]]
+                shown |= _panel(axes, experiment, recipe, row, where, here, points, counter, colours)
                 if len(seeds) > 1 and here:
                     axes.set_title(f"{axes.get_title('left')}, {seeds_in_words(here)}", loc="left")
                 if j == 0:
@@ -112,22 +126,53 @@ def draw(
         title = [safe_text.title(experiment.title), *(seeds if len(seeds) == 1 else ())]
         figure.suptitle("; ".join(filter(None, title)), fontsize=10, x=0.01, ha="left")
         words = f"curves: {over_points(data)}"
-        settings = _settings(experiment, parts)
+        settings = _settings(experiment, list(itertools.chain.from_iterable(parts)))
         legend_below(figure, _legend(recipe, data, colours, shown, settings), max(4, columns + 2), words)
         sns.despine(figure)
     return figure
 
 
-def _rows(runs: Sequence[StoredRun], options: Sequence[str]) -> list[PanelRow]:
-    """Return rows of panels for an experiment that names none: a row for each data set, a panel for each part of it."""
+def _rows(experiment: Experiment, runs: Sequence[StoredRun], options: Sequence[str]) -> list[PanelRow]:
+    """Return rows of panels for an experiment that names none: a row for each data set, a panel for each part of it.
+
+    Raises:
+        BadInput: there are too many panels.
+    """
     rows = []
     by_row = [name for name in options if name == "dataset"]
     for where in selection.distinct([run.options(by_row) for run in runs]):
         own = selection.select(runs, where)
         values = {n: list(dict.fromkeys(run.option(n) for run in own)) for n in options if n not in by_row}
         over = {n: sorted(v, key=lambda one: (one is None, one)) for n, v in values.items() if v != [None]}
+        if (panels := math.prod(map(len, over.values()))) > MOST_PANELS:
+            name = max(over, key=lambda name: len(over[name]))
+            raise BadInput(
+                f"the figure of {experiment.name} would have {panels:,} panels in a row, and up to {MOST_PANELS} are drawn: "
+                f"choose runs, as in `harness plot {experiment.called}:{name}={over[name][0]}`, or name fewer options in "
+                "panels of the experiment's [figure]"
+            )
         rows.append(PanelRow(where=where, over=over))
     return rows
+
+
+def _wrapped(rows: Sequence[PanelRow], parts: Sequence[_Panels]) -> tuple[list[PanelRow], list[_Panels]]:
+    """Return rows of panels so that none is too long."""
+    lines = [
+        (row, own[k : k + IN_A_ROW]) for row, own in zip(rows, parts, strict=True) for k in range(0, len(own), IN_A_ROW)
+    ]
+    return [row for row, _ in lines], [own for _, own in lines]
+
+
+def _require_readable(experiment: Experiment, runs: Sequence[StoredRun]) -> None:
+    """Raise BadInput where there are more curves than can be told apart."""
+    compare = experiment.figure.compare
+    if (curves_ := len({run.curve(compare) for run in runs})) > MOST_CURVES:
+        name = max(compare, key=lambda name: len({str(run.option(name)) for run in runs}))
+        raise BadInput(
+            f"the figure of {experiment.name} would have {curves_:,} curves, and up to {MOST_CURVES} can be told apart: choose "
+            f"runs, as in `harness plot {experiment.called}:{name}={runs[0].option(name)}`, or name fewer options in compare of "
+            f"the experiment's [figure]; `harness table {experiment.called}` has all of them"
+        )
 
 
 def _colours(experiment: Experiment, runs: Sequence[StoredRun]) -> dict[str, Any]:
@@ -143,11 +188,11 @@ def _panel(
     row: PanelRow,
     where: Where,
     runs: Sequence[StoredRun],
-    every: pd.DataFrame,
+    data: pd.DataFrame,
     counter: str,
     colours: Mapping[str, Any],
 ) -> set[str]:
-    """Draw one panel, and return what the legend has to explain; `every` has the points of all panels."""
+    """Draw one panel, and return what the legend has to explain; `data` has the points of its runs."""
     title = row.title.format(**where) if row.title else ", ".join(_named(*item) for item in where.items())
     axes.set_title(safe_text.title(title), loc="left")
     axes.set_xscale(recipe.scale)
@@ -166,7 +211,6 @@ def _panel(
                 )
                 shown.add(f"published {name}")
     selection.require_alike(runs, f"the panel {title!r}", recipe.compare)
-    data = every[every["run"].isin([run.id for run in runs])]
     for (name, split), curve in _groups(data, "curve", "split"):
         if split not in DASHES:
             continue
@@ -257,13 +301,13 @@ def _in_words(value: float, _: Any = None) -> str:
     return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value:,.10g}"
 
 
-def _settings(experiment: Experiment, parts: Sequence[tuple[PanelRow, Where, Sequence[StoredRun]]]) -> dict[str, str]:
+def _settings(experiment: Experiment, parts: Sequence[tuple[Where, Sequence[StoredRun]]]) -> dict[str, str]:
     """Return for each curve the settings that the legend tells; panels tell of those by which they differ."""
     compare, members = experiment.figure.compare, dict[str, list[StoredRun]]()
-    for *_, here in parts:
+    for _, here in parts:
         for run in here:
             members.setdefault(run.curve(compare), []).append(run)
-    hidden = {*compare, *itertools.chain.from_iterable(where for _, where, _ in parts)}
+    hidden = {*compare, *itertools.chain.from_iterable(where for where, _ in parts)}
     return differing_settings(members, hidden, experiment.varying)
 
 

@@ -12,7 +12,7 @@ from harness import safe_text
 from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, counter_label, estimate_label, over_points, seeds_in_words
+from harness.figures.labels import DASHES, MOST_CURVES, counter_label, estimate_label, over_points, seeds_in_words
 from harness.figures.marks import (
     below_handle,
     cross,
@@ -81,10 +81,16 @@ def draw(
         estimator: whose estimates to draw; if None the lower bound, or what the runs have where none has a bound.
 
     Raises:
-        BadInput: an unknown counter or scale, or nothing to draw.
+        BadInput: an unknown counter or scale, nothing to draw, or more runs than can be told apart.
     """
     if scale not in ("log", "linear"):
         raise BadInput(f"--scale is {scale!r}: choose log or linear")
+    if len(runs) > MOST_CURVES:
+        raise BadInput(
+            f"{len(runs):,} runs are chosen, and each is a curve, of which up to {MOST_CURVES} can be told apart: choose fewer, "
+            f"as in `harness plot GROUP:algo={runs[0].algorithm},seed={runs[0].seed}`, or draw an experiment by "
+            "`harness plot FILE.toml`, whose curves are means over seeds"
+        )
     there = dict.fromkeys(e["estimator"] for run in runs for row in run.rows for e in row["estimates"])
     if estimator is None:
         estimator = "lower-bound" if "lower-bound" in there or not there else next(iter(there))

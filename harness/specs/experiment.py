@@ -22,7 +22,18 @@ from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName,
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.toml import Part, TomlFile
-from harness.specs.where import KINDS, PLUGINS, Where, called, comparable, in_words, is_path, meets, parse_selection
+from harness.specs.where import (
+    KINDS,
+    PLUGINS,
+    Index,
+    Where,
+    called,
+    comparable,
+    in_words,
+    is_path,
+    meets,
+    parse_selection,
+)
 from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "experiments"
@@ -85,6 +96,7 @@ class Experiment:
         self.title, self.tune, self.figure, self.table = (
             self._file.title, self._file.tune, self._file.figure, self._file.table
         )  # fmt: skip
+        self._asked_by_shared: dict[tuple[tuple[str, ...], tuple[str, ...]], set[tuple[str | float, ...]]] = {}
         self._require_few()
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]
         for options in (*itertools.chain.from_iterable(self._grids), self.tune.override):
@@ -104,11 +116,13 @@ class Experiment:
 
     def asked_for(self, where: Where) -> set[tuple[str, int]]:
         """Return curve and seed of every run that it asks for with these options; None is the default of an option."""
-        return {
-            (self._curve(options), int(options.get("seed", 0)))
-            for options in itertools.chain.from_iterable(self._grids)
-            if meets((_DEFAULTS | options).get, where)
-        }
+        return {(self._curve(options), int(options.get("seed", 0))) for options in self._by_option.meeting(where)}
+
+    @cached_property
+    def _by_option(self) -> Index[Options]:
+        return Index(
+            list(itertools.chain.from_iterable(self._grids)), lambda one, name: one.get(name, _DEFAULTS.get(name))
+        )
 
     def asks_for(self, option: Callable[[str], Any]) -> bool:
         """Say whether a stored run is one that it asks for as it is now, evaluation and budget aside.
@@ -123,14 +137,23 @@ class Experiment:
             str, str | float
         ] = {}  # what the run has no value of, such as settings of estimators, tells nothing
         for name in sorted(set().union(*self._asked)):
-            if name in STORED or option(name) is not None:
-                there[name] = comparable(name, option(name))
-        return any(
-            tuple(there[name] for name in names) in asked
-            if there.keys() >= set(names)
-            else any(all(there.get(n, v) == v for n, v in zip(names, values, strict=True)) for values in asked)
-            for names, asked in self._asked.items()
-        )
+            value = option(name)
+            if name in STORED or value is not None:
+                there[name] = comparable(name, value)
+        for names in self._asked:
+            shared = tuple(name for name in names if name in there)
+            if tuple(there[name] for name in shared) in self._asked_of(names, shared):
+                return True
+        return False
+
+    def _asked_of(self, names: tuple[str, ...], shared: tuple[str, ...]) -> set[tuple[str | float, ...]]:
+        """Return the values that runs asked for by these names have of those that a stored run shares; found once for all."""
+        found = self._asked_by_shared.get((names, shared))
+        if found is None:
+            at = [names.index(name) for name in shared]
+            found = {tuple(values[i] for i in at) for values in self._asked[names]}
+            self._asked_by_shared[names, shared] = found
+        return found
 
     @cached_property
     def _asked(self) -> dict[tuple[str, ...], set[tuple[str | float, ...]]]:

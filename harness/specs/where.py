@@ -4,11 +4,14 @@ A selection is `NAME`, `NAME:OPTION=VALUE,...` or `OPTION=VALUE,...`. NAME is a 
 group of the store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is written in this way wherever runs are selected.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from harness.errors import BadInput
+
+T = TypeVar("T")
 
 Where = Mapping[str, Any]
 """Options with the value that runs have, or with a set of values of which they have one."""
@@ -143,6 +146,48 @@ def same(one: Any, other: Any) -> bool:
         return float(one) == float(other)
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def _forms(name: str, value: Any) -> set[str | float]:
+    """Return the forms of a value of an option: two values are the same if and only if they share one."""
+    value = _plain(name, value)
+    found: set[str | float] = {str(value)}
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        found.add(float(value))
+    return found
+
+
+class Index(Generic[T]):
+    """Runs by the values of their options: of many conditions, those that meet each are found without a look at every run.
+
+    Args:
+        runs: all of them, in order.
+        option: returns a run's value of an option, None if it has none.
+    """
+
+    def __init__(self, runs: Sequence[T], option: Callable[[T, str], Any]):
+        self._runs, self._option = runs, option
+        self._places: dict[str, dict[str | float, set[int]]] = {}  # by option and form of its value
+
+    def meeting(self, where: Where) -> list[T]:
+        """Return the runs that have one of the values of each option: those of which `meets` says so."""
+        having = []  # for each option, the places of the runs that have its values
+        for name, values in where.items():
+            own = self._of(name)
+            having.append([own.get(form, set()) for value in _alternatives(values) for form in _forms(name, value)])
+        if not having:
+            return list(self._runs)
+        fewest, *others = sorted(having, key=lambda places: sum(map(len, places)))
+        found = [i for i in set().union(*fewest) if all(any(i in places for places in other) for other in others)]
+        return [self._runs[i] for i in sorted(found)]
+
+    def _of(self, name: str) -> dict[str | float, set[int]]:
+        if name not in self._places:
+            own = self._places[name] = {}
+            for i, run in enumerate(self._runs):
+                for form in _forms(name, self._option(run, name)):
+                    own.setdefault(form, set()).add(i)
+        return self._places[name]
 
 
 def in_words(options: Where) -> str:

@@ -8,7 +8,7 @@ To rename a setting, enter it in `SETTINGS`; to add one to a plugin that stored 
 what these runs did without it, in `ADDED_SETTINGS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Content = dict[str, Any]
@@ -87,6 +87,20 @@ def modern_row(row: Content, algorithm: str) -> Content:
     """
     ledger, info = _renamed(row["ledger"], COUNTERS), _renamed(row["info"], DIAGNOSTICS.get(algorithm, {}))
     return {**row, "ledger": ledger, "info": info, "estimates": list(map(_modern_estimate, row["estimates"]))}
+
+
+def modern_rows(rows: Sequence[Content], algorithm: str) -> list[Content]:
+    """Return the rows of a trace under today's names; see `modern_row`. Nearly all have them, and stay what they are."""
+    diagnostics = DIAGNOSTICS.get(algorithm, {}).keys()
+    estimators = {name for kind, name in (*SETTINGS, *ADDED_SETTINGS) if kind == "estimators"}
+    return [
+        row
+        if COUNTERS.keys().isdisjoint(row["ledger"].keys())
+        and diagnostics.isdisjoint(row["info"].keys())
+        and estimators.isdisjoint([e["estimator"] for e in row["estimates"]])
+        else modern_row(row, algorithm)
+        for row in rows
+    ]
 
 
 def modern_evaluation(row: Content) -> Content:

@@ -127,7 +127,7 @@ class Run:
             if not schema.are_rows(rows):
                 raise BadInput(f"{self.path / 'trace.jsonl'} has content that no run has: {self._remedy}")
             algorithm = record.spec["algorithm"]["name"]
-            return record, [names.modern_row(row, algorithm) for row in rows]
+            return record, names.modern_rows(rows, algorithm)
 
     def evaluations(self) -> list[dict[str, Any]]:
         """Return the estimates made after training, oldest first: each has an `estimate` and the `ledger` of the training before.

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import random
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,21 @@ def test_json_is_strict_and_keeps_non_finite_numbers() -> None:
     back = from_json(text)
     assert math.isnan(back["a"][1])
     assert (back["a"][0], back["a"][2], back["b"]["c"], back["d"], back["e"]) == (1.5, -math.inf, math.inf, None, "nan")
+
+
+def test_json_is_read_to_the_last_bit() -> None:
+    rng = random.Random(0)
+    numbers = [struct.unpack("<d", rng.randbytes(8))[0] for _ in range(5000)]
+    words = ["\\ud83d\\ude00", "\\ud800", "é", "\\n"]
+    text = ", ".join(
+        [*(repr(n) for n in numbers if math.isfinite(n)), "-0.0", "5e-324", "1e23", "18446744073709551616"]
+    )
+    text = f'{{"numbers": [{text}], "words": ["{words[0]}", "{words[1]}", "{words[2]}", "{words[3]}"], "a": 1, "a": 2}}'
+    for some in (text, text.replace("\\u", "")):
+        assert repr(from_json(some)) == repr(json.loads(some))
+    for bad in ("[1,]", "01", '{"a": 1', "", "[" * 200 + "]" * 200):
+        with pytest.raises(ValueError):  # noqa: PT011  # whichever reader says it
+            from_json(bad)
 
 
 def test_a_run_reads_back_as_it_was_written(run: Run, store: Store) -> None:

@@ -1,0 +1,118 @@
+"""Commands over thousands of runs: work is counted instead of timed, per run, and does not grow with their number."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import put, stored
+
+from harness.analysis import compare, selection, table
+from harness.analysis.stored_run import StoredRun
+from harness.errors import BadInput
+from harness.figures import panels, trace
+from harness.figures.labels import MOST_CURVES
+from harness.specs.experiment import Experiment
+from harness.specs.where import Index, meets
+from harness.store import run as store_run
+from harness.store.store import Store
+
+TEXT = '[[grid]]\nalgo = ["aevb", "wake-sleep"]\nnz = [3, 5]\nseed = {seeds}\nlr = {rates}\nsamples = 1e6\n{figure}'
+
+
+def experiment(folder: Path, seeds: int, rates: int = 1, figure: str = "") -> tuple[Experiment, list[StoredRun]]:
+    lrs = [0.02 + k for k in range(rates)]
+    (folder / "mine.toml").write_text(TEXT.format(seeds=list(range(seeds)), rates=lrs, figure=figure))
+    algorithms = ("aevb", "wake-sleep")
+    runs = [stored(a, s, nz=nz, lr=lr) for a in algorithms for nz in (3, 5) for lr in lrs for s in range(seeds)]
+    return Experiment(str(folder / "mine.toml")), runs
+
+
+class Calls:
+    """Counts the calls of a function."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str):
+        self.n, real = 0, getattr(owner, name)
+
+        def counted(*args: Any, **more: Any) -> Any:
+            self.n += 1
+            return real(*args, **more)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    def take(self) -> int:
+        """Return the calls since the last time."""
+        n, self.n = self.n, 0
+        return n
+
+
+def test_a_table_asks_each_run_the_same_number_of_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, per_run = Calls(monkeypatch, StoredRun, "option"), []
+    for seeds in (5, 40):
+        mine, runs = experiment(tmp_path, seeds)
+        table.rows(mine, runs, [], [])
+        per_run.append(calls.take() / len(runs))
+    assert per_run[1] <= per_run[0]
+
+
+def test_every_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, runs = experiment(tmp_path, 3)
+    store = Store(tmp_path / "results")
+    put(store, runs)
+    calls = Calls(monkeypatch, store_run, "read_file")
+    assert len(selection.group(store, mine, lambda words: None)) == len(runs)
+    assert calls.take() == 2 * len(runs)
+
+
+def test_sides_compare_no_pairs_of_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch, selection, "unlike")
+    sides = [compare.Side(name, [stored(name, seed) for seed in range(60)], name) for name in ("aevb", "wake-sleep")]
+    compare.compare(sides[0], sides[1], "lower-bound")
+    assert calls.take() <= 120
+    with pytest.raises(BadInput, match="differ in algorithm.lr"):
+        compare.compare(
+            sides[0], compare.Side("b", [*sides[1].runs, stored("wake-sleep", 99, lr=0.5)], "b"), "lower-bound"
+        )
+    with pytest.raises(BadInput, match="are the same run in two groups"):
+        compare.compare(sides[0], compare.Side("b", [*sides[1].runs, stored("wake-sleep", 7)], "b"), "lower-bound")
+
+
+def test_an_index_finds_what_meets_the_conditions() -> None:
+    rng = random.Random(0)
+    values = [
+        1,
+        1.0,
+        "1",
+        True,
+        "True",
+        "true",
+        None,
+        "None",
+        [1, 2],
+        "[1, 2]",
+        "nan",
+        2,
+        "2.0",
+        "my_file.py",
+        "my-file",
+    ]
+    runs = [{"a": rng.choice(values), "algo": rng.choice(["my_file.py", "my-file", "aevb", None])} for _ in range(200)]
+    index = Index(runs, dict.get)
+    for value in [*values, frozenset({"1", "2"}), frozenset()]:
+        for where in ({"a": value}, {"algo": "my-file", "a": value}, {}):
+            assert index.meeting(where) == [run for run in runs if meets(run.get, where)], where
+
+
+def test_figures_say_where_there_is_more_than_can_be_read(tmp_path: Path) -> None:
+    mine, runs = experiment(tmp_path, 1, rates=30, figure='[figure]\ncompare = ["algo", "lr"]')
+    with pytest.raises(BadInput, match=rf"60 curves, and up to {MOST_CURVES} can be told apart.*mine.toml:lr=0.02"):
+        panels.draw(mine, runs)
+    with pytest.raises(BadInput, match="120 runs are chosen"):
+        trace.draw(runs)
+    mine, runs = experiment(tmp_path, 1, rates=60, figure='[figure]\npanels = ["nz", "lr"]')
+    with pytest.raises(BadInput, match="120 panels in a row, and up to 100 are drawn.*mine.toml:lr=0.02"):
+        panels.draw(mine, runs)
+    mine, runs = experiment(tmp_path, 1, rates=6, figure='[figure]\npanels = ["nz", "lr"]')
+    figure = panels.draw(mine, runs)
+    heights = {round(axes.get_position().y0, 3) for axes in figure.axes}
+    assert (len(figure.axes), len(heights)) == (12, 2)
