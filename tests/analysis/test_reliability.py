@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support import Result, put, seeds
 
+from harness import safe_text
 from harness.analysis import compare, reliability, table
 from harness.analysis.stored_run import StoredRun
 from harness.claims import baseline, check
@@ -15,7 +16,7 @@ from harness.claims.file import Claims
 from harness.figures import panels, trace
 from harness.figures.compare import draw as draw_comparison
 from harness.figures.marks import UNRELIABLE_LABEL
-from harness.report import latex, tables
+from harness.report import tables
 from harness.specs.experiment import Experiment
 from harness.store.store import Store
 from harness.testing import toy
@@ -67,7 +68,7 @@ def test_a_table_marks_them_and_what_is_computed_from_them(runs: list[StoredRun]
     assert second.endswith(
         "above 0.7 at 80 % of the points, so it may be off by far more than its standard error; use ais"
     )
-    assert r"80 \%" in latex.escaped(second)
+    assert r"80 \%" in safe_text.latex(second)
     assert "importance train; importance test; difference" in tables.comma_separated(rows)
     at_first = table.rows(experiment, runs, [1e4], [])
     assert tables.notes(at_first) == []
