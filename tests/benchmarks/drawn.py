@@ -27,7 +27,7 @@ def bars(stored: dict[str, Any], columns: Sequence[str], caption: str, path: Pat
     threads = sorted({n for by_threads in rows.values() for n in by_threads})
     across = min(2, len(rows))
     down = math.ceil(len(rows) / across)
-    palette = sns.color_palette("deep")
+    palette, plain = sns.color_palette("deep"), {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # over the line
     with style():
         figure = Figure(figsize=(5.2 * across, 0.9 + 2.7 * down), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False)
@@ -40,14 +40,18 @@ def bars(stored: dict[str, Any], columns: Sequence[str], caption: str, path: Pat
                     if name not in by_threads.get(n, {}):
                         continue
                     ratio, y = by_threads[n][name]["cpu"], place + (number - (len(threads) - 1) / 2) * height
-                    colour = palette[3] if name.startswith("harness") else palette[0] if "products" not in name else "0.6"
+                    colour = (
+                        palette[3] if name.startswith("harness") else palette[0] if "products" not in name else "0.6"
+                    )
                     panel.barh(y, ratio, height * 0.92, color=colour, alpha=1.0 if number == 0 else 0.55)
-                    panel.text(ratio + 0.012 * highest, y, f"{ratio:.2f}", va="center", fontsize=7)
+                    panel.text(
+                        ratio + 0.012 * highest, y, f"{ratio:.2f}", va="center", fontsize=7, zorder=5, bbox=plain
+                    )
             panel.axvline(1.0, color="black", linewidth=1.0)
             panel.set_yticks(range(len(names)), names, fontsize=8)
             panel.set_ylim(len(names) - 0.45, -0.55)
             panel.set_xlim(0, 1.1 * max(highest, 1.0))
-            panel.set_title(title, fontsize=9, loc="left")
+            panel.set_title(title.replace("N_z", "$N_z$"), fontsize=9, loc="left")
             panel.tick_params(axis="x", labelsize=8)
             panel.grid(False, axis="y")
         for panel in panels.flat[len(rows) :]:
@@ -57,7 +61,9 @@ def bars(stored: dict[str, Any], columns: Sequence[str], caption: str, path: Pat
             for k, n in enumerate(threads)
         ]
         note = "CPU time as a ratio to PyTorch's matrix products of the same work (line)"
-        figure.legend(handles=shades, ncols=len(shades), loc="outside upper left", frameon=False, title=note, alignment="left")
+        figure.legend(
+            handles=shades, ncols=len(shades), loc="outside upper left", frameon=False, title=note, alignment="left"
+        )
         _caption(figure, caption)
         figure.savefig(path)
 
@@ -65,16 +71,17 @@ def bars(stored: dict[str, Any], columns: Sequence[str], caption: str, path: Pat
 def _caption(figure: Any, caption: str) -> None:
     import textwrap
 
-    width = int(figure.get_figwidth() * 16)
+    width = int(figure.get_figwidth() * 19)
     lines = [part for line in caption.splitlines() for part in textwrap.wrap(line, width)]
     figure.supxlabel("\n".join(lines), fontsize=7, x=0.01, ha="left", color="0.3")
 
 
-def curves(stored: dict[str, Any], caption: str, path: Path) -> None:
+def curves(stored: dict[str, Any], names: dict[str, str], caption: str, path: Path) -> None:
     """Draw the CPU time over the floor against each size: a panel a size, a line an algorithm.
 
     Args:
         stored: what was measured.
+        names: each size in words.
         caption: on what and with what.
         path: where; its ending is the format.
     """
@@ -107,7 +114,7 @@ def curves(stored: dict[str, Any], caption: str, path: Path) -> None:
             panel.set_xticks(values, [f"{value:,}" for value in values], fontsize=8)
             panel.axhline(1.0, color="black", linewidth=1.0)
             panel.set_ylim(0, 1.1 * highest)
-            panel.set_xlabel(stored["names"][size])
+            panel.set_xlabel(names[size].replace("N_z", "$N_z$"))
         panels[0].set_ylabel("CPU time / its matrix products")
         handles = [line for line in panels[0].get_lines() if not line.get_label().startswith("_")]
         figure.legend(handles=handles, ncols=len(handles), loc="outside upper left", frameon=False)

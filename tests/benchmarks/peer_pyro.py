@@ -1,4 +1,4 @@
-"""Pyro's SVI: the mean-field ELBO, whose KL is analytic, and PyTorch's Adagrad, an optimiser for each parameter as Pyro has it."""
+"""Pyro's SVI: the mean-field ELBO, whose KL is analytic, and PyTorch's Adagrad, one for each parameter as Pyro has it."""
 
 from typing import Any
 
@@ -33,7 +33,9 @@ def svi(start: Start, threads: int) -> Peer:
     def model(batch: torch.Tensor) -> None:
         theta = parameters("12")
         with pyro.plate("data", len(batch)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(len(batch), row.nz), torch.ones(len(batch), row.nz)).to_event(1))
+            z = pyro.sample(
+                "z", dist.Normal(torch.zeros(len(batch), row.nz), torch.ones(len(batch), row.nz)).to_event(1)
+            )
             out = outputs(theta, z)
             if start.gaussian:
                 a, log_var = out.chunk(2, -1)

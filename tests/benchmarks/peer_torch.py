@@ -100,7 +100,13 @@ class Adagrad:
         weights, biases = ([name for name in w if name[0] == letter] for letter in "Wb")
         sums = {name: start.sums[name].clone() for name in w}
         self._groups = [
-            (names, [w[name].detach() for name in names], [sums[name] for name in names], [torch.zeros(()) for _ in names], decay)
+            (
+                names,
+                [w[name].detach() for name in names],
+                [sums[name] for name in names],
+                [torch.zeros(()) for _ in names],
+                decay,
+            )
             for names, decay in ((weights, start.decay), (biases, 0.0))
         ]
         self._lr = start.lr
@@ -181,10 +187,12 @@ def lean(start: Start, threads: int) -> Peer:
         at = _score(fixed, x, start.z)
 
         def step() -> Tensor:
-            return move(lambda z: _score(fixed, x, z), start.z, at, start.step_size)[1][0].mean()
+            return move(_lean_leap, fixed, x, start.z, at, start.step_size)[1].mean()
 
     else:
-        return _cycles(start, theta, Adagrad(theta, start), _move_once, lambda t, x, z: gradients_of_joint(t, x, z, gradients))
+        return _cycles(
+            start, theta, Adagrad(theta, start), _move_once, lambda t, x, z: gradients_of_joint(t, x, z, gradients)
+        )
     return Peer(lambda: [step() for _ in range(row.calls)], lambda: {k: w[k].detach().clone() for k in start.learned})
 
 
@@ -207,29 +215,41 @@ def score(theta: Weights, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     return log_p, gradient
 
 
-def move(at: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor, here: tuple[Tensor, Tensor], step: Any) -> tuple[Any, ...]:
-    """Move chains z (C, Z) once, and return where they are, what is there, and how probable it was that they went there."""
+def leap(
+    theta: Weights, x: Tensor, z: Tensor, r: Tensor, gradient: Tensor, step: Any, at: Any = score
+) -> tuple[Tensor, ...]:
+    """Do one leapfrog step, and return z, r, and log p(x, z) and its gradient there."""
+    r = r + 0.5 * step * gradient
+    z = z + step * r
+    log_p, gradient = at(theta, x, z)
+    return z, r + 0.5 * step * gradient, log_p, gradient
+
+
+def move(leap: Callable[..., Any], theta: Weights, x: Tensor, z: Tensor, here: tuple[Tensor, Tensor], step: Any) -> Any:
+    """Move chains z (C, Z) once, and return where they are, log p(x, z) there, and the probability of acceptance."""
     r = torch.randn_like(z)
-    new, momentum = z, r + 0.5 * step * here[1]
-    for number in range(LEAPFROG):
-        new = new + step * momentum
-        there = at(new)
-        momentum = momentum + (step if number < LEAPFROG - 1 else 0.5 * step) * there[1]
-    log_ratio = there[0] - here[0] + 0.5 * (r.square() - momentum.square()).sum(-1)
+    new, momentum, gradient = z, r, here[1]
+    for _ in range(LEAPFROG):
+        new, momentum, log_p, gradient = leap(theta, x, new, momentum, gradient, step)
+    log_ratio = log_p - here[0] + 0.5 * (r.square() - momentum.square()).sum(-1)
     probability = log_ratio.clamp(max=0.0).exp()
     accepted = torch.rand_like(probability) < probability
-    column = accepted.unsqueeze(-1)
-    kept = torch.where(accepted, there[0], here[0]), torch.where(column, there[1], here[1])
-    return torch.where(column, new, z), kept, probability
+    return torch.where(accepted.unsqueeze(-1), new, z), torch.where(accepted, log_p, here[0]), probability
+
+
+def _lean_leap(*arguments: Any) -> tuple[Tensor, ...]:
+    return leap(*arguments, at=_score)
 
 
 def _move_once(theta: Weights, x: Tensor, z: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
     fixed = {name: value.detach() for name, value in theta.items()}
-    new, _, probability = move(lambda z: _score(fixed, x, z), z, _score(fixed, x, z), step)
+    new, _, probability = move(_lean_leap, fixed, x, z, _score(fixed, x, z), step)
     return new, probability.sum()
 
 
-def gradients_of_joint(theta: Weights, x: Tensor, z: Tensor, gradients: Callable[..., Weights]) -> tuple[Weights, Tensor]:
+def gradients_of_joint(
+    theta: Weights, x: Tensor, z: Tensor, gradients: Callable[..., Weights]
+) -> tuple[Weights, Tensor]:
     """Return the gradient of the sum of log p(x, z) by θ, and the sum."""
     log_p = log_lik(outputs(theta, z), x, False)
     return gradients(log_p, theta), log_p.detach() + log_normal(z)
@@ -265,7 +285,7 @@ def _cycles(start: Start, theta: Weights, update: Callable[[Weights], None], mov
 
 
 def compiled(start: Start, threads: int, backend: str = "inductor") -> Peer:
-    """Forward, backward, noise and update in one graph."""
+    """Forward, backward, noise and update in one graph; of chains, a leapfrog step, as ten in one take minutes to compile."""
     row, x = start.row, start.x
     w = {name: value.clone() for name, value in start.w.items()}
     s = {name: value.clone() for name, value in start.sums.items()}
@@ -312,13 +332,13 @@ def compiled(start: Start, threads: int, backend: str = "inductor") -> Peer:
         whole = graph(wake_sleep)
         step = lambda: whole(theta, phi, s, x)  # noqa: E731
     elif row.algorithm == "leapfrog":
-        at = score(theta, x, start.z)
-        whole = graph(lambda z, here, x: move(lambda z: score(theta, x, z), z, here, start.step_size)[1][0].mean())
-        step = lambda: whole(start.z, at, x)  # noqa: E731
+        at, jump = score(theta, x, start.z), graph(leap)
+        step = lambda: move(jump, theta, x, start.z, at, start.step_size)[1].mean()  # noqa: E731
     else:
+        jump, first = graph(leap), graph(score)
 
         def moved(theta: Weights, x: Tensor, z: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-            new, _, probability = move(lambda z: score(theta, x, z), z, score(theta, x, z), step)
+            new, _, probability = move(jump, theta, x, z, first(theta, x, z), step)
             return new, probability.sum()
 
         def joint(theta: Weights, x: Tensor, z: Tensor) -> tuple[Weights, Tensor]:
@@ -327,5 +347,5 @@ def compiled(start: Start, threads: int, backend: str = "inductor") -> Peer:
 
         of_theta, _ = _split(s)
         update = graph(lambda gradient: ascend(theta, of_theta, gradient, lr, decay))
-        return _cycles(start, theta, update, graph(moved), graph(joint))
+        return _cycles(start, theta, update, moved, graph(joint))
     return Peer(lambda: [step() for _ in range(row.calls)], lambda: {k: w[k].clone() for k in start.learned})

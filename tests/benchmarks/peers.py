@@ -2,10 +2,10 @@
 
     python -m pip install -e ".[test,peers]" && python tests/benchmarks/peers.py --json peers.json
 
-Everyone computes the same: the same model, objective, optimiser, prior, minibatches by index, precision and threads, from the same
-weights. Before anything is timed, the first steps of each must have the objective of ours, and move the weights as far. Every time
-is a ratio to the row's own matrix products, multiplied by PyTorch just before; medians over rounds in which all take turns in one
-process. A process is given as many processors as it has threads, since JAX has no other limit.
+Everyone computes the same: the same model, objective, optimiser, prior, minibatches by index, precision and threads, from
+the same weights. Before anything is timed, the first steps of each must have the objective of ours, and move the weights as far.
+Every time is a ratio to the row's own matrix products, multiplied by PyTorch just before; medians over rounds in which all take
+turns in one process. A process is given as many processors as it has threads, since JAX has no other limit.
 """
 
 import argparse
@@ -124,6 +124,7 @@ def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
                 except rows.Disagrees as error:
                     raise rows.Disagrees(f"{column} in row {name}: {error}") from error
                 works[column] = peer.run
+                print(f"{name}, {threads} threads: {column} agrees, ready after {ready[column]:.0f} s", file=sys.stderr)
         if reason:
             reasons[column] = reason
     floor = row.floor(start.x.shape[1], len(start.x))
@@ -147,7 +148,7 @@ def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def in_a_process(script: str, threads: int, *arguments: object) -> dict[str, Any]:
-    """Run a script of this folder in a process of its own, on as many processors as it has threads; return what it prints last."""
+    """Run a script of this folder in a process of its own, on as many processors as threads; return what it prints last."""
     # While the process is young: libraries count the processors when they are imported.
     if hasattr(os, "sched_getaffinity"):
         everywhere = os.sched_getaffinity(0)
@@ -169,13 +170,21 @@ def machine() -> dict[str, Any]:
     """Return what the numbers depend on."""
     from harness.runs.machine import cpu_model
 
-    return {"processor": cpu_model(), "processors": os.cpu_count(), "python": sys.version.split()[0], "versions": versions()}
+    return {
+        "processor": cpu_model(),
+        "processors": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "versions": versions(),
+    }
 
 
 def table(stored: dict[str, Any], clock: str) -> str:
     """Return the ratios by one clock as Markdown."""
     names = [*COLUMNS, SCIPY]
-    lines = [f"| × its matrix products, {clock} time | threads | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    lines = [
+        f"| × its matrix products, {clock} time | threads | {' | '.join(names)} |",
+        "|---" * (len(names) + 2) + "|",
+    ]
     for row in stored["rows"]:
         cells = [
             f"{row['columns'][name][clock.lower()]:.2f}" if name in row["columns"]
@@ -205,7 +214,13 @@ def report(stored: dict[str, Any]) -> str:
         + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in row["ready_seconds"].items())
         for row in stored["rows"]
     ]
-    parts = [conditions(stored), table(stored, "CPU"), table(stored, "wall"), "\n".join(sorted(reasons)), "\n".join(ready)]
+    parts = [
+        conditions(stored),
+        table(stored, "CPU"),
+        table(stored, "wall"),
+        "\n".join(sorted(reasons)),
+        "\n".join(ready),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -222,7 +237,10 @@ def keep(path: Path | None, stored: dict[str, Any], key: tuple[str, ...]) -> dic
         if before["machine"] != stored["machine"]:
             raise SystemExit(f"{path} was measured on another machine, or with other versions: name another file")
         new = {tuple(row[k] for k in key) for row in stored["rows"]}
-        stored = {**stored, "rows": [row for row in before["rows"] if tuple(row[k] for k in key) not in new] + stored["rows"]}
+        stored = {
+            **stored,
+            "rows": [row for row in before["rows"] if tuple(row[k] for k in key) not in new] + stored["rows"],
+        }
     path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     return stored
 

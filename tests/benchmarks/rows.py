@@ -255,8 +255,8 @@ def first_steps(peer: Peer, start: Start) -> First:
 def require_agreement(ours: First, theirs: First) -> None:
     """Raise Disagrees unless a peer's first steps have the same objective as ours, and move the weights as far.
 
-    The objectives' means may differ by five of their standard errors, told by neighbouring steps, as both drift. The distance that a
-    decoder moves may differ by a quarter. That of an encoder depends on chance, so only much is noticed.
+    The objectives' means may differ by five of their standard errors, told by neighbouring steps, as both drift. The distance
+    that a decoder moves may differ by a quarter. That of an encoder depends on chance, so only much is noticed.
     """
     variances = [0.5 * np.mean(np.diff(one.objectives) ** 2) / len(one.objectives) for one in (ours, theirs)]
     means = ours.objectives.mean(), theirs.objectives.mean()
