@@ -242,11 +242,17 @@ class First(NamedTuple):
 
 def first_steps(peer: Peer, start: Start) -> First:
     """Let a peer do its first rounds, and say what they did."""
+    torch.manual_seed(0)
     rounds = -(-8 // start.row.calls)
     objectives = np.array([float(value) for _ in range(rounds) for value in peer.run()])
     after, moved = peer.weights(), {}
+    lit = np.tile(start.x.mean(0).numpy() > 0.01, 2 if start.gaussian else 1)
     for digits in ("12", "34"):
-        squares = [np.square(np.asarray(after[n]) - start.w[n].numpy()).sum() for n in start.learned if n[1] in digits]
+        squares = []
+        for name in [name for name in start.learned if name[1] in digits]:
+            change = np.asarray(after[name]) - start.w[name].numpy()
+            # Where a pixel is almost always dark, what a few batches do depends on chance, and Adam makes much of it.
+            squares.append(np.square(change[..., lit] if name in ("W2", "b2") else change).sum())
         if squares:
             moved[digits] = float(sum(squares)) ** 0.5
     return First(objectives, moved)
@@ -256,14 +262,14 @@ def require_agreement(ours: First, theirs: First) -> None:
     """Raise Disagrees unless a peer's first steps have the same objective as ours, and move the weights as far.
 
     The objectives' means may differ by five of their standard errors, told by neighbouring steps, as both drift. The distance
-    that a decoder moves may differ by a quarter. That of an encoder depends on chance, so only much is noticed.
+    that a decoder moves may differ by a factor of 1.4. That of an encoder depends on chance, so only much is noticed.
     """
     variances = [0.5 * np.mean(np.diff(one.objectives) ** 2) / len(one.objectives) for one in (ours, theirs)]
     means = ours.objectives.mean(), theirs.objectives.mean()
     apart, allowed = means[1] - means[0], 5.0 * np.sqrt(sum(variances)) + 1e-4 * abs(means[0])
     if not abs(apart) <= allowed:
         raise Disagrees(f"its objective is {apart:+.3f} nats from the harness's; chance would be up to {allowed:.3f}")
-    for network, digits, factor in (("decoder", "12", 1.25), ("encoder", "34", 2.5)):
+    for network, digits, factor in (("decoder", "12", 1.4), ("encoder", "34", 2.5)):
         if digits in ours.moved and not 1 / factor <= theirs.moved[digits] / ours.moved[digits] <= factor:
             raise Disagrees(
                 f"it has moved its {network} by {theirs.moved[digits]:.4g}, and the harness by {ours.moved[digits]:.4g}"
