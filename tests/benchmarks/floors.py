@@ -3,37 +3,80 @@
 Every matrix of the work has its own memory, as there; outputs are allocated once.
 """
 
+import ctypes
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
-Shape = tuple[int, int]
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def _products(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Callable[[], None]:
-    """Return a function that multiplies these pairs and does nothing else."""
-    todo = [(a, b, torch.empty(a.shape[0], b.shape[1])) for a, b in pairs]
+class Products:
+    """Multiplies pairs of matrices by PyTorch when it is called, and does nothing else.
 
-    def products() -> None:
-        for a, b, out in todo:
+    Args:
+        pairs: the matrices.
+        order: numbers of pairs, in the order in which they are multiplied; all one after the other if it is left out.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], order: Iterable[int] | None = None):
+        made = [(a, b, torch.empty(a.shape[0], b.shape[1])) for a, b in pairs]
+        self._todo = made if order is None else [made[number] for number in order]
+
+    def __call__(self) -> None:
+        for a, b, out in self._todo:
             torch.mm(a, b, out=out)
 
-    return products
+    def by(self, sgemm: int) -> Callable[[], None]:
+        """Return a function that does the same by a function sgemm of Fortran's BLAS, at this address."""
+        call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)(sgemm)
+        # Memory row by row is, read column by column, the transpose: outᵀ = bᵀ aᵀ. What a call is given lies here.
+        letters, keep, calls = {False: ctypes.c_char(b"N"), True: ctypes.c_char(b"T")}, [], []
+        for a, b, out in self._todo:
+            (n, k), m = a.shape, b.shape[1]
+            flipped = [not matrix.is_contiguous() for matrix in (b, a)]
+            strides = [matrix.stride(1 if flip else 0) for matrix, flip in zip((b, a), flipped, strict=True)]
+            sizes = [ctypes.c_int(number) for number in (m, n, k, *strides, m)]
+            one, zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
+            keep.append((sizes, one, zero, a, b, out))
+            m_, n_, k_, b_stride, a_stride, out_stride = map(ctypes.addressof, sizes)
+            calls.append(
+                (
+                    *(ctypes.addressof(letters[flip]) for flip in flipped), m_, n_, k_, ctypes.addressof(one),
+                    b.data_ptr(), b_stride, a.data_ptr(), a_stride, ctypes.addressof(zero), out.data_ptr(), out_stride,
+                )
+            )  # fmt: skip
+
+        def products() -> None:
+            for arguments in calls:
+                call(*arguments)
+
+        products.keep = keep, letters  # type: ignore[attr-defined]
+        return products
+
+    @property
+    def outputs(self) -> list[torch.Tensor]:
+        """What was multiplied last, a matrix a pair."""
+        return [out for _, _, out in self._todo]
 
 
 def _new(*shape: int) -> torch.Tensor:
     return torch.rand(*shape) - 0.5
 
 
-def aevb(batch: int, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callable[[], None]:
-    """Return the eleven products of one AEVB step, for a decoder of so many outputs a dimension."""
-    M, D, H, Z, A = batch, dim, hidden, nz, dim * outputs
+def aevb(batch: int, dim: int, hidden: int, nz: int, outputs: int = 1, samples: int = 1) -> Products:
+    """Return the eleven products of one AEVB step, for a decoder of so many outputs a dimension and samples a point.
+
+    Those of an importance-weighted auto-encoder are the same, with its K as the number of samples.
+    """
+    M, S, D, H, Z, A = batch, batch * samples, dim, hidden, nz, dim * outputs
     x, W3, h3, W4, g_s = _new(M, D), _new(D, H), _new(M, H), _new(H, 2 * Z), _new(M, 2 * Z)
-    z, W1, h1, W2, g_a = _new(M, Z), _new(Z, H), _new(M, H), _new(H, A), _new(M, A)
-    g_u1, g_u3 = _new(M, H), _new(M, H)
-    return _products(
+    z, W1, h1, W2, g_a = _new(S, Z), _new(Z, H), _new(S, H), _new(H, A), _new(S, A)
+    g_u1, g_u3 = _new(S, H), _new(M, H)
+    return Products(
         [
             (x, W3), (h3, W4), (z, W1), (h1, W2),
             (g_a, W2.t()), (h1.t(), g_a), (z.t(), g_u1), (g_u1, W1.t()),
@@ -42,13 +85,13 @@ def aevb(batch: int, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callab
     )  # fmt: skip
 
 
-def wake_sleep(batch: int, dim: int, hidden: int, nz: int) -> Callable[[], None]:
+def wake_sleep(batch: int, dim: int, hidden: int, nz: int) -> Products:
     """Return the fourteen products of one wake-sleep step: wake 2 + 2 forward and 3 for θ, sleep 2 + 2 forward and 3 for φ."""
     M, D, H, Z = batch, dim, hidden, nz
     x, W3, h3, W4, g_s = _new(M, D), _new(D, H), _new(M, H), _new(H, 2 * Z), _new(M, 2 * Z)
     z, W1, h1, W2, g_a = _new(M, Z), _new(Z, H), _new(M, H), _new(H, D), _new(M, D)
     g_u1, g_u3, dream = _new(M, H), _new(M, H), _new(M, D)
-    return _products(
+    return Products(
         [
             (x, W3), (h3, W4), (z, W1), (h1, W2), (g_a, W2.t()), (h1.t(), g_a), (z.t(), g_u1),
             (z, W1), (h1, W2), (dream, W3), (h3, W4), (h3.t(), g_s), (g_s, W4.t()), (dream.t(), g_u3),
@@ -56,11 +99,27 @@ def wake_sleep(batch: int, dim: int, hidden: int, nz: int) -> Callable[[], None]
     )  # fmt: skip
 
 
-def leapfrog(chains: int, dim: int, hidden: int, nz: int) -> Callable[[], None]:
+def leapfrog(chains: int, dim: int, hidden: int, nz: int) -> Products:
     """Return the four products of the gradient in z at so many chains."""
     C, D, H, Z = chains, dim, hidden, nz
     z, W1, h, W2 = _new(C, Z), _new(Z, H), _new(C, H), _new(H, D)
-    return _products([(z, W1), (h, W2), (_new(C, D), W2.t()), (_new(C, H), W1.t())])
+    return Products([(z, W1), (h, W2), (_new(C, D), W2.t()), (_new(C, H), W1.t())])
+
+
+CHUNK = 500
+"""Points that a product of Monte Carlo EM has at most; more at once are no faster."""
+
+
+def mcem(points: int, dim: int, hidden: int, nz: int, leapfrog: int = 10, updates: int = 5) -> Products:
+    """Return the products of one cycle of Monte Carlo EM, for chunks of points: four for the gradient in z at the first point and
+    after each leapfrog step, and five for each update of θ."""
+    C, D, H, Z = min(points, CHUNK), dim, hidden, nz
+    if points % C:
+        raise ValueError(f"{points} points are not a whole number of chunks of {C}")
+    z, W1, h, W2, g_a, g_u = _new(C, Z), _new(Z, H), _new(C, H), _new(H, D), _new(C, D), _new(C, H)
+    pairs = [(z, W1), (h, W2), (g_a, W2.t()), (g_u, W1.t()), (h.t(), g_a), (z.t(), g_u)]
+    chunks = points // C
+    return Products(pairs, [0, 1, 2, 3] * (leapfrog + 1) * chunks + [0, 1, 2, 4, 5] * updates * chunks)
 
 
 def children_seconds() -> float:
@@ -99,3 +158,62 @@ def in_turn(
         return (clock() - start) / n
 
     return statistics.median(seconds(work, times) / per_call / seconds(floor, calls) for _ in range(rounds))
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds a unit of one work, and a unit of the floor just before it, a number for each round."""
+
+    wall: list[float]
+    cpu: list[float]
+    floor_wall: list[float]
+    floor_cpu: list[float]
+
+    def summary(self) -> dict[str, float]:
+        """Return the medians: ratios to the floor, and seconds a unit, by wall and by CPU time."""
+        return {
+            "wall": statistics.median(a / b for a, b in zip(self.wall, self.floor_wall, strict=True)),
+            "cpu": statistics.median(a / b for a, b in zip(self.cpu, self.floor_cpu, strict=True)),
+            "wall_seconds": statistics.median(self.wall),
+            "cpu_seconds": statistics.median(self.cpu),
+        }
+
+
+def taken(work: Callable[[], object], units: float) -> tuple[float, float]:
+    """Return the wall and CPU seconds a unit of a work that does so many."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return wall / units, cpu / units
+
+
+def all_in_turn(
+    works: Mapping[str, Callable[[], object]], floor: Callable[[], object], units: float, rounds: int
+) -> dict[str, Times]:
+    """Time all works in turn, round after round, each just after the floor.
+
+    Args:
+        works: what is timed, by name; a call does `units`.
+        floor: what they are compared with; a call does `units`, too.
+        units: how many.
+        rounds: how often; one more comes first that does not count.
+    """
+    found = {name: Times([], [], [], []) for name in works}
+    for turn in range(rounds + 1):
+        for name, work in works.items():
+            beside, took = taken(floor, units), taken(work, units)
+            if turn:
+                of = found[name]
+                for times, seconds in zip((of.wall, of.cpu, of.floor_wall, of.floor_cpu), took + beside, strict=True):
+                    times.append(seconds)
+    return found
+
+
+def repeated(work: Callable[[], object], n: int) -> Callable[[], None]:
+    """Return a function that does a work so many times."""
+
+    def run() -> None:
+        for _ in range(n):
+            work()
+
+    return run
