@@ -44,7 +44,7 @@ class State:
 class Info(NamedTuple):
     """The objective of a step: the lower bound's estimate, nats per datapoint."""
 
-    objective: Tensor
+    objective: Tensor | float
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from harness import native
 from harness.data import validation
 from harness.errors import BadInput
 from harness.inference.protocols import Kind
@@ -93,7 +94,10 @@ class Dataset:
 
     def rows(self, split: Split, index: Tensor, rng: torch.Generator) -> Tensor:
         """Return the points at `index` (B,) as a model sees them, (B, D) float; rng draws the binarisation, if there is one."""
-        return self._shown(getattr(self, split).index_select(0, index), rng)
+        stored = getattr(self, split)
+        if stored.dtype is torch.uint8 and not self.stochastic:
+            return native.bytes_at(stored, index, self.scale)
+        return self._shown(stored.index_select(0, index), rng)
 
     def _shown(self, stored: Tensor, rng: torch.Generator) -> Tensor:
         x = _as_floats(stored, self.scale)

@@ -64,7 +64,8 @@ class EncodedGaussian(DiagonalGaussian):
     def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
         statistics = self._up()
-        noise = gaussian_noise(n, statistics.chunk(2, dim=-1)[0], rng)
+        B, Z = len(statistics), statistics.shape[1] // 2
+        noise = torch.randn(n, B, Z, generator=rng, dtype=statistics.dtype, device=statistics.device)
         z, self._moved, kl = native.gaussian_draw(statistics, noise)
         return z, kl
 
@@ -129,13 +130,12 @@ def _encode(params: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return h = tanh(W₃ x + b₃) (B, H) and (μ, log σ²) = W₄ h + b₄ (B, 2Z)."""
     W3, W4, b3, b4 = params.views
     h = native.tanh_layer(x, W3, b3)
-    return h, torch.addmm(b4, h, W4)
+    return h, native.affine_layer(h, W4, b4)
 
 
 def _factors(params: Parameters, x: Tensor, h: Tensor, g_s: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Take ∂/∂(μ, log σ²) (B, 2Z) down through W₄ and tanh, and return the factors of ∂/∂φ."""
-    g_u = native.through_tanh(torch.mm(g_s, params.views[1].t()), h)  # (B, H)
-    return [(x, g_u), (h, g_s)]
+    return [(x, native.tanh_back(g_s, params.views[1], h)), (h, g_s)]
 
 
 class _Encode(MeteredFunction):

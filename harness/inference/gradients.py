@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 import torch
 from torch import Tensor
 
+from harness import native
 from harness.inference.protocols import (
     AnalyticKL,
     HandDerived,
@@ -44,12 +45,12 @@ class Bound(NamedTuple):
     """An estimate of the lower bound, summed over points, and its gradients.
 
     Attributes:
-        value: the sum over points, nats, a scalar in float64.
+        value: the sum over points, nats, in double precision: a number, or a tensor of one.
         by_theta: its gradient by θ, which the next call may overwrite.
         by_phi: its gradient by φ, which the next call may overwrite.
     """
 
-    value: Tensor
+    value: Tensor | float
     by_theta: Tensor
     by_phi: Tensor
 
@@ -81,7 +82,7 @@ def bound(
         z, kl = q.reparameterise(L, rng)  # (L, B, Z), eq. (4), and (B,)
         log_p, by_theta, by_z = model.gradients(x, z, weight=1 / L)  # of eq. (7)'s second term
         by_phi = q.pull_back(cast(Tensor, by_z), -1.0)  # through eq. (4), and of the first term
-        return Bound(log_p.sum().double() / L - kl.sum().double(), by_theta, by_phi)
+        return Bound(native.total(log_p) / L - native.total(kl), by_theta, by_phi)
     posterior = cast(Reparameterised, recognition.posterior(x))
     z = posterior.rsample(L, rng)
     if analytic_kl:  # eq. (7), which is eq. (10) for a Gaussian encoder

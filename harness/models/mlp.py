@@ -106,10 +106,6 @@ class Decoder(api.LatentVariableModel):
         """Return the factors of ∂/∂θ from ∂/∂a (S·B, ·), and ∂/∂u (S·B, H) before tanh."""
         return [(z.reshape(-1, z.shape[-1]), g_u), (h, g_a)]
 
-    def _by_z(self, z: Tensor, g_u: Tensor) -> Tensor:
-        """Return ∂/∂z (S, B, Z) from ∂/∂u (S·B, H) before tanh."""
-        return torch.mm(g_u, self.params.views[0].t()).view_as(z)
-
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
         """Return log N(z; 0, I), (S, B)."""
@@ -132,9 +128,9 @@ class Decoder(api.LatentVariableModel):
         z = z.detach()
         h = self._units(z)
         log_p, g_a, g_h = cast(tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight))
-        g_u = api.native.through_tanh(g_h, h)
+        g_u, g_z = api.native.tanh_down(g_h, h, self.params.views[0], down=by_z)
         by_theta = api.from_factors(self.params, self._factors(z, h, g_a, g_u))
-        return log_p.view(z.shape[:-1]), by_theta, self._by_z(z, g_u) if by_z else None
+        return log_p.view(z.shape[:-1]), by_theta, None if g_z is None else g_z.view_as(z)
 
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
@@ -142,7 +138,8 @@ class Decoder(api.LatentVariableModel):
         z = z.detach()
         h = self._units(z)
         log_p, _, g_h = self.observe(x, h, value=value, down=True)
-        grad = self._by_z(z, api.native.through_tanh(cast(Tensor, g_h), h)).sub_(z)
+        g_z = api.native.tanh_down(cast(Tensor, g_h), h, self.params.views[0])[1]
+        grad = cast(Tensor, g_z).view_as(z).sub_(z)
         return None if log_p is None else log_p.view(z.shape[:-1]).add_(self.log_p_z(z)), grad
 
     @api.metered()
@@ -244,9 +241,10 @@ class _LogLikelihood(api.MeteredFunction):
         flat, z, h, slope = ctx.saved_tensors
         decoder, (by_theta, _, by_z, _, _) = ctx.decoder, ctx.needs_input_grad
         g_a = slope * grad.reshape(-1, 1)
-        g_u = api.native.through_tanh(torch.mm(g_a, decoder.params.views[1].t()), h)
+        W1, W2, _, _ = decoder.params.views
+        g_u = api.native.tanh_back(g_a, W2, h)
         g_flat = None
         if by_theta:
             factors = decoder._factors(z, h, g_a, g_u)
             g_flat = api.Factored(decoder.params, factors).dense(torch.empty_like(flat))
-        return g_flat, None, decoder._by_z(z, g_u) if by_z else None, None, None
+        return g_flat, None, torch.mm(g_u, W1.t()).view_as(z) if by_z else None, None, None

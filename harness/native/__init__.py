@@ -7,18 +7,23 @@ that are differentiated by hand call them.
 
 from harness.native.densities import Observed, bernoulli_layer, gaussian_layer
 from harness.native.gaussian import gaussian_draw, gaussian_pull
-from harness.native.layers import tanh_layer, through_tanh
+from harness.native.layers import affine_layer, tanh_back, tanh_down, tanh_layer, total
 from harness.native.path import serves
+from harness.native.rows import bytes_at
 from harness.native.updates import Layer
 
 __all__ = [
     "Layer",
     "Observed",
+    "affine_layer",
     "bernoulli_layer",
+    "bytes_at",
     "gaussian_draw",
     "gaussian_layer",
     "gaussian_pull",
     "serves",
+    "tanh_back",
+    "tanh_down",
     "tanh_layer",
-    "through_tanh",
+    "total",
 ]

@@ -99,7 +99,8 @@ static void product(char of_a, char of_b, int m, int n, int k, const float *A, i
     if (m > 0 && n > 0) gemm(&of_b, &of_a, &n, &m, &k, &one, B, &row_b, A, &row_a, &beta, out, &n);
 }
 
-static void affine(int n, int k, int m, const float *x, const float *W, const float *b, float *out) {
+/* out (n x m) = x W + b, x (n x k), W (k x m). */
+void affine_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out) {
     for (int i = 0; i < n; i++) memcpy(out + (size_t)i * m, b, m * sizeof(float));
     product('N', 'N', n, m, k, x, k, W, m, 1.0f, out);
 }
@@ -107,6 +108,30 @@ static void affine(int n, int k, int m, const float *x, const float *W, const fl
 EVERY_WIDTH static void tanh_all(size_t n, float *a) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) a[i] = tanh_of(a[i]);
+}
+
+/* out (n x k) = g W^T, g (n x m), W (k x m). */
+void product_back(int n, int m, int k, const float *g, const float *W, float *out) {
+    product('N', 'T', n, k, m, g, m, W, m, 0.0f, out);
+}
+
+/* out (n x dim) = scale * the rows of stored (rows x dim) at index. Returns 0 if there is no such row. */
+EVERY_WIDTH int bytes_at(int64_t n, int64_t rows, int dim, const uint8_t *stored, const int64_t *index, float scale, float *out) {
+    for (int64_t i = 0; i < n; i++) {
+        if (index[i] < 0 || index[i] >= rows) return 0;
+        const uint8_t *row = stored + index[i] * dim;
+#pragma omp simd
+        for (int d = 0; d < dim; d++) out[i * dim + d] = scale * (float)row[d];
+    }
+    return 1;
+}
+
+/* The sum of all values, in double precision. */
+EVERY_WIDTH double total(size_t n, const float *values) {
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) sum += values[i];
+    return sum;
 }
 
 /* g = g (1 - h^2), the chain rule through h = tanh u. */
@@ -117,7 +142,7 @@ EVERY_WIDTH void through_tanh(size_t n, const float *h, float *g) {
 
 /* out (n x m) = tanh(x W + b), x (n x k), W (k x m). */
 void tanh_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out) {
-    affine(n, k, m, x, W, b, out);
+    affine_layer(n, k, m, x, W, b, out);
     tanh_all((size_t)n * m, out);
 }
 
@@ -200,7 +225,7 @@ int observed_layer(observation o, int n, int k, const float *h, const float *W, 
     for (int begin = 0; begin < n; begin += rows) {
         int some = begin + rows < n ? rows : n - begin;
         float *a = slope ? slope + (size_t)begin * m : scratch;
-        affine(some, k, m, h + (size_t)begin * k, W, b, a);
+        affine_layer(some, k, m, h + (size_t)begin * k, W, b, a);
         for (int i = 0; i < some; i++) {
             const float *x = o.x + (size_t)((begin + i) % o.points) * o.dim;
             float *row = a + (size_t)i * m;

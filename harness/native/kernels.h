@@ -19,7 +19,11 @@ typedef struct {
 } observation;
 
 void tanh_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out);
+void affine_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out);
 void through_tanh(size_t n, const float *h, float *g);
+void product_back(int n, int m, int k, const float *g, const float *W, float *out);
+int bytes_at(int64_t n, int64_t rows, int dim, const uint8_t *stored, const int64_t *index, float scale, float *out);
+double total(size_t n, const float *values);
 int observed_layer(observation o, int n, int k, const float *h, const float *W, const float *b, float weight, float *log_p,
                    float *slope, float *g_h);
 void gaussian_draw(int samples, int points, int dim, const float *statistics, const float *noise, float *z,

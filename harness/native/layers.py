@@ -1,4 +1,4 @@
-"""A layer of tanh units, up and down."""
+"""A layer, with tanh or without, up and down."""
 
 import torch
 from torch import Tensor
@@ -20,14 +20,56 @@ def tanh_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
     return out
 
 
-def through_tanh(g: Tensor, h: Tensor) -> Tensor:
-    """Return g · (1 - h²), the gradient before h = tanh(u) from the one behind it; g may be overwritten."""
-    if not (path.serves(g, h) and g.is_contiguous()):
-        out: Tensor = tanh_backward(g, h)
+def affine_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    """Return x W + b (n, m) of x (n, k), W (k, m) and b (m,); not differentiable."""
+    if not path.serves(x, W, b):
+        return torch.addmm(b, x, W)
+    (n, k), m = x.shape, len(b)
+    require(W, (k, m))
+    x, W, b = x.contiguous(), W.contiguous(), b.contiguous()
+    out = x.new_empty(n, m)
+    path.kernels.affine_layer(n, k, m, x.data_ptr(), W.data_ptr(), b.data_ptr(), out.data_ptr())
+    return out
+
+
+def tanh_back(g: Tensor, W: Tensor, h: Tensor) -> Tensor:
+    """Return the gradient before h = tanh(u), (n, k), from g (n, m) behind the layer h W + b:  (g Wᵀ) · (1 - h²)."""
+    if not path.serves(g, W, h):
+        out: Tensor = tanh_backward(torch.mm(g, W.t()), h)
         return out
-    require(h, g.shape)
-    path.kernels.through_tanh(g.numel(), h.contiguous().data_ptr(), g.data_ptr())
-    return g
+    (n, m), k = g.shape, len(W)
+    require(W, (k, m))
+    require(h, (n, k))
+    g, W, h = g.contiguous(), W.contiguous(), h.contiguous()
+    g_u = torch.empty_like(h)
+    path.kernels.tanh_back(n, m, k, g.data_ptr(), W.data_ptr(), h.data_ptr(), g_u.data_ptr())
+    return g_u
+
+
+def tanh_down(g: Tensor, h: Tensor, W: Tensor, *, down: bool = True) -> tuple[Tensor, Tensor | None]:
+    """Return g · (1 - h²), (n, m), the gradient before h = tanh(x W + b) from g behind it, and if asked for that times Wᵀ, by x.
+
+    g may be overwritten.
+    """
+    if not (path.serves(g, h, W) and g.is_contiguous()):
+        g_u: Tensor = tanh_backward(g, h)
+        return g_u, torch.mm(g_u, W.t()) if down else None
+    (n, m), k = g.shape, len(W)
+    require(h, (n, m))
+    require(W, (k, m))
+    h, W = h.contiguous(), W.contiguous()
+    g_x = g.new_empty(n, k) if down else None
+    path.kernels.tanh_down(n, m, k, g.data_ptr(), h.data_ptr(), W.data_ptr(), 0 if g_x is None else g_x.data_ptr())
+    return g, g_x
+
+
+def total(values: Tensor) -> Tensor | float:
+    """Return the sum of all values in double precision."""
+    if not path.serves(values):
+        return values.sum().double()
+    values = values.contiguous()
+    out: float = path.kernels.total(values.numel(), values.data_ptr())
+    return out
 
 
 def require(tensor: Tensor, shape: tuple[int, ...]) -> None:

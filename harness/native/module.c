@@ -45,13 +45,51 @@ static PyObject *py_tanh_layer(PyObject *self, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
-static PyObject *py_through_tanh(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[3];
-    if (!read_all(args, n, 3, v)) return NULL;
+static PyObject *py_affine_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[7];
+    if (!read_all(args, n, 7, v)) return NULL;
     Py_BEGIN_ALLOW_THREADS
-    through_tanh(v[0], FLOATS(v[1]), FLOATS(v[2]));
+    affine_layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]));
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
+}
+
+static PyObject *py_tanh_back(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[7];
+    if (!read_all(args, n, 7, v)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[6]));
+    through_tanh((size_t)v[0] * v[2], FLOATS(v[5]), FLOATS(v[6]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_tanh_down(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[7];
+    if (!read_all(args, n, 7, v)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    through_tanh((size_t)v[0] * v[1], FLOATS(v[4]), FLOATS(v[3]));
+    if (v[6]) product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[5]), FLOATS(v[6]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_bytes_at(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[6];
+    double scale = n > 6 ? PyFloat_AsDouble(args[6]) : 1.0;
+    if (!read_all(args, n, 6, v) || PyErr_Occurred()) return NULL;
+    int there;
+    Py_BEGIN_ALLOW_THREADS
+    there = bytes_at(v[0], v[1], v[2], (const uint8_t *)(intptr_t)v[3], (const int64_t *)(intptr_t)v[4], (float)scale, FLOATS(v[5]));
+    Py_END_ALLOW_THREADS
+    if (!there) return PyErr_Format(PyExc_IndexError, "index out of range: there are %lld rows", v[1]);
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_total(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[2];
+    if (!read_all(args, n, 2, v)) return NULL;
+    return PyFloat_FromDouble(total(v[0], FLOATS(v[1])));
 }
 
 static PyObject *py_observed_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
@@ -104,7 +142,11 @@ static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t n)
 static PyMethodDef methods[] = {
     {"use_gemm", py_use_gemm, METH_O, "Take this address for the Fortran function sgemm."},
     {"tanh_layer", FAST(py_tanh_layer), "n, k, m, x, W, b, out: see kernels.c."},
-    {"through_tanh", FAST(py_through_tanh), "n, h, g: see kernels.c."},
+    {"affine_layer", FAST(py_affine_layer), "n, k, m, x, W, b, out: see kernels.c."},
+    {"tanh_back", FAST(py_tanh_back), "n, m, k, g, W, h, out: g W^T, taken through the tanh before it."},
+    {"tanh_down", FAST(py_tanh_down), "n, m, k, g, h, W, out: g taken through tanh in place, and g W^T unless out is 0."},
+    {"bytes_at", FAST(py_bytes_at), "n, rows, dim, stored, index, out, scale: see kernels.c."},
+    {"total", FAST(py_total), "n, values: their sum."},
     {"observed_layer", FAST(py_observed_layer),
      "n, k, points, dim, outputs, squash, x, h, W, b, log_p, slope, g_h, weight: see kernels.c."},
     {"gaussian_draw", FAST(py_gaussian_draw), "samples, points, dim, statistics, noise, z, moved, kl: see kernels.c."},

@@ -62,10 +62,43 @@ def test_tanh_keeps_what_is_no_number(way: str) -> None:
 
 
 @pytest.mark.parametrize("n", [0, *SIZES])
-def test_the_chain_rule_through_tanh(n: int, way: str) -> None:
-    g, h = draw(n, 13), draw(n, 13, seed=1).tanh()
-    expected = g.double() * (1.0 - h.double().square())
-    close(native.through_tanh(g, h), expected, 1e-6, 1e-7)
+@pytest.mark.parametrize(("k", "m"), [(1, 1), (7, 101), (101, 7)])
+def test_layers_and_gradients_through_them(n: int, k: int, m: int, way: str) -> None:
+    x, W, b, g = draw(n, k), draw(k, m, seed=1), draw(m, seed=2), draw(n, m, seed=3)
+    wide_x, wide_W, wide_g = x.double(), W.double(), g.double()
+    close(native.affine_layer(x, W, b), wide_x @ wide_W + b.double(), 1e-5, 1e-5)
+    h = x.tanh()  # as if it came from a layer before
+    close(native.tanh_back(g, W, h), (wide_g @ wide_W.t()) * (1 - h.double().square()), 1e-5, 2e-5)
+    behind = draw(n, m, seed=4).tanh()
+    before = wide_g * (1 - behind.double().square())
+    g_u, nothing = native.tanh_down(g.clone(), behind, W, down=False)
+    close(g_u, before, 1e-6, 1e-6)
+    assert nothing is None
+    g_u, g_x = native.tanh_down(g.clone(), behind, W)
+    close(g_u, before, 1e-6, 1e-6)
+    close(g_x, before @ wide_W.t(), 1e-5, 2e-5)
+
+
+@pytest.mark.parametrize("dim", SIZES)
+def test_rows_of_bytes(dim: int, way: str) -> None:
+    """To the last bit: a batch is the same, whatever makes it."""
+    stored = torch.randint(256, (50, dim), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for index in (torch.tensor([3, 49, 0, 3]), torch.arange(0, 50, 7), torch.tensor([], dtype=torch.int64)):
+        found = native.bytes_at(stored, index, 1 / 255)
+        assert found.dtype is torch.float32
+        assert found.equal(stored[index].to(torch.float32) * (1 / 255))
+    for wrong in (50, -1):
+        with pytest.raises(IndexError, match="index out of range"):
+            native.bytes_at(stored, torch.tensor([0, wrong]), 1.0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 101, 10_000])
+def test_totals_in_double_precision(n: int, way: str) -> None:
+    values = draw(n, scale=100.0)
+    found, expected = float(native.total(values)), values.double().sum().item()
+    assert found == pytest.approx(
+        expected, rel=1e-12 if way == "compiled" else 1e-4, abs=1e-9 if way == "compiled" else 0.1
+    )
 
 
 @pytest.mark.parametrize(("points", "samples"), [(1, 1), (7, 1), (101, 1), (7, 5), (1, 300), (0, 1)])
@@ -203,7 +236,11 @@ def test_compiled_primitives_refuse_other_shapes() -> None:
     with pytest.raises(ValueError, match="belongs"):
         native.gaussian_pull(torch.zeros(3, 4), torch.zeros(2, 3, 2), torch.zeros(1, 3, 2), 1.0)
     with pytest.raises(ValueError, match="belongs"):
-        native.through_tanh(x.clone(), W)
+        native.tanh_down(x.clone(), x, W)
+    with pytest.raises(ValueError, match="belongs"):
+        native.tanh_back(x, W, x)
+    with pytest.raises(ValueError, match="belongs"):
+        native.affine_layer(x, W.t(), b)
     with pytest.raises(ValueError, match=sentence):
         native.Layer(torch.zeros(4, 5), b, torch.zeros(4, 5), b)
     with pytest.raises(ValueError, match="2 rows of h do not belong to 3 points of x"):
