@@ -64,7 +64,7 @@ class EncodedGaussian(DiagonalGaussian):
     def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
         statistics = self._up()
-        B, Z = len(statistics), statistics.shape[1] // 2
+        B, Z = statistics.shape[0], statistics.shape[1] // 2
         noise = torch.randn(n, B, Z, generator=rng, dtype=statistics.dtype, device=statistics.device)
         z, self._moved, kl = native.gaussian_draw(statistics, noise)
         return z, kl

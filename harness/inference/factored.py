@@ -53,7 +53,10 @@ class Factored:
         return self._dense
 
     def _versions_now(self) -> list[int]:
-        return [0 if part.is_inference() else part._version for pair in self._factors for part in pair]
+        try:
+            return [a._version + g._version for a, g in self._factors]  # neither ever falls
+        except RuntimeError:  # tensors of inference mode have none
+            return []
 
     # For PyTorch's functions, methods and operators it is the dense tensor.
 

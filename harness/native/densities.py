@@ -143,7 +143,7 @@ def gaussian(x: Tensor, a: Tensor, squash: bool, value: bool, slope: bool) -> tu
 
 def _samples(x: Tensor, h: Tensor) -> int:
     """Return S for x (B, D) and h (S · B, k)."""
-    n, points = len(h), len(x)
+    n, points = h.shape[0], x.shape[0]
     if n % points if points else n:
         raise ValueError(f"{n} rows of h do not belong to {points} points of x")
     return n // points if points else 1

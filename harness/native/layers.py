@@ -12,7 +12,7 @@ def tanh_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
     """Return tanh(x W + b) (n, m) of x (n, k), W (k, m) and b (m,); not differentiable."""
     if not path.serves(x, W, b):
         return torch.addmm(b, x, W).tanh_()
-    (n, k), m = x.shape, len(b)
+    (n, k), (m,) = x.shape, b.shape
     x, W, b = x.contiguous(), W.contiguous(), b.contiguous()
     require(W, (k, m))
     out = x.new_empty(n, m)
@@ -24,7 +24,7 @@ def affine_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
     """Return x W + b (n, m) of x (n, k), W (k, m) and b (m,); not differentiable."""
     if not path.serves(x, W, b):
         return torch.addmm(b, x, W)
-    (n, k), m = x.shape, len(b)
+    (n, k), (m,) = x.shape, b.shape
     require(W, (k, m))
     x, W, b = x.contiguous(), W.contiguous(), b.contiguous()
     out = x.new_empty(n, m)
@@ -37,7 +37,7 @@ def tanh_back(g: Tensor, W: Tensor, h: Tensor) -> Tensor:
     if not path.serves(g, W, h):
         out: Tensor = tanh_backward(torch.mm(g, W.t()), h)
         return out
-    (n, m), k = g.shape, len(W)
+    (n, m), k = g.shape, W.shape[0]
     require(W, (k, m))
     require(h, (n, k))
     g, W, h = g.contiguous(), W.contiguous(), h.contiguous()
@@ -54,7 +54,7 @@ def tanh_down(g: Tensor, h: Tensor, W: Tensor, *, down: bool = True) -> tuple[Te
     if not (path.serves(g, h, W) and g.is_contiguous()):
         g_u: Tensor = tanh_backward(g, h)
         return g_u, torch.mm(g_u, W.t()) if down else None
-    (n, m), k = g.shape, len(W)
+    (n, m), k = g.shape, W.shape[0]
     require(h, (n, m))
     require(W, (k, m))
     h, W = h.contiguous(), W.contiguous()

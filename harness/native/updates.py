@@ -32,7 +32,7 @@ class Layer:
 
         A panel of rows of aᵀ g is made, used while it is in cache, and forgotten.
         """
-        (k, m), n = self._shape, len(a)
+        (k, m), n = self._shape, a.shape[0]
         require(a, (n, k))
         require(g, (n, m))
         a, g = a.contiguous(), g.contiguous()
