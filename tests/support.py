@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.analysis.stored_run import StoredRun
+from harness.runs.pool import Last
 from harness.specs import named
 from harness.specs.budget import COUNTERS
 from harness.store.record import Record
@@ -68,6 +69,13 @@ def processes(marker: bytes) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def tell_process(connection: Any, goes_on: bool, after: str = "") -> Last:
+    """Return the process that this runs in, as a worker does; or end it by a signal."""
+    if after:
+        os.kill(os.getpid(), getattr(signal, after))
+    return Last(os.getpid(), goes_on)
 
 
 def kill(pids: Iterable[int]) -> None:

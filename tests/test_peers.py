@@ -59,7 +59,7 @@ def start_of(name: str, begun: dict[str, tuple[rows.Start, rows.First]]) -> tupl
 @pytest.mark.filterwarnings(*LATER)
 @pytest.mark.parametrize(("row", "column"), CASES)
 def test_everyone_computes_what_the_harness_computes(row: str, column: str, begun: dict[str, Any]) -> None:
-    """It fails by chance with probability 1e-6 for the objective, by five standard errors; decoders were 3 % apart."""
+    """Objectives by five standard errors; decoders, which were 3 % apart for three seeds of one row, by far more."""
     if reason := peers.missing(column, row, rows.KERNELS):
         pytest.skip(reason)
     start, ours = start_of(row, begun)

@@ -48,7 +48,7 @@ def sweep(
     data_dir: str | None,
     store: "Store",
 ) -> None:
-    """Make all runs of an experiment, each once, in worker processes.
+    """Make all runs of an experiment, in worker processes.
 
     EXPERIMENT is the name of a built-in one or a .toml file. Runs that are in the store already are resumed, extended or left
     as they are. Exit code 3 if a run failed or diverged.

@@ -10,7 +10,6 @@ from typing import Any
 import harness
 import harness.algorithms
 import harness.datasets
-from harness.native import path
 
 SOURCES = {".py", ".c", ".h"}
 
@@ -47,6 +46,8 @@ def code_version() -> dict[str, Any]:
 
 def fingerprint(more: bytes = b"") -> str:
     """Return eight hexadecimal digits that change with the harness's source, what it computes with, and `more`."""
+    from harness.native import path  # which imports PyTorch
+
     versions = {name: version(name) for name in ("torch", "numpy")}
     return hashlib.sha256(f"{code_version()['source_sha256']} {versions} {path.of('cpu')}".encode() + more).hexdigest()[
         :8

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_a_module_beside_a_plugin_is_part_of_it(harness: Harness, tmp_path: Path
     (tmp_path / "deeper" / "inner.py").write_text("VALUE = 2\n")
     unnamed = harness("extend", first.id, "--samples", 600)
     assert unnamed.code == 2
-    assert f"name it in this command by --algo {str(mine)!r}" in unnamed.err
+    assert f"name it in this command by --algo {shlex.quote(str(mine))}" in unnamed.err
     done = harness("extend", first.id, "--samples", 600, "--algo", mine)
     assert done.code == 2
     assert "mine.py or deeper/inner.py or scales.py has changed since this run began" in done.err

@@ -1,29 +1,22 @@
 """Worker processes: one takes the next task where nobody's code but ours ran in it, and one that dies costs its own task."""
 
 import os
-import signal
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import tell_process, user_names
 
 from harness.runs import local, pool
-from harness.runs.pool import Call, Last
+from harness.runs.pool import Call
 from harness.training import subject
-
-
-def tell(connection: Any, goes_on: bool, after: str = "") -> Last:
-    """Return the process that this runs in."""
-    if after:
-        os.kill(os.getpid(), getattr(signal, after))
-    return Last(os.getpid(), goes_on)
 
 
 def carry_out(tasks: list[tuple[Any, ...]], workers: int = 1) -> list[Any]:
     waiting = deque((0.0, number) for number in range(len(tasks)))
     found: dict[int, Any] = {}
-    sent = pool.messages(waiting, workers, lambda number: Call(tell, tasks[number]), lambda how: how)
+    sent = pool.messages(waiting, workers, lambda number: Call(tell_process, tasks[number]), lambda how: how)
     for received in sent:
         found |= dict(received)
     return [found[number] for number in range(len(tasks))]
@@ -62,7 +55,6 @@ def test_workers_end_with_their_tasks() -> None:
 
 
 def test_only_our_own_code_lets_a_worker_go_on(tmp_path: Path) -> None:
-    from support import user_names
 
     from harness.specs.run import make_spec
 
