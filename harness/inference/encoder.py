@@ -56,16 +56,16 @@ class EncodedGaussian(DiagonalGaussian):
         """Draw z = μ + σ ε (eq. 4), (n, B, Z), differentiable in μ and σ."""
         if torch.is_grad_enabled():
             self._statistics = None  # a graph of its own, which results asked for afterwards share
-        mean, log_var = self.moments()
-        return torch.addcmul(mean, (0.5 * log_var).exp(), gaussian_noise(n, mean, rng))
+        statistics = self.statistics
+        mean, log_var = statistics.chunk(2, dim=-1)
+        return torch.addcmul(mean, (0.5 * log_var).exp(), gaussian_noise(n, statistics, rng))
 
     # The same without autograd, for algorithms that ask for gradients themselves. Every gradient of φ is overwritten by the next.
 
     def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
         statistics = self._up()
-        B, Z = statistics.shape[0], statistics.shape[1] // 2
-        noise = torch.randn(n, B, Z, generator=rng, dtype=statistics.dtype, device=statistics.device)
+        noise = gaussian_noise(n, statistics, rng)
         z, self._moved, kl = native.gaussian_draw(statistics, noise)
         return z, kl
 
@@ -121,9 +121,10 @@ class GaussianEncoder:
         return EncodedGaussian(self.params, x)
 
 
-def gaussian_noise(n: int, mean: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw ε for n samples of each point (n, B, Z)."""
-    return torch.randn(n, *mean.shape, generator=rng, dtype=mean.dtype, device=mean.device)
+def gaussian_noise(n: int, statistics: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw ε for n samples of each point of (μ, log σ²) (B, 2Z), (n, B, Z)."""
+    B, Z = statistics.shape[0], statistics.shape[1] // 2
+    return torch.randn(n, B, Z, generator=rng, dtype=statistics.dtype, device=statistics.device)
 
 
 def _encode(params: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
