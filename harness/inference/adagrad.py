@@ -38,7 +38,6 @@ class Adagrad:
         self.n_calls = 0
         self.sums = [torch.full_like(p.flat, EPSILON, requires_grad=False) for p in params]
         self._sets, self._params = params, [p.flat for p in params]
-        self._prior_weight = prior_weight
         # Weights have a prior and biases have none, so they are passed to the kernel apart: views of the flat tensors. The
         # last come first, as backpropagation ends with them and their gradients are still in cache.
         self._cuts = [[p.n_weights, p.flat.numel() - p.n_weights] for p in params]
@@ -59,8 +58,7 @@ class Adagrad:
         self.n_calls += 1
 
     def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
-        for params, layers, grad in zip(self._sets, self._layers, grads, strict=True):
-            decay = self._prior_weight * params.prior_precision
+        for decay, layers, grad in zip(reversed(self._decays), self._layers, grads, strict=True):
             # The last layer first, as backpropagation has left its factors in cache.
             for layer, (a, g) in zip(layers[::-1], grad.factors[::-1], strict=True):
                 layer.adagrad(a, g, lr, decay)

@@ -13,10 +13,7 @@ from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.parameters import Parameters
 from harness.inference.posterior import LOG_2PI, DiagonalGaussian
-
-HALF, ONE = (
-    torch.tensor(number, device="cpu") for number in (0.5, 1.0)
-)  # a third of the time that PyTorch takes with a number
+from harness.native.layers import HALF, ONE
 
 
 class EncodedGaussian(DiagonalGaussian):

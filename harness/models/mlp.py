@@ -62,6 +62,7 @@ class Decoder(api.LatentVariableModel):
 
     normalised = True
     outputs: int  # for each observed dimension
+    density: api.native.Density  # of x given them
 
     def __init__(self, config: Config, data: api.DataFacts, dtype: torch.dtype):
         Z, H, D = config.nz, config.hidden, data.dim * self.outputs
@@ -71,8 +72,9 @@ class Decoder(api.LatentVariableModel):
         )
 
     def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
-        """Return what is asked for of the density of x (B, D) given units h (S·B, H); see `api.native.bernoulli_layer`."""
-        raise NotImplementedError
+        """Return what is asked for of the density of x (B, D) given units h (S·B, H); see `api.native.observed_layer`."""
+        _, W2, _, b2 = self.params.views
+        return api.native.observed_layer(self.density, x, h, W2, b2, **asked)
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
         """Return log p(x|z) (S, B) from x (B, D) and outputs a, for PyTorch to differentiate and transform."""
@@ -167,12 +169,7 @@ class Decoder(api.LatentVariableModel):
 class BernoulliDecoder(Decoder):
     """(C.1) from logits a: log p(x|z) = Σ_d x_d a_d - log(1 + exp a_d),  ∂/∂a = x - σ(a)."""
 
-    outputs = 1
-
-    def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
-        """See `Decoder.observe`."""
-        _, W2, _, b2 = self.params.views
-        return api.native.bernoulli_layer(x, h, W2, b2, **asked)
+    outputs, density = 1, "bernoulli"
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
         """See `Decoder.plain_density`."""
@@ -195,13 +192,9 @@ class GaussianDecoder(Decoder):
     def __init__(self, config: Config, data: api.DataFacts, dtype: torch.dtype):
         super().__init__(config, data, dtype)
         self._squash = config.gaussian_mean == "sigmoid"
+        self.density = "squashed gaussian" if self._squash else "gaussian"
         mean = (0.0, 1.0) if self._squash else None
         self.expects = api.Expects(mean, "--gaussian-mean linear", learned_variance=True)
-
-    def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
-        """See `Decoder.observe`."""
-        _, W2, _, b2 = self.params.views
-        return api.native.gaussian_layer(x, h, W2, b2, squash=self._squash, **asked)
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
         """See `Decoder.plain_density`."""

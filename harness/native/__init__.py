@@ -5,7 +5,7 @@ Everywhere else, and with `HARNESS_NATIVE=0`, PyTorch computes it. Both are the 
 that are differentiated by hand call them.
 """
 
-from harness.native.densities import Observed, bernoulli_layer, gaussian_layer
+from harness.native.densities import Density, Observed, observed_layer
 from harness.native.gaussian import gaussian_draw, gaussian_pull
 from harness.native.layers import affine_layer, tanh_back, tanh_down, tanh_layer, total
 from harness.native.path import serves
@@ -13,14 +13,14 @@ from harness.native.rows import bytes_at
 from harness.native.updates import Layer
 
 __all__ = [
+    "Density",
     "Layer",
     "Observed",
     "affine_layer",
-    "bernoulli_layer",
     "bytes_at",
     "gaussian_draw",
-    "gaussian_layer",
     "gaussian_pull",
+    "observed_layer",
     "serves",
     "tanh_back",
     "tanh_down",

@@ -4,21 +4,17 @@ All three are made of a block of rows while it is in cache; outputs that nobody 
 """
 
 import math
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from harness.native import path
-from harness.native.layers import require
+from harness.native.layers import HALF, ONE, require
 
 BLOCK = 200_000  # numbers that stay in a processor's cache
 
 LOG_2PI = math.log(2.0 * math.pi)
-
-HALF, ONE = (
-    torch.tensor(number, device="cpu") for number in (0.5, 1.0)
-)  # a third of the time that PyTorch takes with a number
 
 
 class Observed(NamedTuple):
@@ -35,7 +31,12 @@ class Observed(NamedTuple):
     g_h: Tensor | None
 
 
-def bernoulli_layer(
+Density = Literal["bernoulli", "gaussian", "squashed gaussian"]
+"""Of x given outputs: `bernoulli` of logits a; `gaussian` of means and log variances (a, v); or of means σ(a)."""
+
+
+def observed_layer(
+    density: Density,
     x: Tensor,
     h: Tensor,
     W: Tensor,
@@ -46,54 +47,29 @@ def bernoulli_layer(
     down: bool = False,
     weight: float = 1.0,
 ) -> Observed:
-    """Return what is asked for of Bernoulli outputs with logits a:  log p = Σ_d x_d a_d - log(1 + exp a_d),  ∂/∂a = x - σ(a).
+    """Return what is asked for of a density given outputs a = h W + b, or (a, v) = h W + b:
+
+        bernoulli    log p = Σ_d x_d a_d - log(1 + exp a_d)
+        gaussian     log p = -½ Σ_d (x_d - m_d)² exp(-v_d) + v_d + log 2π,  with m = a or m = σ(a)
 
     Args:
+        density: which.
         x: points (B, D).
         h: units (S · B, k), where row r belongs to point r modulo B.
-        W: weights (k, D).
-        b: biases (D,).
+        W: weights (k, D), or (k, 2D).
+        b: biases (D,), or (2D,).
         value: ask for log p(x | a).
-        slope: ask for ∂/∂a.
-        down: ask for ∂/∂h.
-        weight: of the gradients.
+        slope: ask for its slopes by the outputs.
+        down: ask for its gradient by h.
+        weight: of the slopes and the gradient.
     """
     if path.serves(x, h, W, b):
-        return _compiled(1, False, x, h, W, b, value, slope, down, weight)
-    a = torch.addmm(b, h, W).view(_samples(x, h), *x.shape)
-    log_p, g_a = bernoulli(x, a, value, slope or down)
-    return _down(log_p, g_a, W, slope, down, weight)
-
-
-def gaussian_layer(
-    x: Tensor,
-    h: Tensor,
-    W: Tensor,
-    b: Tensor,
-    *,
-    squash: bool,
-    value: bool = True,
-    slope: bool = False,
-    down: bool = False,
-    weight: float = 1.0,
-) -> Observed:
-    """Return what is asked for of Gaussian outputs (a, v):  log p = -½ Σ_d (x_d - m_d)² exp(-v_d) + v_d + log 2π.
-
-    Args:
-        x: points (B, D).
-        h: units (S · B, k), where row r belongs to point r modulo B.
-        W: weights (k, 2D).
-        b: biases (2D,).
-        squash: whether the mean m is σ(a), and not a itself.
-        value: ask for log p(x | a).
-        slope: ask for ∂/∂a and ∂/∂v.
-        down: ask for ∂/∂h.
-        weight: of the gradients.
-    """
-    if path.serves(x, h, W, b):
-        return _compiled(2, squash, x, h, W, b, value, slope, down, weight)
+        return _compiled(density, x, h, W, b, value, slope, down, weight)
     a = torch.addmm(b, h, W).view(_samples(x, h), len(x), len(b))
-    log_p, g_a = gaussian(x, a, squash, value, slope or down)
+    if density == "bernoulli":
+        log_p, g_a = bernoulli(x, a, value, slope or down)
+    else:
+        log_p, g_a = gaussian(x, a, density == "squashed gaussian", value, slope or down)
     return _down(log_p, g_a, W, slope, down, weight)
 
 
@@ -158,8 +134,7 @@ def _down(log_p: Tensor | None, g_a: Tensor | None, W: Tensor, slope: bool, down
 
 
 def _compiled(
-    outputs: int,
-    squash: bool,
+    density: Density,
     x: Tensor,
     h: Tensor,
     W: Tensor,
@@ -171,6 +146,7 @@ def _compiled(
 ) -> Observed:
     """Return what the compiled library says."""
     (points, dim), (n, k) = x.shape, h.shape
+    outputs = 1 if density == "bernoulli" else 2
     m = dim * outputs
     _samples(x, h)
     require(W, (k, m))
@@ -181,5 +157,5 @@ def _compiled(
     g_h = h.new_empty(n, k) if down else None
     given = [part.data_ptr() for part in (x, h, W, b)]
     wanted = [0 if out is None else out.data_ptr() for out in (log_p, g_a, g_h)]
-    path.kernels.observed_layer(n, k, points, dim, outputs, squash, *given, *wanted, weight)
+    path.kernels.observed_layer(n, k, points, dim, outputs, density == "squashed gaussian", *given, *wanted, weight)
     return Observed(log_p, g_a, g_h)

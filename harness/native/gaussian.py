@@ -4,11 +4,7 @@ import torch
 from torch import Tensor
 
 from harness.native import path
-from harness.native.layers import require
-
-HALF, ONE = (
-    torch.tensor(number, device="cpu") for number in (0.5, 1.0)
-)  # a third of the time that PyTorch takes with a number
+from harness.native.layers import HALF, ONE, require
 
 
 def gaussian_draw(statistics: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

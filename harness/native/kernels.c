@@ -99,15 +99,16 @@ static void product(char of_a, char of_b, int m, int n, int k, const float *A, i
     if (m > 0 && n > 0) gemm(&of_b, &of_a, &n, &m, &k, &one, B, &row_b, A, &row_a, &beta, out, &n);
 }
 
-/* out (n x m) = x W + b, x (n x k), W (k x m). */
-void affine_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out) {
-    for (int i = 0; i < n; i++) memcpy(out + (size_t)i * m, b, m * sizeof(float));
-    product('N', 'N', n, m, k, x, k, W, m, 1.0f, out);
-}
-
 EVERY_WIDTH static void tanh_all(size_t n, float *a) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) a[i] = tanh_of(a[i]);
+}
+
+/* out (n x m) = x W + b, x (n x k), W (k x m), or with `squash` tanh of that. */
+void layer(int n, int k, int m, const float *x, const float *W, const float *b, int squash, float *out) {
+    for (int i = 0; i < n; i++) memcpy(out + (size_t)i * m, b, m * sizeof(float));
+    product('N', 'N', n, m, k, x, k, W, m, 1.0f, out);
+    if (squash) tanh_all((size_t)n * m, out);
 }
 
 /* out (n x k) = g W^T, g (n x m), W (k x m). */
@@ -139,13 +140,6 @@ EVERY_WIDTH void through_tanh(size_t n, const float *h, float *g) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) g[i] *= 1.0f - h[i] * h[i];
 }
-
-/* out (n x m) = tanh(x W + b), x (n x k), W (k x m). */
-void tanh_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out) {
-    affine_layer(n, k, m, x, W, b, out);
-    tanh_all((size_t)n * m, out);
-}
-
 
 /* log p(x | a) of a part of a row of logits, but for - sum log(1 + exp -|a|): that is the logarithm of the product of FACTORS at most,
    which goes into `factors`. With `slope`, a becomes x - 1 / (1 + exp -a), times weight. */
@@ -225,7 +219,7 @@ int observed_layer(observation o, int n, int k, const float *h, const float *W, 
     for (int begin = 0; begin < n; begin += rows) {
         int some = begin + rows < n ? rows : n - begin;
         float *a = slope ? slope + (size_t)begin * m : scratch;
-        affine_layer(some, k, m, h + (size_t)begin * k, W, b, a);
+        layer(some, k, m, h + (size_t)begin * k, W, b, 0, a);
         for (int i = 0; i < some; i++) {
             const float *x = o.x + (size_t)((begin + i) % o.points) * o.dim;
             float *row = a + (size_t)i * m;
@@ -237,7 +231,7 @@ int observed_layer(observation o, int n, int k, const float *h, const float *W, 
                 if (log_p) log_p[begin + i] = (float)value;
             }
         }
-        if (g_h) product('N', 'T', some, k, m, a, m, W, m, 0.0f, g_h + (size_t)begin * k);
+        if (g_h) product_back(some, m, k, a, W, g_h + (size_t)begin * k);
     }
     free(scratch);
     return 1;

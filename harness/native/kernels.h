@@ -18,8 +18,7 @@ typedef struct {
     const float *x;
 } observation;
 
-void tanh_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out);
-void affine_layer(int n, int k, int m, const float *x, const float *W, const float *b, float *out);
+void layer(int n, int k, int m, const float *x, const float *W, const float *b, int squash, float *out);
 void through_tanh(size_t n, const float *h, float *g);
 void product_back(int n, int m, int k, const float *g, const float *W, float *out);
 int bytes_at(int64_t n, int64_t rows, int dim, const uint8_t *stored, const int64_t *index, float scale, float *out);

@@ -7,28 +7,27 @@ from harness.native import path
 
 tanh_backward = torch.ops.aten.tanh_backward
 
+HALF, ONE = (
+    torch.tensor(number, device="cpu") for number in (0.5, 1.0)
+)  # a third of the time that PyTorch takes with a number
+
 
 def tanh_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
     """Return tanh(x W + b) (n, m) of x (n, k), W (k, m) and b (m,); not differentiable."""
-    if not path.serves(x, W, b):
-        return torch.addmm(b, x, W).tanh_()
-    (n, k), (m,) = x.shape, b.shape
-    x, W, b = x.contiguous(), W.contiguous(), b.contiguous()
-    require(W, (k, m))
-    out = x.new_empty(n, m)
-    path.kernels.tanh_layer(n, k, m, x.data_ptr(), W.data_ptr(), b.data_ptr(), out.data_ptr())
-    return out
+    return _compiled(x, W, b, True) if path.serves(x, W, b) else torch.addmm(b, x, W).tanh_()
 
 
 def affine_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
     """Return x W + b (n, m) of x (n, k), W (k, m) and b (m,); not differentiable."""
-    if not path.serves(x, W, b):
-        return torch.addmm(b, x, W)
+    return _compiled(x, W, b, False) if path.serves(x, W, b) else torch.addmm(b, x, W)
+
+
+def _compiled(x: Tensor, W: Tensor, b: Tensor, squash: bool) -> Tensor:
     (n, k), (m,) = x.shape, b.shape
     require(W, (k, m))
     x, W, b = x.contiguous(), W.contiguous(), b.contiguous()
     out = x.new_empty(n, m)
-    path.kernels.affine_layer(n, k, m, x.data_ptr(), W.data_ptr(), b.data_ptr(), out.data_ptr())
+    path.kernels.layer(n, k, m, x.data_ptr(), W.data_ptr(), b.data_ptr(), squash, out.data_ptr())
     return out
 
 

@@ -1,6 +1,7 @@
 /* The Python module `harness.native._kernels`: numbers in, kernels called without the interpreter's lock.
 
-   Tensors come as the addresses of their memory, since the callers in harness/native have looked at their types and shapes; 0 stands for none.
+   Tensors come as the addresses of their memory, since the callers in harness/native have looked at their types and shapes; 0 stands
+   for none.
    It keeps to the limited API, so one build serves every later version of Python. */
 
 #define Py_LIMITED_API 0x030b0000
@@ -36,20 +37,11 @@ static PyObject *py_use_gemm(PyObject *self, PyObject *address) {
     Py_RETURN_NONE;
 }
 
-static PyObject *py_tanh_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[7];
-    if (!read_all(args, n, 7, v)) return NULL;
+static PyObject *py_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[8];
+    if (!read_all(args, n, 8, v)) return NULL;
     Py_BEGIN_ALLOW_THREADS
-    tanh_layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_affine_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[7];
-    if (!read_all(args, n, 7, v)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    affine_layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]));
+    layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), v[6], FLOATS(v[7]));
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -141,8 +133,7 @@ static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t n)
 
 static PyMethodDef methods[] = {
     {"use_gemm", py_use_gemm, METH_O, "Take this address for the Fortran function sgemm."},
-    {"tanh_layer", FAST(py_tanh_layer), "n, k, m, x, W, b, out: see kernels.c."},
-    {"affine_layer", FAST(py_affine_layer), "n, k, m, x, W, b, out: see kernels.c."},
+    {"layer", FAST(py_layer), "n, k, m, x, W, b, squash, out: see kernels.c."},
     {"tanh_back", FAST(py_tanh_back), "n, m, k, g, W, h, out: g W^T, taken through the tanh before it."},
     {"tanh_down", FAST(py_tanh_down), "n, m, k, g, h, W, out: g taken through tanh in place, and g W^T unless out is 0."},
     {"bytes_at", FAST(py_bytes_at), "n, rows, dim, stored, index, out, scale: see kernels.c."},

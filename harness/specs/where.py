@@ -140,17 +140,11 @@ def _alternatives(values: Any) -> Any:
 
 def same(one: Any, other: Any) -> bool:
     """Say whether two values of an option are the same, whether numbers or words for them."""
-    if str(one) == str(other):
-        return True
-    try:
-        return float(one) == float(other)
-    except (TypeError, ValueError, OverflowError):
-        return False
+    return not _forms(one).isdisjoint(_forms(other))
 
 
-def _forms(name: str, value: Any) -> set[str | float]:
+def _forms(value: Any) -> set[str | float]:
     """Return the forms of a value of an option: two values are the same if and only if they share one."""
-    value = _plain(name, value)
     found: set[str | float] = {str(value)}
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         found.add(float(value))
@@ -174,7 +168,9 @@ class Index(Generic[T]):
         having = []  # for each option, the places of the runs that have its values
         for name, values in where.items():
             own = self._of(name)
-            having.append([own.get(form, set()) for value in _alternatives(values) for form in _forms(name, value)])
+            having.append(
+                [own.get(form, set()) for value in _alternatives(values) for form in _forms(_plain(name, value))]
+            )
         if not having:
             return list(self._runs)
         fewest, *others = sorted(having, key=lambda places: sum(map(len, places)))
@@ -185,7 +181,7 @@ class Index(Generic[T]):
         if name not in self._places:
             own = self._places[name] = {}
             for i, run in enumerate(self._runs):
-                for form in _forms(name, self._option(run, name)):
+                for form in _forms(_plain(name, self._option(run, name))):
                     own.setdefault(form, set()).add(i)
         return self._places[name]
 

@@ -118,8 +118,9 @@ class Guard:
         """End what `before` began, whether the step has failed or not."""
         watch.on = False
         if _thread._count() > self._live:
-            watch.left += self._new_threads()
-            watch.unseen = watch.unseen or not self._new_threads()
+            new = self._new_threads()
+            watch.left += new
+            watch.unseen = watch.unseen or not new
 
     def look(self) -> None:
         """Look after a step that has not failed. This is done as often as steps are: all of it takes a few microseconds."""

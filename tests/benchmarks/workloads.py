@@ -30,7 +30,7 @@ class Row:
         title: what is done.
         goal: the ratio to aim at.
         threads: PyTorch's threads.
-        prepare: makes the work and its floor, both ready to be called; with `fresh`, a step draws its batch, too.
+        prepare: makes the work and its floor, both ready to be called.
         per_call: how many units (steps, leapfrog steps) a call of the work does.
     """
 
@@ -41,34 +41,25 @@ class Row:
     per_call: int = 1
 
 
-def _step(algorithm: str, data: str, fresh: bool = False, **settings: Any) -> tuple[Training, Work]:
-    """Return a run past its warm-up, and the algorithm's metered step, on batches made before unless they are to be fresh."""
+def _step(algorithm: str, data: str, **settings: Any) -> tuple[Training, Work]:
+    """Return a run past its warm-up, and the algorithm's metered step, on batches made before."""
     run = Training(make_spec(algorithm, data, settings=settings, threads=torch.get_num_threads()))
     for _ in range(150):
         run._step()
-    if fresh:
-        return run, lambda: run.algorithm.step(run.state, run._batch())
     batches = itertools.cycle([run._batch() for _ in range(20)])
     return run, lambda: run.algorithm.step(run.state, next(batches))
 
 
-def dataset(name: str) -> api.Dataset:
-    """Return a dataset by name."""
-    spec = make_spec("aevb", name).dataset
-    data: api.Dataset = spec.plugin("datasets").module.load(spec.config("datasets"))
-    return data
-
-
 def _aevb(data: str, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callable[..., tuple[Work, Work]]:
-    def prepare(fresh: bool = False) -> tuple[Work, Work]:
-        _, step = _step("aevb", data, fresh, nz=nz, hidden=hidden)
+    def prepare() -> tuple[Work, Work]:
+        _, step = _step("aevb", data, nz=nz, hidden=hidden)
         return step, floors.aevb(100, dim, hidden, nz, outputs)
 
     return prepare
 
 
-def _wake_sleep(fresh: bool = False) -> tuple[Work, Work]:
-    _, step = _step("wake-sleep", "mnist", fresh, nz=20, hidden=500)
+def _wake_sleep() -> tuple[Work, Work]:
+    _, step = _step("wake-sleep", "mnist", nz=20, hidden=500)
     return step, floors.wake_sleep(100, 784, 500, 20)
 
 
@@ -83,7 +74,7 @@ def decoder() -> tuple[Any, torch.Tensor]:
     return run.model, run.dataset.rows("train", torch.arange(CHAINS), torch.Generator())
 
 
-def _leapfrog(fresh: bool = False) -> tuple[Work, Work]:
+def _leapfrog() -> tuple[Work, Work]:
     model, x = decoder()
     rng = torch.Generator().manual_seed(0)
     posterior = hmc.joint(model, x)
@@ -93,7 +84,7 @@ def _leapfrog(fresh: bool = False) -> tuple[Work, Work]:
     return lambda: hmc.move(posterior, at, 0.05, LEAPFROG, rng), floors.leapfrog(CHAINS, 784, 100, 3)
 
 
-def _ais(fresh: bool = False) -> tuple[Work, Work]:
+def _ais() -> tuple[Work, Work]:
     model, x = decoder()
     rng = torch.Generator().manual_seed(0)
     chains = CHAINS // POINTS

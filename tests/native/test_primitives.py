@@ -1,6 +1,7 @@
 """Every primitive against its formula in double precision, compiled and by PyTorch alone."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -124,9 +125,8 @@ def test_a_layer_that_is_observed(density: str, dim: int, points: int, samples: 
 
 def observe(density: str, x: Tensor, h: Tensor, W: Tensor, b: Tensor, **asked: object) -> native.Observed:
     asked = {"slope": True, "down": True} | asked
-    if density == "bernoulli":
-        return native.bernoulli_layer(x, h, W, b, **asked)  # type: ignore[arg-type]
-    return native.gaussian_layer(x, h, W, b, squash=density == "squashed", **asked)  # type: ignore[arg-type]
+    named: Any = "squashed gaussian" if density == "squashed" else density
+    return native.observed_layer(named, x, h, W, b, **asked)  # type: ignore[arg-type]
 
 
 def closed_form(
@@ -155,7 +155,7 @@ def test_extreme_logits(pixel: float, way: str) -> None:
     """One output a point; beyond 88 the odds overflow in single precision, which must show in neither value nor slope."""
     a = torch.tensor(ODD).unsqueeze(1)
     x = torch.full_like(a, pixel)
-    found = native.bernoulli_layer(x, *identity(a), slope=True)
+    found = native.observed_layer("bernoulli", x, *identity(a), slope=True)
     wide = a.double()
     close(found.log_p, (pixel * wide - torch.nn.functional.softplus(wide)).flatten(), 1e-6, 1e-7)
     close(found.slope, pixel - wide.sigmoid(), 1e-6, 1e-7)
@@ -164,7 +164,7 @@ def test_extreme_logits(pixel: float, way: str) -> None:
 @pytest.mark.parametrize("log_var", [-60.0, -10.0, 0.0, 10.0, 60.0])
 def test_extreme_variances(log_var: float, way: str) -> None:
     outputs = torch.tensor([[0.5, log_var]])
-    found = native.gaussian_layer(torch.tensor([[0.4]]), *identity(outputs), squash=False, slope=True)
+    found = native.observed_layer("gaussian", torch.tensor([[0.4]]), *identity(outputs), slope=True)
     error, precision = 0.4 - 0.5, math.exp(-log_var)
     close(found.log_p, torch.tensor([-0.5 * (error**2 * precision + log_var + math.log(2 * math.pi))]), 1e-5, 1e-6)
     close(found.slope, torch.tensor([[error * precision, 0.5 * (error**2 * precision - 1)]]), 1e-5, 1e-6)
@@ -244,7 +244,7 @@ def test_compiled_primitives_refuse_other_shapes() -> None:
     with pytest.raises(ValueError, match=sentence):
         native.Layer(torch.zeros(4, 5), b, torch.zeros(4, 5), b)
     with pytest.raises(ValueError, match="2 rows of h do not belong to 3 points of x"):
-        native.bernoulli_layer(torch.zeros(3, 4), torch.zeros(2, 5), W, b)
+        native.observed_layer("bernoulli", torch.zeros(3, 4), torch.zeros(2, 5), W, b)
     with pytest.raises(ValueError, match="belongs"):
         native.Layer(W, b, W.clone(), b.clone()).adagrad(x, torch.zeros(3, 5), 0.1, 0.0)
 
