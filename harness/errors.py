@@ -3,7 +3,6 @@
 A message says what is wrong, the value received, the valid choices and the next command.
 """
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -77,5 +76,7 @@ def out_of_memory(error: Exception) -> bool:
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """Return `" (did you mean 'x'?)"` for the nearest of `choices`, or an empty string."""
+    import difflib  # here, as it is slow to import
+
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -6,7 +6,6 @@ write itself through the function of its medium. What does not belong there beco
 is left out. `show` and `show_exactly` are the only places that print.
 """
 
-import json
 import re
 import sys
 import unicodedata
@@ -136,5 +135,7 @@ def title(text: str) -> str:
 
 def json_text(text: str) -> str:
     """Return JSON as a terminal shows it: what is not printable, or would be a command of GitHub, as JSON escapes it."""
+    import json  # here, as it is slow to import
+
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     return text.replace("\x7f", "\\u007f").replace("##[", "\\u0023#[")

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -64,6 +63,8 @@ def say(words: str) -> None:
 
 def print_json(value: object) -> None:
     """Print plain data as JSON on several lines; numbers that JSON does not have are written as `harness.files` writes them."""
+    import json  # here, as it is slow to import
+
     from harness.files import to_json
 
     show_exactly(json_text(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False)))

@@ -1,13 +1,13 @@
 """The options of a run, written down once: the command line, experiments, `make_spec` and the selection of stored runs use it.
 
-Neither click nor pydantic is imported here, as `harness --help` does without pydantic and experiments do without click.
+Neither click nor pydantic is imported here, as `harness --help` does without pydantic and experiments do without click. Named
+tuples take a quarter of the time of frozen dataclasses to define.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import BadInput
 from harness.specs.where import is_path
@@ -26,8 +26,7 @@ MOST_JOBS = 1024  # processes at a time
 # -- what an option may be: `read` returns a value from what was given, or raises ValueError with what to give instead
 
 
-@dataclass(frozen=True)
-class WholeNumber:
+class WholeNumber(NamedTuple):
     """A whole number within limits; 1e6 is one, too."""
 
     least: int = 1
@@ -44,8 +43,7 @@ class WholeNumber:
         return int(value)
 
 
-@dataclass(frozen=True)
-class PositiveNumber:
+class PositiveNumber(NamedTuple):
     """A finite number above 0; `what` says of what."""
 
     what: str = "a number above 0"
@@ -59,8 +57,7 @@ class PositiveNumber:
         return float(value)
 
 
-@dataclass(frozen=True)
-class FiniteNumber:
+class FiniteNumber(NamedTuple):
     """Any finite number."""
 
     such_as: str
@@ -74,8 +71,7 @@ class FiniteNumber:
         return float(value)
 
 
-@dataclass(frozen=True)
-class FiniteNumbers:
+class FiniteNumbers(NamedTuple):
     """Finite numbers with commas between."""
 
     such_as: str
@@ -89,8 +85,7 @@ class FiniteNumbers:
         return [float(value) for value in values]
 
 
-@dataclass(frozen=True)
-class WholeNumbers:
+class WholeNumbers(NamedTuple):
     """Whole numbers within the limits of `each`, with commas between."""
 
     each: WholeNumber
@@ -104,8 +99,7 @@ class WholeNumbers:
             raise ValueError(f"{error}, or several with commas between") from None
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -122,8 +116,7 @@ class Choice:
         return str(given)
 
 
-@dataclass(frozen=True)
-class Words:
+class Words(NamedTuple):
     """Some of a few words, with commas between."""
 
     words: tuple[str, ...]
@@ -137,8 +130,7 @@ class Words:
         return found
 
 
-@dataclass(frozen=True)
-class PluginName:
+class PluginName(NamedTuple):
     """The name of a plugin of a kind, or the path of a .py file; whether there is one the registry says."""
 
     kind: "Kind"
@@ -151,8 +143,7 @@ class PluginName:
         return given
 
 
-@dataclass(frozen=True)
-class PluginPath:
+class PluginPath(NamedTuple):
     """The path of a .py file of a plugin of a kind."""
 
     kind: "Kind"
@@ -178,8 +169,7 @@ Value = (
 )
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """An option of a run.
 
     Attributes:
