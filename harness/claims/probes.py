@@ -117,7 +117,7 @@ def _fresh_fantasies(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdic
     training = Training(spec, evidence.data_dir)
     fantasies = _Fantasies(training)
     for _ in range(STEPS):
-        training._step()
+        training.step()
     if not fantasies.used:
         why = "no fantasy was handed to the recognition model" if fantasies.drawn else "no fantasy was drawn"
         yield "", Found(None, None, "0 stale", "fails", f"{why} in {STEPS} steps")
@@ -192,7 +192,7 @@ def _stationary(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
                 z, other = posterior.sample(DRAWS, rng), posterior.sample(DRAWS, rng)
             slope = api.hmc.joint(model, x).gradient(z)
             pulls.append(-((z - other) * slope).sum(-1).mean().item() / z.shape[-1])
-            training._step()
+            training.step()
         found.append(statistics.fmean(pulls))
     required, why = f"within {tolerance:g} of 1", f"mean over the next {PATH} steps of {len(found)} runs"
     if not all(map(math.isfinite, found)):

@@ -39,12 +39,13 @@ class Ledger:
     def __post_init__(self) -> None:
         self.settle()
 
-    def add(self, counter: str, n: int) -> None:
-        """Add n to a counter."""
+    def add(self, n: int, *counters: str) -> None:
+        """Add n to each of these counters."""
         if n < 0:
-            raise ValueError(f"{n} {counter.replace('_', ' ')} cannot be spent")
-        self.__dict__[counter] += n
-        self._added += n
+            raise ValueError(f"{n} {counters[0].replace('_', ' ')} cannot be spent")
+        for counter in counters:
+            self.__dict__[counter] += n
+            self._added += n
 
     def settle(self) -> None:
         """Take the counters for right as they are, after they were set."""

@@ -74,7 +74,7 @@ def _check_steps(name: str, model: str, kind: api.Kind) -> None:
     """Take steps: finite, metered, nothing left in memory, the same for the same seed, and after saving and loading."""
     first, second = training(name, model, kind), training(name, model, kind)
     for _ in range(3):
-        info = first._step()
+        info = first.step()
         assert all(map(math.isfinite, info.values())), f"on {model} and {kind} data its Info is not finite: {info}"
     if first.batch_size is not None:
         batch = second._batch()
@@ -92,13 +92,13 @@ def _check_steps(name: str, model: str, kind: api.Kind) -> None:
     saved = first.checkpoint()
     second.load(saved)
     for _ in range(3):
-        assert first._step() == second._step(), (
+        assert first.step() == second.step(), (
             "a step after saving and loading differs: its State lacks something, such as rng"
         )
     _same(first.checkpoint(), second.checkpoint(), "after saving and loading")
     third = training(name, model, kind)
     for _ in range(6):
-        third._step()
+        third.step()
     _same(first.checkpoint(), third.checkpoint(), "in a second run with the same seed")
 
 

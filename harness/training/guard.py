@@ -1,4 +1,4 @@
-"""What an algorithm may not do, as its cost or its result would not be what the harness says: looked for around every step.
+"""What an algorithm may not do, as its cost or its result would not be what the harness says: looked for around steps.
 
 It is a guard against mistakes, in the process of the algorithm itself, and not against malice; docs/reliability.md lists what it
 notices and what it does not.
@@ -34,7 +34,7 @@ Code = tuple[str, Mapping[str, object], str, object]
 
 
 class Guard:
-    """Looks at a run's process, data, models and ledger around every step of its algorithm.
+    """Looks at a run's process, data, models and ledger around the steps of its algorithm.
 
     Args:
         spec: the run.
@@ -94,8 +94,8 @@ class Guard:
         try:
             yield
         finally:
-            self.after()
-        self.look()
+            self._end()
+        self._look()
         if self._learned() != before:
             raise self._refusal(
                 "changed parameters in init, before the clocks run: let them begin as the seed says, and change them in step"
@@ -106,24 +106,36 @@ class Guard:
                 "allowed: compute in step"
             )
 
-    def before(self) -> None:
-        """Look before a step, and watch it from here on."""
-        for (_, flat, _), version in zip(self._flats, self._versions, strict=True):
-            if flat._version != version:
-                raise self._changed_outside()
-        self._live = _thread._count()
-        watch.on = True
+    @contextmanager
+    def steps(self) -> Iterator[None]:
+        """Watch steps, between which nothing but the clock of training runs: all that they leave behind is found at their end.
 
-    def after(self) -> None:
-        """End what `before` began, whether the step has failed or not."""
+        A copy of the process that a step has made ends here, and does not go on with the run.
+        """
+        process, children = os.getpid(), self._children()
+        self._note_threads()
+        if any(flat._version != version for (_, flat, _), version in zip(self._flats, self._versions, strict=True)):
+            raise self._changed_outside()
+        watch.on = True
+        try:
+            yield
+        finally:
+            if os.getpid() != process:
+                os._exit(0)
+            self._end()
+        self._look()
+        self._require_no_more_children(children)
+
+    def _end(self) -> None:
+        """No code of the algorithm runs any more: note the threads that it has left, whether it has failed or not."""
         watch.on = False
         if _thread._count() > self._live:
             new = self._new_threads()
             watch.left += new
             watch.unseen = watch.unseen or not new
 
-    def look(self) -> None:
-        """Look after a step that has not failed. This is done as often as steps are: all of it takes a few microseconds."""
+    def _look(self) -> None:
+        """Look at what code of the algorithm has done that has not failed."""
         if (
             watch.made is not None
             or watch.forks != self._forks
@@ -145,7 +157,7 @@ class Guard:
             self._versions[number] = flat._version
 
     def _found(self) -> str:
-        """Return in words what was found after a step."""
+        """Return in words what was found after steps."""
         if watch.made is not None:
             return f"{watch.made}, {UNMETERED}"
         if watch.forks != self._forks:
@@ -158,7 +170,7 @@ class Guard:
 
     @staticmethod
     def _left(threads: list[threading.Thread]) -> str:
-        names = " and ".join(repr(thread.name) for thread in threads[:3]) or "a thread"
+        names = " and ".join(list(dict.fromkeys(repr(thread.name) for thread in threads))[:3]) or "a thread"
         return (
             f"left {names} running, and what a thread computes while the clocks stand still is not metered: join it in the "
             "step that starts it"
@@ -171,9 +183,9 @@ class Guard:
             watch.left += own
             raise self._refusal(self._left(own))
 
-    def children(self) -> tuple[bool, float]:
+    @staticmethod
+    def _children() -> tuple[bool, float]:
         """Return whether this process has others that it has started, and the CPU seconds of those that have ended."""
-        self._note_threads()
         try:
             import resource
 
@@ -186,9 +198,9 @@ class Guard:
             return False, 0.0
         return True, seconds
 
-    def require_no_more_children(self, before: tuple[bool, float]) -> None:
+    def _require_no_more_children(self, before: tuple[bool, float]) -> None:
         """Raise RunFailed where there are other processes, or have been some, that were not there before."""
-        some, seconds = self.children()
+        some, seconds = self._children()
         if (some and not before[0]) or seconds > before[1] + CHILD_SECONDS:
             raise self._refusal(f"started a process, {UNMETERED}")
 

@@ -1,7 +1,6 @@
 """Training: steps until the budget ends, a row at every mark; no input or output besides reading the data."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -111,8 +110,7 @@ class Training:
                 raise BadInput(
                     f"--splits has {split}, and dataset {spec.dataset.name!r} has no such points: leave it out"
                 )
-        self.order_rng = self.streams("minibatch order")
-        self.binarise_rng = self.streams("binarisation")
+        self.order_rng, self.binarise_rng = self.streams("minibatch order"), self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
         self.guard = Guard(spec, self.subject, self.ledger, [estimator.module for _, estimator in self.estimators])
         with self._blaming(), self.guard.init(lambda: self.clocks.cpu("setup")):
@@ -187,15 +185,21 @@ class Training:
 
     def _train(self, budget: Budget) -> None:
         """Take steps until a row is due, or for the time of a tick."""
-        children = self.guard.children()
-        self.clocks.switch("training")
+        samples, steps = self.ledger.samples, self.info_steps
+        until = min(self.schedule.next_samples, math.inf if budget.samples is None else budget.samples)
+        timed = budget.cpu_seconds is not None or budget.wall_seconds is not None
         pause = perf_counter() + TICK_SECONDS
-        while True:
-            self._step()
-            self.due = self._row_due(budget)
-            self.whole = True  # whoever stops it from here on knows that a row is due
-            if self.due is not None or perf_counter() >= pause:
-                return self.guard.require_no_more_children(children)
+        self.whole = False
+        with self.guard.steps():
+            self.clocks.switch("training")
+            while True:
+                self._step()
+                if self.ledger.samples >= until or timed or self._broken:
+                    self.due = self._row_due(budget)
+                if self.due is not None or perf_counter() >= pause:
+                    break
+        self.whole = True  # whoever stops it from here on knows that a row is due
+        self.idle_steps = self.idle_steps + self.info_steps - steps if self.ledger.samples == samples else 0
 
     def _require_progress(self, budget: Budget) -> None:
         """Raise RunFailed where a budget of samples alone would never end."""
@@ -245,12 +249,14 @@ class Training:
             return None
         return f"at the initial weights it was {found.mean:.4g} nats already"
 
+    def step(self) -> dict[str, float]:
+        """Take one step, watched by itself, and return what has been read of the numbers that it reports."""
+        with self.guard.steps():
+            return self._step()
+
     def _step(self) -> dict[str, float]:
         """Present a batch, take one step, and return what has been read of the numbers that it reports."""
-        self.whole = False
         batch = self._batch()
-        samples, process = self.ledger.samples, os.getpid()
-        self.guard.before()
         try:
             reported = self.algorithm.step(self.state, batch)
             self._unread.append((reported._fields, tuple(reported)))
@@ -260,14 +266,8 @@ class Training:
                 self._broken = {"parameters": math.nan}
                 return self._broken
             raise failed(f"algorithm {self.spec.algorithm.name!r}", error, self.algorithm) from error
-        finally:
-            if os.getpid() != process:  # a copy of this process, which must not go on with the run
-                os._exit(0)
-            self.guard.after()
-        self.guard.look()
         self.updates.look()
-        self.idle_steps = 0 if self.ledger.samples > samples else self.idle_steps + 1
-        self.ledger.add("datapoints", len(batch.index))
+        self.ledger.add(batch.index.shape[0], "datapoints")
         self.info_steps += 1
         return info
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_batchedtensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from harness.inference.metered import MARK, Meter, MeteredFunction
@@ -74,26 +75,27 @@ class UpdateCounter:
         """Count one update if the parameters have changed; with `count=False` only take note (after loading them)."""
         if self._flat._version != self._seen:
             self._seen = self._flat._version
-            self._ledger.add("steps", count)
+            self._ledger.add(count, "steps")
 
 
 def _counting(
     method: Callable[..., Any], meter: Meter, ledger: Ledger, updates: UpdateCounter | None
 ) -> Callable[..., Any]:
     """Wrap a bound method so that each call is entered in the ledger."""
-    forward = [name for name, counts in (("samples", meter.samples), ("fantasies", meter.fantasies)) if counts]
-    forward += [f"{meter.rows}_rows"] if meter.rows is not None else []
+    counters = [name for name, counts in (("samples", meter.samples), ("fantasies", meter.fantasies)) if counts]
     backward = f"{meter.rows}_rows_grad"
+    if meter.rows is not None:
+        counters += [f"{meter.rows}_rows"] + [backward] * meter.differentiated
 
     def free(*args: Any, **kwargs: Any) -> Any:
         if updates is not None:
             updates.look()
         return method(*args, **kwargs)
 
-    if not forward:
+    if not counters:
         return free
     assert meter.count is not None
-    name, networks, by_itself = meter.count, meter.rows is not None, meter.differentiated
+    name, by_autograd = meter.count, meter.rows is not None and not meter.differentiated
     position = list(inspect.signature(method).parameters).index(name)
 
     # This runs several times a step, between matrix products that have evicted it from cache: every line is felt.
@@ -102,22 +104,19 @@ def _counting(
             updates.look()
         out = method(*args, **kwargs)
         n = _rows(args[position] if len(args) > position else kwargs[name])
-        if networks:
-            if by_itself:
-                ledger.add(backward, n)
-            elif isinstance(out, Tensor):
+        if by_autograd:
+            if isinstance(out, Tensor):
                 _when_differentiated(out, functools.partial(_add, ledger, backward, n))
             elif not isinstance(out, tuple):
                 out = _posterior_twin_type(type(out))(out, functools.partial(_add, ledger, backward, n))
-        for counter in forward:
-            ledger.add(counter, n)
+        ledger.add(n, *counters)
         return out
 
     return counted
 
 
 def _add(ledger: Ledger, counter: str, n: int, *_: object) -> None:
-    ledger.add(counter, n)
+    ledger.add(n, counter)
 
 
 def _rows(counted: Any) -> int:
@@ -125,8 +124,8 @@ def _rows(counted: Any) -> int:
     if not isinstance(counted, Tensor):
         return int(counted)
     last = counted.shape[-1]
-    while torch._C._functorch.is_batchedtensor(counted):
-        counted = torch._C._functorch.get_unwrapped(counted)
+    while is_batchedtensor(counted):
+        counted = get_unwrapped(counted)
     return counted.numel() // last if last else 0
 
 

@@ -25,7 +25,7 @@ def run(**settings: Any) -> Training:
 def test_a_cycle_evaluates_sixteen_samples_a_point() -> None:
     """The first gradient, 10 leapfrog steps and 5 updates; none of the fantasies, none of an encoder."""
     training = run()
-    training._step()
+    training.step()
     assert training.ledger == Ledger(
         samples=16 * 60, datapoints=60, decoder_rows=16 * 60, decoder_rows_grad=16 * 60, steps=5
     )
@@ -45,7 +45,7 @@ def test_settings_cost_what_they_say(settings: dict[str, Any], first: int, later
     spent = []
     for _ in range(2):
         before = training.ledger.samples
-        training._step()
+        training.step()
         spent.append((training.ledger.samples - before) // 60)
     assert spent == [first, later]
 
@@ -56,7 +56,7 @@ def test_chains_begin_where_they_are_told() -> None:
     assert prior.shape == (60, 2)
     assert 0.7 < prior.std() < 1.3
     best = run(chains="best", leapfrog=1, updates=1, step_size=1e-6)
-    best._step()
+    best.step()
     drawn = run(chains="prior", leapfrog=1, updates=1, step_size=1e-6)
     x = best.dataset.rows("train", torch.arange(60), torch.Generator())
     with torch.no_grad():  # under the model before any update, which both began with
@@ -68,14 +68,14 @@ def test_acceptance_is_tuned_to_what_is_asked_for() -> None:
     """Over the last 100 of 300 cycles, and the chains move."""
     for accept in (0.6, 0.9):
         training = run(target_accept=accept, lr=0.01)
-        info = [training._step() for _ in range(300)][-100:]
+        info = [training.step() for _ in range(300)][-100:]
         assert sum(i["acceptance"] for i in info) / 100 == pytest.approx(accept, abs=0.05)
         assert min(i["esjd"] for i in info) > 0.01
 
 
 def test_factor_of_the_step_size_depends_on_how_many_chains_tell_it() -> None:
     training = run()
-    training._step()
+    training.step()
     assert training.state.step_size == pytest.approx(0.1 * min(1.25, 1.02**60))
 
 
@@ -83,7 +83,7 @@ def test_chains_persist_and_their_points_are_those_of_the_training_set() -> None
     """A chain a training point, all of them moved; only a cycle's own move lies between two cycles."""
     training = run()
     before = training.state.z.clone()
-    training._step()
+    training.step()
     moved = (training.state.z != before).any(-1)
     assert moved.float().mean() > 0.9
     assert training.info["esjd"] == pytest.approx((training.state.z - before).square().sum(-1).mean().item(), rel=1e-5)
@@ -128,9 +128,9 @@ def test_a_full_batch_is_kept_as_it_is_stored(mnist: api.Dataset) -> None:
         "import resource; from harness.training.loop import Training; from harness.specs.run import make_spec\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "t = Training(make_spec('mcem', settings={'nz': 3, 'hidden': 10, 'leapfrog': 1, 'updates': 1}, n_train=1000))\n"
-        "t._step(); small = peak()\n"
+        "t.step(); small = peak()\n"
         "t = Training(make_spec('mcem', settings={'nz': 3, 'hidden': 10, 'leapfrog': 1, 'updates': 1}))\n"
-        "before = peak(); t._step(); print(peak() - before, t.ledger.samples)"
+        "before = peak(); t.step(); print(peak() - before, t.ledger.samples)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
     grown, samples = done.stdout.split()
@@ -175,7 +175,7 @@ def test_a_full_batch_shows_the_same_points_all_through_a_step(binarize: str, mn
 def test_all_algorithms_spend_the_same_cpu_seconds_within_one_step() -> None:
     for name in ("aevb", "wake-sleep", "mcem"):
         training = conformance.training(name)
-        training._step()
+        training.step()
         training.clocks.resume({k: -v if k.startswith("cpu") else 0.0 for k, v in training.clocks.seconds().items()})
         longest = 0.0
         rows = training.rows(Budget(cpu_seconds=0.5))

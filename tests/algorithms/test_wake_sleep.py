@@ -64,7 +64,7 @@ def test_a_step_is_wake_then_sleep_with_the_new_weights() -> None:
 def test_what_a_step_spends() -> None:
     run = conformance.training("wake-sleep", batch_size=10, n_samples=3)
     for _ in range(4):
-        run._step()
+        run.step()
     assert run.ledger == Ledger(
         samples=120, datapoints=40, fantasies=40, decoder_rows=160, decoder_rows_grad=120, encoder_rows=80,
         encoder_rows_grad=40, steps=4,

@@ -96,9 +96,9 @@ def _ais() -> tuple[Work, Work]:
 
 
 def engine_share(rounds: int) -> float:
-    """Return the CPU time of the loop with ledger, clocks, marks and progress bar, as a ratio to the bare step on the same batches.
+    """Return the CPU time of the loop with ledger, clocks, marks and progress bar, over that of the bare step.
 
-    The bare step is the algorithm's on models that are not metered.
+    The bare step is the algorithm's on the same batches, by models that are not metered.
     """
     run, _ = _step("aevb", "mnist", first_mark=10**11, nz=20, hidden=500)
     batches = itertools.cycle([run._batch() for _ in range(20)])

@@ -85,7 +85,7 @@ def test_wake_sleep_trains_it_as_it_is() -> None:
     x = training.dataset.train
     mean = [exact.estimate(training.model, None, x, exact.Config(), torch.Generator()).value.mean().item()]
     for _ in range(1500):
-        training._step()
+        training.step()
     mean.append(exact.estimate(training.model, None, x, exact.Config(), torch.Generator()).value.mean().item())
     assert mean[1] > mean[0] + 0.5
 
@@ -96,12 +96,12 @@ def test_resumed_is_uninterrupted() -> None:
 
     whole, first, second = fresh(), fresh(), fresh()
     for _ in range(7):
-        whole._step()
+        whole.step()
     for _ in range(3):
-        first._step()
+        first.step()
     second.load(first.checkpoint())
     for _ in range(4):
-        second._step()
+        second.step()
     assert torch.equal(whole.model.params.flat, second.model.params.flat)
     assert torch.equal(whole.recognition.params.flat, second.recognition.params.flat)
 

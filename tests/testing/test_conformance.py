@@ -81,7 +81,7 @@ def test_algorithm_on_every_model_and_dataset_runs_or_is_refused_with_its_reason
             assert "see `harness" in str(refusal)
             continue
         for _ in range(2):
-            assert all(map(math.isfinite, training._step().values()))
+            assert all(map(math.isfinite, training.step().values()))
         assert training.ledger.samples > 0
         ran.append(model)
     assert ran

@@ -60,7 +60,7 @@ def test_algorithms_pass(name: str) -> None:
     model = next(plugin(model) for model, (algorithm, _) in FAMILIES.items() if algorithm == name)
     first, second = (conformance.training(plugin(name), model) for _ in range(2))
     for _ in range(3):
-        assert first._step() == second._step()
+        assert first.step() == second.step()
     assert first.ledger.samples > 0
 
 
@@ -262,7 +262,7 @@ def test_a_warm_up_is_on_the_set_up_clock_and_changes_nothing(tmp_path: Path) ->
     warm, cold = Training(make_spec(str(path), BITS, **spec)), Training(make_spec("aevb", BITS, **spec))
     assert warm.ledger == cold.ledger == Ledger()
     assert warm.clocks.cpu() == 0.0
-    assert [warm._step() for _ in range(3)] == [cold._step() for _ in range(3)]
+    assert [warm.step() for _ in range(3)] == [cold.step() for _ in range(3)]
     path.write_text(WARM + "    step(state, batch)\n")
     with pytest.raises(RunFailed, match="changed parameters or its state"):
         Training(make_spec(str(path), BITS, **spec))
@@ -289,10 +289,10 @@ def test_parameters_of_an_algorithms_own_are_saved_and_restored(tmp_path: Path) 
     path = tmp_path / "with_baseline.py"
     path.write_text(source)
     first, second = (conformance.training(str(path), plugin("two_layer_net")) for _ in range(2))
-    first._step()
+    first.step()
     second.load(first.checkpoint())
     assert torch.equal(first.state.baseline.flat, second.state.baseline.flat)
-    assert first._step() == second._step()
+    assert first.step() == second.step()
 
 
 RELU = '''"""A correct model with ReLU units and biases of zero."""

@@ -120,9 +120,9 @@ def test_a_run_on_a_gpu_is_resumed_bit_for_bit(as_before: None) -> None:
     spec = run.spec.model_copy(update={"device": "cuda"})
     run, again = Training(spec), Training(spec)
     for _ in range(5):
-        run._step()
+        run.step()
     again.load(run.checkpoint())
     for _ in range(5):
-        run._step()
-        again._step()
+        run.step()
+        again.step()
     assert digest(run.checkpoint()["theta"]) == digest(again.checkpoint()["theta"])

@@ -32,7 +32,7 @@ def metered() -> tuple[Any, Any, Ledger]:
 def test_aevb_spends_m_times_l_samples_a_step(estimator: str, L: int) -> None:
     run = conformance.training("aevb", batch_size=M, n_samples=L, estimator=estimator, warmup=0)
     for _ in range(7):
-        run._step()
+        run.step()
     assert run.ledger == Ledger(
         samples=7 * M * L,
         datapoints=7 * M,
