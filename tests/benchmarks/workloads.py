@@ -47,6 +47,7 @@ def _step(algorithm: str, data: str, *, first_mark: int = 10_000, **settings: An
     )
     for _ in range(150):
         run._step()
+    run.guard.settle()  # which has not seen these steps
     batches = itertools.cycle([run._batch() for _ in range(20)])
     return run, lambda: run.algorithm.step(run.state, next(batches))
 
@@ -115,7 +116,7 @@ def engine_share(rounds: int) -> float:
         for _ in range(steps):
             run.algorithm.step(bare, next(batches))
         ratios.append((middle - start) / (time.process_time() - middle))
-        run.guard.settle()  # which has not seen these steps
+        run.guard.settle()  # which has not seen the bare steps
     return statistics.median(ratios)
 
 
