@@ -6,6 +6,7 @@ read is what is executed. Modules that a name only leads to at run time, by `imp
 """
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import linecache
@@ -174,29 +175,33 @@ def _modules(helpers: dict[str, bytes]) -> Iterator[str]:
 
 def _imports(importer: Path, content: bytes, root: Path) -> Iterator[tuple[Path, bool]]:
     """Yield the files under a folder that a module imports, and whether it does so within a function."""
+    for level, name, in_function in _import_statements(content):
+        start = importer.parents[level - 1] if level else root
+        if start == root and _installed(name.partition(".")[0]):
+            continue
+        for file in _files(start, name.split(".")):
+            if root in file.parents:
+                yield file, in_function
+
+
+@functools.lru_cache(maxsize=256)  # a plugin's file is read whenever a run names it
+def _import_statements(content: bytes) -> list[tuple[int, str, bool]]:
+    """Return the level, the name and whether it is within a function, of all that a module says it imports."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):  # which executing it will tell
-        return
+        return []
     within = {
         id(node) for function in ast.walk(tree) if isinstance(function, _FUNCTIONS) for node in ast.walk(function)
     }
+    found = []
     for node in ast.walk(tree):
-        names: list[str] = []
-        start = root
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found += [(0, alias.name, id(node) in within) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                start = importer.parents[node.level - 1]
             stem = f"{node.module}." if node.module else ""
-            names = [stem + alias.name for alias in node.names]
-        for name in names:
-            if start == root and _installed(name.partition(".")[0]):
-                continue
-            for file in _files(start, name.split(".")):
-                if root in file.parents:
-                    yield file, id(node) in within
+            found += [(node.level, stem + alias.name, id(node) in within) for alias in node.names]
+    return found
 
 
 def _files(folder: Path, parts: list[str]) -> Iterator[Path]:
