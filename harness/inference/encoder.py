@@ -12,8 +12,7 @@ from harness import native
 from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.parameters import Parameters
-from harness.inference.posterior import LOG_2PI, DiagonalGaussian
-from harness.native.layers import HALF, ONE
+from harness.inference.posterior import DiagonalGaussian
 
 
 class EncodedGaussian(DiagonalGaussian):
@@ -39,9 +38,7 @@ class EncodedGaussian(DiagonalGaussian):
             return (self._x @ W3 + b3).tanh() @ W4 + b4
         wanted = torch.is_grad_enabled() and self._params.flat.requires_grad
         if self._statistics is None or (wanted and not self._statistics.requires_grad):
-            self._statistics = (
-                _Encode.apply(self._params.flat, self._x, self._params) if wanted else _encode(self._params, self._x)[1]
-            )
+            self._statistics = _Encode.apply(self._params.flat, self._x, self._params) if wanted else self._up()
         return self._statistics
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -56,6 +53,13 @@ class EncodedGaussian(DiagonalGaussian):
         statistics = self.statistics
         mean, log_var = statistics.chunk(2, dim=-1)
         return torch.addcmul(mean, (0.5 * log_var).exp(), gaussian_noise(n, statistics, rng))
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z, (n, B, Z), without a gradient."""
+        if not native.serves(self._params.flat):
+            return super().sample(n, rng)
+        statistics = self._up()
+        return native.gaussian_draw(statistics, gaussian_noise(n, statistics, rng))[0]
 
     # The same without autograd, for algorithms that ask for gradients themselves. Every gradient of φ is overwritten by the next.
 
@@ -72,15 +76,8 @@ class EncodedGaussian(DiagonalGaussian):
 
     def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
-        z = z.detach()
-        mean, log_var = self._up().chunk(2, dim=-1)
-        precision = log_var.neg().exp_()
-        error = z - mean
-        pull = error * precision
-        squares = error.mul_(pull)  # e²
-        log_q = (squares + log_var).sum(-1).add_(mean.shape[-1] * LOG_2PI).mul_(-0.5)
-        g_s = torch.cat([pull, squares.sub_(ONE).mul_(HALF)], dim=-1)
-        return log_q, self._gradient(g_s.squeeze(0) if len(g_s) == 1 else g_s.sum(0))
+        log_q, g_s = native.gaussian_score(self._up(), z.detach())
+        return log_q, self._gradient(g_s)
 
     def _up(self) -> Tensor:
         """Return (μ, log σ²), (B, 2Z)."""

@@ -57,6 +57,11 @@ def build(
     return decoder, encoder
 
 
+def _rows(z: Tensor) -> Tensor:
+    """Return z (S, B, Z) as rows (S·B, Z)."""
+    return z.reshape(-1, z.shape[-1])
+
+
 class Decoder(api.LatentVariableModel):
     """p(x, z) with z ~ N(0, I) and a network in between; its kinds add the density of x given the network's outputs."""
 
@@ -94,19 +99,15 @@ class Decoder(api.LatentVariableModel):
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
         return self.mean(self._outputs(z))
 
-    def _units(self, z: Tensor) -> Tensor:
-        """Return h = tanh(W₁ z + b₁) (S·B, H) of z (S, B, Z)."""
+    def _units(self, rows: Tensor) -> Tensor:
+        """Return h = tanh(W₁ z + b₁) (S·B, H) of the rows of z (S·B, Z)."""
         W1, _, b1, _ = self.params.views
-        return api.native.tanh_layer(z.reshape(-1, z.shape[-1]), W1, b1)
+        return api.native.tanh_layer(rows, W1, b1)
 
     def _outputs(self, z: Tensor) -> Tensor:
         """Return a = W₂ h + b₂ (S, B, ·) of z (S, B, Z)."""
         _, W2, _, b2 = self.params.views
-        return torch.addmm(b2, self._units(z), W2).view(*z.shape[:-1], -1)
-
-    def _factors(self, z: Tensor, h: Tensor, g_a: Tensor, g_u: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return the factors of ∂/∂θ from ∂/∂a (S·B, ·), and ∂/∂u (S·B, H) before tanh."""
-        return [(z.reshape(-1, z.shape[-1]), g_u), (h, g_a)]
+        return api.native.affine_layer(self._units(_rows(z)), W2, b2).view(*z.shape[:-1], -1)
 
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -127,32 +128,32 @@ class Decoder(api.LatentVariableModel):
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight times its sum ∂/∂θ, overwritten by the next call, and ∂/∂z (S, B, Z)."""
-        z = z.detach()
-        h = self._units(z)
+        rows = _rows(z.detach())
+        h = self._units(rows)
         log_p, g_a, g_h = cast(tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight))
         g_u, g_z = api.native.tanh_down(g_h, h, self.params.views[0], down=by_z)
-        by_theta = api.from_factors(self.params, self._factors(z, h, g_a, g_u))
+        by_theta = api.from_factors(self.params, [(rows, g_u), (h, g_a)])  # of W₁ and W₂
         return log_p.view(z.shape[:-1]), by_theta, None if g_z is None else g_z.view_as(z)
 
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
         """Return log p(x, z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
         z = z.detach()
-        h = self._units(z)
+        h = self._units(_rows(z))
         log_p, _, g_h = self.observe(x, h, value=value, down=True)
         g_z = api.native.tanh_down(cast(Tensor, g_h), h, self.params.views[0])[1]
         grad = cast(Tensor, g_z).view_as(z).sub_(z)
-        return None if log_p is None else log_p.view(z.shape[:-1]).add_(self.log_p_z(z)), grad
+        return None if log_p is None else log_p.view(z.shape[:-1]).add_(api.native.standard_normal(z)), grad
 
     @api.metered()
     def prior_score(self, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
         """Return log p(z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
-        return self.log_p_z(z) if value else None, -z
+        return api.native.standard_normal(z) if value else None, -z
 
     @api.metered()
     def prior_gradients(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return log p(z) (S, B), and None, as the prior has no parameters."""
-        return self.log_p_z(z), None
+        return api.native.standard_normal(z), None
 
     @api.metered()
     def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
@@ -220,7 +221,7 @@ class _LogLikelihood(api.MeteredFunction):
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder, wanted: bool) -> Tensor:
-        h = decoder._units(z)
+        h = decoder._units(_rows(z))
         # ∂/∂a is computed here, while all that it needs is in cache.
         log_p, slope, _ = decoder.observe(x, h, slope=wanted and any(ctx.needs_input_grad))
         if slope is not None:
@@ -238,6 +239,5 @@ class _LogLikelihood(api.MeteredFunction):
         g_u = api.native.tanh_back(g_a, W2, h)
         g_flat = None
         if by_theta:
-            factors = decoder._factors(z, h, g_a, g_u)
-            g_flat = api.Factored(decoder.params, factors).dense(torch.empty_like(flat))
+            g_flat = api.Factored(decoder.params, [(_rows(z), g_u), (h, g_a)]).dense(torch.empty_like(flat))
         return g_flat, None, torch.mm(g_u, W1.t()).view_as(z) if by_z else None, None, None

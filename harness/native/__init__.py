@@ -6,7 +6,7 @@ that are differentiated by hand call them.
 """
 
 from harness.native.densities import Density, Observed, observed_layer
-from harness.native.gaussian import gaussian_draw, gaussian_pull
+from harness.native.gaussian import gaussian_draw, gaussian_pull, gaussian_score, standard_normal
 from harness.native.layers import affine_layer, tanh_back, tanh_down, tanh_layer, total
 from harness.native.path import serves
 from harness.native.rows import bytes_at
@@ -20,8 +20,10 @@ __all__ = [
     "bytes_at",
     "gaussian_draw",
     "gaussian_pull",
+    "gaussian_score",
     "observed_layer",
     "serves",
+    "standard_normal",
     "tanh_back",
     "tanh_down",
     "tanh_layer",

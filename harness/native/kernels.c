@@ -280,6 +280,38 @@ EVERY_WIDTH void gaussian_pull(int samples, int points, int dim, const float *st
     }
 }
 
+/* log q of samples x points x dim under Gaussians, and the gradient of its sum by their statistics, a row a point, means first. */
+EVERY_WIDTH void gaussian_score(int samples, int points, int dim, const float *statistics, const float *z, float *log_q, float *g) {
+    for (int i = 0; i < points; i++) {
+        const float *mean = statistics + (size_t)i * 2 * dim, *log_var = mean + dim;
+        float *g_mean = g + (size_t)i * 2 * dim, *g_log_var = g_mean + dim;
+        memset(g_mean, 0, 2 * dim * sizeof(float));
+        for (int s = 0; s < samples; s++) {
+            const float *row = z + ((size_t)s * points + i) * dim;
+            float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+            for (int d = 0; d < dim; d++) {
+                float error = row[d] - mean[d], pull = error * exp_of(-log_var[d]), square = error * pull;
+                sum += square + log_var[d];
+                g_mean[d] += pull;
+                g_log_var[d] += 0.5f * square - 0.5f;
+            }
+            log_q[(size_t)s * points + i] = -0.5f * (sum + dim * LOG_2PI);
+        }
+    }
+}
+
+/* log N(0, I) of each row of z (n x dim). */
+EVERY_WIDTH void standard_normal(int n, int dim, const float *z, float *log_p) {
+    for (int i = 0; i < n; i++) {
+        const float *row = z + (size_t)i * dim;
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int d = 0; d < dim; d++) sum += row[d] * row[d];
+        log_p[i] = -0.5f * (sum + dim * LOG_2PI);
+    }
+}
+
 EVERY_WIDTH static void add_row(int m, const float *row, float *sum) {
 #pragma omp simd
     for (int j = 0; j < m; j++) sum[j] += row[j];

@@ -29,6 +29,8 @@ void gaussian_draw(int samples, int points, int dim, const float *statistics, co
                    float *moved, float *kl);
 void gaussian_pull(int samples, int points, int dim, const float *statistics, const float *moved, const float *g_z,
                    float g_kl, float *g);
+void gaussian_score(int samples, int points, int dim, const float *statistics, const float *z, float *log_q, float *g);
+void standard_normal(int n, int dim, const float *z, float *log_p);
 int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *sums, float *b, float *b_sums, float lr,
             float decay);
 

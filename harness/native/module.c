@@ -116,6 +116,24 @@ static PyObject *py_gaussian_pull(PyObject *self, PyObject *const *args, Py_ssiz
     Py_RETURN_NONE;
 }
 
+static PyObject *py_gaussian_score(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[7];
+    if (!read_all(args, n, 7, v)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    gaussian_score(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_standard_normal(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[4];
+    if (!read_all(args, n, 4, v)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    standard_normal(v[0], v[1], FLOATS(v[2]), FLOATS(v[3]));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     long long v[9];
     if (!read_all(args, n, 9, v)) return NULL;
@@ -142,6 +160,8 @@ static PyMethodDef methods[] = {
      "n, k, points, dim, outputs, squash, x, h, W, b, log_p, slope, g_h, weight: see kernels.c."},
     {"gaussian_draw", FAST(py_gaussian_draw), "samples, points, dim, statistics, noise, z, moved, kl: see kernels.c."},
     {"gaussian_pull", FAST(py_gaussian_pull), "samples, points, dim, statistics, moved, g_z, g, g_kl: see kernels.c."},
+    {"gaussian_score", FAST(py_gaussian_score), "samples, points, dim, statistics, z, log_q, g: see kernels.c."},
+    {"standard_normal", FAST(py_standard_normal), "n, dim, z, log_p: see kernels.c."},
     {"adagrad", FAST(py_adagrad), "n, k, m, a, g, W, sums, b, b_sums, lr, decay: see kernels.c."},
     {NULL, NULL, 0, NULL},
 };

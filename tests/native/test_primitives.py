@@ -62,6 +62,23 @@ def test_tanh_keeps_what_is_no_number(way: str) -> None:
     assert native.tanh_layer(*identity(u)).flatten().tolist() == pytest.approx([1, -1, math.nan, 1, -1], nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("samples", "points", "dim"), [(1, 1, 1), (1, 7, 3), (5, 101, 20), (2, 3, 101), (1, 0, 4), (0, 4, 4)]
+)
+def test_log_densities_of_gaussians(samples: int, points: int, dim: int, way: str) -> None:
+    statistics, z = draw(points, 2 * dim), draw(samples, points, dim, seed=1)
+    wide = statistics.double().requires_grad_()
+    mean, log_var = wide.chunk(2, -1)
+    log_q = torch.distributions.Normal(mean, (0.5 * log_var).exp()).log_prob(z.double()).sum(-1)
+    log_q.sum().backward()
+    found, slope = native.gaussian_score(statistics, z)
+    close(found, log_q.detach(), 1e-5, 1e-6 * dim)
+    assert wide.grad is not None
+    close(slope, wide.grad, 2e-5, 2e-5)
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(z.double()).sum(-1)
+    close(native.standard_normal(z), normal, 1e-6, 1e-6)
+
+
 @pytest.mark.parametrize("n", [0, *SIZES])
 @pytest.mark.parametrize(("k", "m"), [(1, 1), (7, 101), (101, 7)])
 def test_layers_and_gradients_through_them(n: int, k: int, m: int, way: str) -> None:
@@ -233,6 +250,8 @@ def test_compiled_primitives_refuse_other_shapes() -> None:
         native.tanh_layer(x, W.t(), b)
     with pytest.raises(ValueError, match="belongs"):
         native.gaussian_draw(x, torch.zeros(2, 3, 2))
+    with pytest.raises(ValueError, match="belongs"):
+        native.gaussian_score(x, torch.zeros(2, 3, 2))
     with pytest.raises(ValueError, match="belongs"):
         native.gaussian_pull(torch.zeros(3, 4), torch.zeros(2, 3, 2), torch.zeros(1, 3, 2), 1.0)
     with pytest.raises(ValueError, match="belongs"):
