@@ -59,7 +59,7 @@ def build(
 
 def _rows(z: Tensor) -> Tensor:
     """Return z (S, B, Z) as rows (S·B, Z)."""
-    return z.reshape(-1, z.shape[-1])
+    return z.flatten(0, -2)
 
 
 class Decoder(api.LatentVariableModel):
