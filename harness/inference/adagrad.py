@@ -60,18 +60,14 @@ class Adagrad:
     def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
         for decay, layers, grad in zip(reversed(self._decays), self._layers, grads, strict=True):
             # The last layer first, as backpropagation has left its factors in cache.
-            for layer, (a, g) in zip(layers[::-1], grad.factors[::-1], strict=True):
-                layer.adagrad(a, g, lr, decay)
+            for (layer, sums), (a, g) in zip(layers[::-1], grad.factors[::-1], strict=True):
+                layer.adagrad(sums, a, g, lr, decay)
 
     @cached_property
-    def _layers(self) -> list[list[native.Layer]]:
-        """The layers of each set of parameters."""
-        layers = []
-        for params, sums in zip(self._sets, self.sums, strict=True):
-            values, squares = params.views, params.split(sums)
-            n = len(values) // 2
-            layers.append([native.Layer(*four) for four in zip(values, values[n:], squares, squares[n:], strict=False)])
-        return layers
+    def _layers(self) -> list[list[tuple[native.Layer, native.Layer]]]:
+        """The layers of each set of parameters, each with its sums."""
+        pairs = zip(self._sets, self.sums, strict=True)
+        return [list(zip(params.layers, params.as_layers(sums), strict=True)) for params, sums in pairs]
 
     def _ascend(self, grads: Sequence[Tensor], lr: float) -> None:
         weights, biases = zip(self._flats, self._apart(grads), self._sums, strict=True)

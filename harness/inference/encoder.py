@@ -123,14 +123,14 @@ def gaussian_noise(n: int, statistics: Tensor, rng: torch.Generator) -> Tensor:
 
 def _encode(params: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return h = tanh(W₃ x + b₃) (B, H) and (μ, log σ²) = W₄ h + b₄ (B, 2Z)."""
-    W3, W4, b3, b4 = params.views
-    h = native.tanh_layer(x, W3, b3)
-    return h, native.affine_layer(h, W4, b4)
+    hidden, last = params.layers
+    h = hidden.tanh(x)
+    return h, last.affine(h)
 
 
 def _factors(params: Parameters, x: Tensor, h: Tensor, g_s: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Take ∂/∂(μ, log σ²) (B, 2Z) down through W₄ and tanh, and return the factors of ∂/∂φ."""
-    return [(x, native.tanh_back(g_s, params.views[1], h)), (h, g_s)]
+    return [(x, params.layers[1].tanh_back(g_s, h)), (h, g_s)]
 
 
 class _Encode(MeteredFunction):

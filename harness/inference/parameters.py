@@ -7,6 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from harness import native
+
 
 class Parameters:
     """Named weights and biases that lie one behind the other in one flat leaf tensor.
@@ -42,13 +44,25 @@ class Parameters:
         flat = torch.empty_like(self.flat, requires_grad=False)
         return flat, self.split(flat)
 
+    @cached_property
+    def layers(self) -> list[native.Layer]:
+        """The layers of a network: a weight matrix, and the biases at the same place among the biases."""
+        return self.as_layers(self.flat.detach())
+
+    def as_layers(self, flat: Tensor) -> list[native.Layer]:
+        """Return the layers of a tensor that is laid out like these parameters."""
+        parts = self.split(flat)
+        n = len(parts) // 2
+        return [native.Layer(W, b) for W, b in zip(parts[:n], parts[n:], strict=True)]
+
     def to(self, device: torch.device) -> None:
         """Move all of them, before anything else has hold of them; where they are there already nothing changes."""
         if self.flat.device.type == device.type:
             return
         self.flat = self.flat.detach().to(device).requires_grad_()
         self.views = self.split(self.flat.detach())
-        self.__dict__.pop("gradient", None)
+        for made in ("gradient", "layers"):
+            self.__dict__.pop(made, None)
 
     def normal_(self, sd: float, rng: torch.Generator) -> None:
         """Draw every parameter from N(0, sd²)."""

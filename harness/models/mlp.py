@@ -78,8 +78,7 @@ class Decoder(api.LatentVariableModel):
 
     def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
         """Return what is asked for of the density of x (B, D) given units h (S·B, H); see `api.native.observed_layer`."""
-        _, W2, _, b2 = self.params.views
-        return api.native.observed_layer(self.density, x, h, W2, b2, **asked)
+        return api.native.observed_layer(self.density, x, h, self.params.layers[1], **asked)
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
         """Return log p(x|z) (S, B) from x (B, D) and outputs a, for PyTorch to differentiate and transform."""
@@ -101,13 +100,11 @@ class Decoder(api.LatentVariableModel):
 
     def _units(self, rows: Tensor) -> Tensor:
         """Return h = tanh(W₁ z + b₁) (S·B, H) of the rows of z (S·B, Z)."""
-        W1, _, b1, _ = self.params.views
-        return api.native.tanh_layer(rows, W1, b1)
+        return self.params.layers[0].tanh(rows)
 
     def _outputs(self, z: Tensor) -> Tensor:
         """Return a = W₂ h + b₂ (S, B, ·) of z (S, B, Z)."""
-        _, W2, _, b2 = self.params.views
-        return api.native.affine_layer(self._units(_rows(z)), W2, b2).view(*z.shape[:-1], -1)
+        return self.params.layers[1].affine(self._units(_rows(z))).view(*z.shape[:-1], -1)
 
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -131,7 +128,7 @@ class Decoder(api.LatentVariableModel):
         rows = _rows(z.detach())
         h = self._units(rows)
         log_p, g_a, g_h = cast(tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight))
-        g_u, g_z = api.native.tanh_down(g_h, h, self.params.views[0], down=by_z)
+        g_u, g_z = self.params.layers[0].tanh_down(g_h, h, down=by_z)
         by_theta = api.from_factors(self.params, [(rows, g_u), (h, g_a)])  # of W₁ and W₂
         return log_p.view(z.shape[:-1]), by_theta, None if g_z is None else g_z.view_as(z)
 
@@ -141,7 +138,7 @@ class Decoder(api.LatentVariableModel):
         z = z.detach()
         h = self._units(_rows(z))
         log_p, _, g_h = self.observe(x, h, value=value, down=True)
-        g_z = api.native.tanh_down(cast(Tensor, g_h), h, self.params.views[0])[1]
+        g_z = self.params.layers[0].tanh_down(cast(Tensor, g_h), h)[1]
         grad = cast(Tensor, g_z).view_as(z).sub_(z)
         return None if log_p is None else log_p.view(z.shape[:-1]).add_(api.native.standard_normal(z)), grad
 
@@ -235,9 +232,9 @@ class _LogLikelihood(api.MeteredFunction):
         flat, z, h, slope = ctx.saved_tensors
         decoder, (by_theta, _, by_z, _, _) = ctx.decoder, ctx.needs_input_grad
         g_a = slope * grad.reshape(-1, 1)
-        W1, W2, _, _ = decoder.params.views
-        g_u = api.native.tanh_back(g_a, W2, h)
+        first, last = decoder.params.layers
+        g_u = last.tanh_back(g_a, h)
         g_flat = None
         if by_theta:
             g_flat = api.Factored(decoder.params, [(_rows(z), g_u), (h, g_a)]).dense(torch.empty_like(flat))
-        return g_flat, None, torch.mm(g_u, W1.t()).view_as(z) if by_z else None, None, None
+        return g_flat, None, torch.mm(g_u, first.W.t()).view_as(z) if by_z else None, None, None

@@ -7,16 +7,14 @@ that are differentiated by hand call them.
 
 from harness.native.densities import Density, Observed, observed_layer
 from harness.native.gaussian import gaussian_draw, gaussian_pull, gaussian_score, standard_normal
-from harness.native.layers import affine_layer, tanh_back, tanh_down, tanh_layer, total
+from harness.native.layers import Layer, total
 from harness.native.path import serves
 from harness.native.rows import bytes_at
-from harness.native.updates import Layer
 
 __all__ = [
     "Density",
     "Layer",
     "Observed",
-    "affine_layer",
     "bytes_at",
     "gaussian_draw",
     "gaussian_pull",
@@ -24,8 +22,5 @@ __all__ = [
     "observed_layer",
     "serves",
     "standard_normal",
-    "tanh_back",
-    "tanh_down",
-    "tanh_layer",
     "total",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.native import path
-from harness.native.layers import HALF, ONE, require
+from harness.native.layers import HALF, ONE, Layer, require
 
 BLOCK = 200_000  # numbers that stay in a processor's cache
 
@@ -39,8 +39,7 @@ def observed_layer(
     density: Density,
     x: Tensor,
     h: Tensor,
-    W: Tensor,
-    b: Tensor,
+    layer: Layer,
     *,
     value: bool = True,
     slope: bool = False,
@@ -56,21 +55,20 @@ def observed_layer(
         density: which.
         x: points (B, D).
         h: units (S · B, k), where row r belongs to point r modulo B.
-        W: weights (k, D), or (k, 2D).
-        b: biases (D,), or (2D,).
+        layer: weights W (k, D), or (k, 2D), and as many biases b.
         value: ask for log p(x | a).
         slope: ask for its slopes by the outputs.
         down: ask for its gradient by h.
         weight: of the slopes and the gradient.
     """
-    if path.serves(x, h, W, b):
-        return _compiled(density, x, h, W, b, value, slope, down, weight)
-    a = torch.addmm(b, h, W).view(_samples(x, h), len(x), len(b))
+    if layer.serves(x, h):
+        return _compiled(density, x, h, layer, value, slope, down, weight)
+    a = torch.addmm(layer.b, h, layer.W).view(_samples(x, h), len(x), layer.m)
     if density == "bernoulli":
         log_p, g_a = bernoulli(x, a, value, slope or down)
     else:
         log_p, g_a = gaussian(x, a, density == "squashed gaussian", value, slope or down)
-    return _down(log_p, g_a, W, slope, down, weight)
+    return _down(log_p, g_a, layer.W, slope, down, weight)
 
 
 def bernoulli(x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -134,28 +132,19 @@ def _down(log_p: Tensor | None, g_a: Tensor | None, W: Tensor, slope: bool, down
 
 
 def _compiled(
-    density: Density,
-    x: Tensor,
-    h: Tensor,
-    W: Tensor,
-    b: Tensor,
-    value: bool,
-    slope: bool,
-    down: bool,
-    weight: float,
+    density: Density, x: Tensor, h: Tensor, layer: Layer, value: bool, slope: bool, down: bool, weight: float
 ) -> Observed:
     """Return what the compiled library says."""
-    (points, dim), (n, k) = x.shape, h.shape
-    outputs = 1 if density == "bernoulli" else 2
-    m = dim * outputs
+    (points, dim), n, outputs = x.shape, h.shape[0], 1 if density == "bernoulli" else 2
+    k, m, at = layer.k, layer.m, layer.at
     _samples(x, h)
-    require(W, (k, m))
-    require(b, (m,))
-    x, h, W, b = x.contiguous(), h.contiguous(), W.contiguous(), b.contiguous()
+    require(h, (n, k))
+    require(layer.b, (dim * outputs,))
+    x, h = x.contiguous(), h.contiguous()
     log_p = h.new_empty(n) if value else None
     g_a = h.new_empty(n, m) if slope else None
     g_h = h.new_empty(n, k) if down else None
-    given = [part.data_ptr() for part in (x, h, W, b)]
     wanted = [0 if out is None else out.data_ptr() for out in (log_p, g_a, g_h)]
-    path.kernels.observed_layer(n, k, points, dim, outputs, density == "squashed gaussian", *given, *wanted, weight)
+    squash = density == "squashed gaussian"
+    path.kernels.observed_layer(n, k, points, dim, outputs, squash, x.data_ptr(), h.data_ptr(), *at, *wanted, weight)
     return Observed(log_p, g_a, g_h)

@@ -1,4 +1,4 @@
-"""A layer, with tanh or without, up and down."""
+"""A layer, with tanh or without: up, down, and its update by a gradient that is not multiplied out."""
 
 import torch
 from torch import Tensor
@@ -12,54 +12,92 @@ HALF, ONE = (
 )  # a third of the time that PyTorch takes with a number
 
 
-def tanh_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """Return tanh(x W + b) (n, m) of x (n, k), W (k, m) and b (m,); not differentiable."""
-    return _compiled(x, W, b, True) if path.serves(x, W, b) else torch.addmm(b, x, W).tanh_()
+class Layer:
+    """One layer x W + b with or without tanh, up, down, and its update; W and b stay where they are in memory.
 
+    Compiled code is told that place once, as asking a tensor takes longer than many a small product. Nothing is differentiable.
 
-def affine_layer(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """Return x W + b (n, m) of x (n, k), W (k, m) and b (m,); not differentiable."""
-    return _compiled(x, W, b, False) if path.serves(x, W, b) else torch.addmm(b, x, W)
-
-
-def _compiled(x: Tensor, W: Tensor, b: Tensor, squash: bool) -> Tensor:
-    (n, k), (m,) = x.shape, b.shape
-    require(W, (k, m))
-    x, W, b = x.contiguous(), W.contiguous(), b.contiguous()
-    out = x.new_empty(n, m)
-    path.kernels.layer(n, k, m, x.data_ptr(), W.data_ptr(), b.data_ptr(), squash, out.data_ptr())
-    return out
-
-
-def tanh_back(g: Tensor, W: Tensor, h: Tensor) -> Tensor:
-    """Return the gradient before h = tanh(u), (n, k), from g (n, m) behind the layer h W + b:  (g Wᵀ) · (1 - h²)."""
-    if not path.serves(g, W, h):
-        out: Tensor = tanh_backward(torch.mm(g, W.t()), h)
-        return out
-    (n, m), k = g.shape, W.shape[0]
-    require(W, (k, m))
-    require(h, (n, k))
-    g, W, h = g.contiguous(), W.contiguous(), h.contiguous()
-    g_u = torch.empty_like(h)
-    path.kernels.tanh_back(n, m, k, g.data_ptr(), W.data_ptr(), h.data_ptr(), g_u.data_ptr())
-    return g_u
-
-
-def tanh_down(g: Tensor, h: Tensor, W: Tensor, *, down: bool = True) -> tuple[Tensor, Tensor | None]:
-    """Return g · (1 - h²), (n, m), the gradient before h = tanh(x W + b) from g behind it, and if asked for that times Wᵀ, by x.
-
-    g may be overwritten.
+    Args:
+        W: weights (k, m).
+        b: biases (m,).
     """
-    if not (path.serves(g, h, W) and g.is_contiguous()):
-        g_u: Tensor = tanh_backward(g, h)
-        return g_u, torch.mm(g_u, W.t()) if down else None
-    (n, m), k = g.shape, W.shape[0]
-    require(h, (n, m))
-    require(W, (k, m))
-    h, W = h.contiguous(), W.contiguous()
-    g_x = g.new_empty(n, k) if down else None
-    path.kernels.tanh_down(n, m, k, g.data_ptr(), h.data_ptr(), W.data_ptr(), 0 if g_x is None else g_x.data_ptr())
-    return g, g_x
+
+    def __init__(self, W: Tensor, b: Tensor):
+        self.W, self.b = W, b
+        self.k, self.m = W.shape
+        require(b, (self.m,))
+        self.at = W.data_ptr(), b.data_ptr()
+        self._plain = all(part.dtype is torch.float32 and part.is_cpu and part.is_contiguous() for part in (W, b))
+
+    def __reduce__(self) -> tuple[type["Layer"], tuple[Tensor, Tensor]]:
+        return Layer, (self.W, self.b)  # a copy is at another place
+
+    def serves(self, *tensors: Tensor) -> bool:
+        """Say whether the compiled primitives can compute with this layer and these."""
+        return self._plain and path.serves(*tensors)
+
+    def tanh(self, x: Tensor) -> Tensor:
+        """Return tanh(x W + b) (n, m) of x (n, k)."""
+        return self._up(x, True) if self.serves(x) else torch.addmm(self.b, x, self.W).tanh_()
+
+    def affine(self, x: Tensor) -> Tensor:
+        """Return x W + b (n, m) of x (n, k)."""
+        return self._up(x, False) if self.serves(x) else torch.addmm(self.b, x, self.W)
+
+    def _up(self, x: Tensor, squash: bool) -> Tensor:
+        n = x.shape[0]
+        require(x, (n, self.k))
+        x = x.contiguous()
+        out = x.new_empty(n, self.m)
+        path.kernels.layer(n, self.k, self.m, x.data_ptr(), *self.at, squash, out.data_ptr())
+        return out
+
+    def tanh_back(self, g: Tensor, h: Tensor) -> Tensor:
+        """Return the gradient before h = tanh(u), (n, k), from g (n, m) behind this layer h W + b:  (g Wᵀ) · (1 - h²)."""
+        if not self.serves(g, h):
+            out: Tensor = tanh_backward(torch.mm(g, self.W.t()), h)
+            return out
+        n = g.shape[0]
+        require(g, (n, self.m))
+        require(h, (n, self.k))
+        g, h = g.contiguous(), h.contiguous()
+        g_u = torch.empty_like(h)
+        path.kernels.tanh_back(n, self.m, self.k, g.data_ptr(), self.at[0], h.data_ptr(), g_u.data_ptr())
+        return g_u
+
+    def tanh_down(self, g: Tensor, h: Tensor, *, down: bool = True) -> tuple[Tensor, Tensor | None]:
+        """Return g · (1 - h²), (n, m), the gradient before h = tanh(x W + b) from g behind it, and if asked for that times Wᵀ.
+
+        g may be overwritten.
+        """
+        if not (self.serves(g, h) and g.is_contiguous()):
+            g_u: Tensor = tanh_backward(g, h)
+            return g_u, torch.mm(g_u, self.W.t()) if down else None
+        n = g.shape[0]
+        require(g, (n, self.m))
+        require(h, (n, self.m))
+        h = h.contiguous()
+        g_x = g.new_empty(n, self.k) if down else None
+        to = 0 if g_x is None else g_x.data_ptr()
+        path.kernels.tanh_down(n, self.m, self.k, g.data_ptr(), h.data_ptr(), self.at[0], to)
+        return g, g_x
+
+    def adagrad(self, sums: "Layer", a: Tensor, g: Tensor, lr: float, decay: float) -> None:
+        """Ascend with the gradients aᵀ g, less decay · W, and of b the sum of g, of a (n, k) and g (n, m); compiled alone:
+
+            s ← s + g²    w ← w + lr · g / √s
+
+        A panel of rows of aᵀ g is made, used while it is in cache, and forgotten. The sums of squares s are laid out as a layer.
+        """
+        if not (self._plain and sums._plain):
+            raise ValueError("compiled updates take single precision, on a processor, without gaps")
+        n = a.shape[0]
+        require(a, (n, self.k))
+        require(g, (n, self.m))
+        require(sums.W, (self.k, self.m))
+        a, g = a.contiguous(), g.contiguous()
+        (W, b), (W_sums, b_sums) = self.at, sums.at
+        path.kernels.adagrad(n, self.k, self.m, a.data_ptr(), g.data_ptr(), W, W_sums, b, b_sums, lr, decay)
 
 
 def total(values: Tensor) -> Tensor | float:

@@ -1,6 +1,8 @@
 """Every primitive against its formula in double precision, compiled and by PyTorch alone."""
 
+import copy
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -35,9 +37,9 @@ def close(found: Tensor | None, expected: Tensor, rtol: float, atol: float) -> N
     torch.testing.assert_close(found.double(), expected.double(), rtol=rtol, atol=atol, equal_nan=True)
 
 
-def identity(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return h, W and b by which outputs are just these values (n, m)."""
-    return values, torch.eye(values.shape[1]), torch.zeros(values.shape[1])
+def identity(n: int) -> native.Layer:
+    """Return a layer of n units whose outputs are its inputs."""
+    return native.Layer(torch.eye(n), torch.zeros(n))
 
 
 @pytest.mark.parametrize("n", [0, *SIZES])
@@ -46,20 +48,20 @@ def identity(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def test_a_layer_of_tanh_units(n: int, k: int, m: int, way: str) -> None:
     x, W, b = draw(n, k), draw(k, m, seed=1), draw(m, seed=2)
     u = x.double() @ W.double() + b.double()
-    close(native.tanh_layer(x, W, b), u.tanh(), 5e-6, 5e-6)
+    close(native.Layer(W, b).tanh(x), u.tanh(), 5e-6, 5e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 8.0, 100.0])
 def test_tanh_to_a_few_units_in_the_last_place(scale: float, way: str) -> None:
     u = draw(40, 50, scale=scale)
-    found = native.tanh_layer(*identity(u))
+    found = identity(u.shape[1]).tanh(u)
     close(found, u.double().tanh(), 6e-7, 1e-40)
     assert found.abs().max() <= 1.0
 
 
 def test_tanh_keeps_what_is_no_number(way: str) -> None:
     u = torch.tensor([[math.inf], [-math.inf], [math.nan], [1e4], [-1e4]])
-    assert native.tanh_layer(*identity(u)).flatten().tolist() == pytest.approx([1, -1, math.nan, 1, -1], nan_ok=True)
+    assert identity(u.shape[1]).tanh(u).flatten().tolist() == pytest.approx([1, -1, math.nan, 1, -1], nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +86,15 @@ def test_log_densities_of_gaussians(samples: int, points: int, dim: int, way: st
 def test_layers_and_gradients_through_them(n: int, k: int, m: int, way: str) -> None:
     x, W, b, g = draw(n, k), draw(k, m, seed=1), draw(m, seed=2), draw(n, m, seed=3)
     wide_x, wide_W, wide_g = x.double(), W.double(), g.double()
-    close(native.affine_layer(x, W, b), wide_x @ wide_W + b.double(), 1e-5, 1e-5)
+    close(native.Layer(W, b).affine(x), wide_x @ wide_W + b.double(), 1e-5, 1e-5)
     h = x.tanh()  # as if it came from a layer before
-    close(native.tanh_back(g, W, h), (wide_g @ wide_W.t()) * (1 - h.double().square()), 1e-5, 2e-5)
+    close(native.Layer(W, b).tanh_back(g, h), (wide_g @ wide_W.t()) * (1 - h.double().square()), 1e-5, 2e-5)
     behind = draw(n, m, seed=4).tanh()
     before = wide_g * (1 - behind.double().square())
-    g_u, nothing = native.tanh_down(g.clone(), behind, W, down=False)
+    g_u, nothing = native.Layer(W, b).tanh_down(g.clone(), behind, down=False)
     close(g_u, before, 1e-6, 1e-6)
     assert nothing is None
-    g_u, g_x = native.tanh_down(g.clone(), behind, W)
+    g_u, g_x = native.Layer(W, b).tanh_down(g.clone(), behind)
     close(g_u, before, 1e-6, 1e-6)
     close(g_x, before @ wide_W.t(), 1e-5, 2e-5)
 
@@ -143,7 +145,7 @@ def test_a_layer_that_is_observed(density: str, dim: int, points: int, samples: 
 def observe(density: str, x: Tensor, h: Tensor, W: Tensor, b: Tensor, **asked: object) -> native.Observed:
     asked = {"slope": True, "down": True} | asked
     named: Any = "squashed gaussian" if density == "squashed" else density
-    return native.observed_layer(named, x, h, W, b, **asked)  # type: ignore[arg-type]
+    return native.observed_layer(named, x, h, native.Layer(W, b), **asked)  # type: ignore[arg-type]
 
 
 def closed_form(
@@ -172,7 +174,7 @@ def test_extreme_logits(pixel: float, way: str) -> None:
     """One output a point; beyond 88 the odds overflow in single precision, which must show in neither value nor slope."""
     a = torch.tensor(ODD).unsqueeze(1)
     x = torch.full_like(a, pixel)
-    found = native.observed_layer("bernoulli", x, *identity(a), slope=True)
+    found = native.observed_layer("bernoulli", x, a, identity(1), slope=True)
     wide = a.double()
     close(found.log_p, (pixel * wide - torch.nn.functional.softplus(wide)).flatten(), 1e-6, 1e-7)
     close(found.slope, pixel - wide.sigmoid(), 1e-6, 1e-7)
@@ -181,7 +183,7 @@ def test_extreme_logits(pixel: float, way: str) -> None:
 @pytest.mark.parametrize("log_var", [-60.0, -10.0, 0.0, 10.0, 60.0])
 def test_extreme_variances(log_var: float, way: str) -> None:
     outputs = torch.tensor([[0.5, log_var]])
-    found = native.observed_layer("gaussian", torch.tensor([[0.4]]), *identity(outputs), slope=True)
+    found = native.observed_layer("gaussian", torch.tensor([[0.4]]), outputs, identity(2), slope=True)
     error, precision = 0.4 - 0.5, math.exp(-log_var)
     close(found.log_p, torch.tensor([-0.5 * (error**2 * precision + log_var + math.log(2 * math.pi))]), 1e-5, 1e-6)
     close(found.slope, torch.tensor([[error * precision, 0.5 * (error**2 * precision - 1)]]), 1e-5, 1e-6)
@@ -194,7 +196,8 @@ def test_what_is_no_number_stays_none(density: str, where: str, way: str) -> Non
     dim = 230
     outputs = torch.zeros(3, dim * (1 if density == "bernoulli" else 2))
     outputs[1, {"first": 0, "middle": dim // 2, "last": dim - 1}[where]] = math.nan
-    found = observe(density, torch.full((3, dim), 0.5), *identity(outputs))
+    layer = identity(outputs.shape[1])
+    found = observe(density, torch.full((3, dim), 0.5), outputs, layer.W, layer.b)
     assert found.log_p is not None
     assert found.slope is not None
     assert found.log_p.isfinite().tolist() == [True, False, True]
@@ -228,7 +231,7 @@ def test_adagrad_on_factors(k: int, m: int, n: int) -> None:
     a, g = draw(n, k), draw(n, m, seed=1)
     W, b, W_sums, b_sums = draw(k, m, seed=2), draw(m, seed=3), draw(k, m, seed=4).abs(), draw(m, seed=5).abs()
     before = [part.double() for part in (W, b, W_sums, b_sums)]
-    native.Layer(W, b, W_sums, b_sums).adagrad(a, g, 0.1, 0.5)
+    native.Layer(W, b).adagrad(native.Layer(W_sums, b_sums), a, g, 0.1, 0.5)
     by_W = a.double().t() @ g.double() - 0.5 * before[0]
     by_b = g.double().sum(0)
     for value, sums, was, squares, by in (
@@ -244,33 +247,48 @@ def test_compiled_primitives_refuse_other_shapes() -> None:
     """They read as much memory as the shapes say."""
     if path.kernels is None:
         pytest.skip(path.description)
-    x, W, b = torch.zeros(3, 5), torch.zeros(5, 4), torch.zeros(4)
-    sentence = r"a tensor of shape \(4,\) is where one of \(5,\) belongs"
-    with pytest.raises(ValueError, match=r"a tensor of shape \(4, 5\) is where one of \(5, 4\) belongs"):
-        native.tanh_layer(x, W.t(), b)
-    with pytest.raises(ValueError, match="belongs"):
-        native.gaussian_draw(x, torch.zeros(2, 3, 2))
-    with pytest.raises(ValueError, match="belongs"):
-        native.gaussian_score(x, torch.zeros(2, 3, 2))
-    with pytest.raises(ValueError, match="belongs"):
-        native.gaussian_pull(torch.zeros(3, 4), torch.zeros(2, 3, 2), torch.zeros(1, 3, 2), 1.0)
-    with pytest.raises(ValueError, match="belongs"):
-        native.tanh_down(x.clone(), x, W)
-    with pytest.raises(ValueError, match="belongs"):
-        native.tanh_back(x, W, x)
-    with pytest.raises(ValueError, match="belongs"):
-        native.affine_layer(x, W.t(), b)
-    with pytest.raises(ValueError, match=sentence):
-        native.Layer(torch.zeros(4, 5), b, torch.zeros(4, 5), b)
+    x, h, layer = torch.zeros(3, 5), torch.zeros(3, 4), native.Layer(torch.zeros(5, 4), torch.zeros(4))
+    calls = [
+        lambda: layer.tanh(h),
+        lambda: layer.affine(h),
+        lambda: layer.tanh_back(x, x),
+        lambda: layer.tanh_back(h, h),
+        lambda: layer.tanh_down(x.clone(), h),
+        lambda: layer.tanh_down(h.clone(), x),
+        lambda: layer.adagrad(layer, x, x, 0.1, 0.0),
+        lambda: layer.adagrad(layer, h, h, 0.1, 0.0),
+        lambda: layer.adagrad(native.Layer(torch.zeros(4, 5), torch.zeros(5)), x, h, 0.1, 0.0),
+        lambda: native.observed_layer("bernoulli", h, h, layer),
+        lambda: native.observed_layer("gaussian", h, x, layer),
+        lambda: native.gaussian_draw(x, torch.zeros(2, 3, 2)),
+        lambda: native.gaussian_score(x, torch.zeros(2, 3, 2)),
+        lambda: native.gaussian_pull(h, torch.zeros(2, 3, 2), torch.zeros(1, 3, 2), 1.0),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"a tensor of shape \(.*\) is where one of \(.*\) belongs"):
+            call()
+    with pytest.raises(ValueError, match=r"a tensor of shape \(4,\) is where one of \(5,\) belongs"):
+        native.Layer(torch.zeros(4, 5), torch.zeros(4))
     with pytest.raises(ValueError, match="2 rows of h do not belong to 3 points of x"):
-        native.observed_layer("bernoulli", torch.zeros(3, 4), torch.zeros(2, 5), W, b)
-    with pytest.raises(ValueError, match="belongs"):
-        native.Layer(W, b, W.clone(), b.clone()).adagrad(x, torch.zeros(3, 5), 0.1, 0.0)
+        native.observed_layer("bernoulli", torch.zeros(3, 4), torch.zeros(2, 5), layer)
+    with pytest.raises(ValueError, match="without gaps"):
+        native.Layer(torch.zeros(4, 5).t(), torch.zeros(4)).adagrad(layer, x, h, 0.1, 0.0)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_of_a_layer_computes_with_its_own_memory(copied: Any, way: str) -> None:
+    layer = native.Layer(draw(3, 2), draw(2, seed=1))
+    other, x = copied(layer), draw(4, 3, seed=2)
+    if other.W.data_ptr() != layer.W.data_ptr():
+        layer.W.zero_()
+    close(other.tanh(x), torch.addmm(other.b, x, other.W).tanh(), 1e-6, 1e-6)
+    if path.kernels is not None:
+        assert other.at == (other.W.data_ptr(), other.b.data_ptr())
 
 
 def test_numbers_of_other_types_are_pytorchs(way: str) -> None:
     x, W, b = (draw(*shape, dtype=torch.float64) for shape in ((3, 5), (5, 4), (4,)))
-    assert native.tanh_layer(x, W, b).equal((torch.addmm(b, x, W)).tanh())
+    assert native.Layer(W, b).tanh(x).equal((torch.addmm(b, x, W)).tanh())
 
 
 def test_denormal_numbers_are_flushed_as_the_process_says() -> None:
@@ -279,10 +297,11 @@ def test_denormal_numbers_are_flushed_as_the_process_says() -> None:
         pytest.skip("no compiled library, or a processor that does not flush")
     try:
         tiny = torch.full((1, 1), 1e-20)
-        native.tanh_layer(tiny, tiny, torch.zeros(1))
-        assert native.tanh_layer(tiny, tiny, torch.zeros(1)).item() == 0.0
+        tiny_layer = native.Layer(tiny, torch.zeros(1))
+        tiny_layer.tanh(tiny)
+        assert tiny_layer.tanh(tiny).item() == 0.0
         torch.set_flush_denormal(False)
-        found = native.tanh_layer(tiny, tiny, torch.zeros(1)).item()
+        found = tiny_layer.tanh(tiny).item()
         assert found == pytest.approx(1e-40, rel=1e-3)
     finally:
         torch.set_flush_denormal(False)
