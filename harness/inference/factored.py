@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_map
 
 from harness import native
 from harness.inference.parameters import Parameters
+from harness.native.layers import as_rows
 
 
 class Factored:
@@ -19,7 +20,7 @@ class Factored:
 
     Args:
         params: the parameters: weights W (k, m) and as many biases (m,), in the same order.
-        factors: for each layer a (n, k), its input, and g (n, m), the gradient of each row behind it.
+        factors: for each layer a (..., k), its input of n rows, and g (n, m), the gradient of each row behind it.
     """
 
     def __init__(self, params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]):
@@ -48,7 +49,7 @@ class Factored:
             self._dense, views = self._params.gradient if out is None else (out, self._params.split(out))
             n = len(self._factors)
             for (a, g), by_W, by_b in zip(self.factors, views[:n], views[n:], strict=True):
-                torch.mm(a.t(), g, out=by_W)
+                torch.mm(as_rows(a).t(), g, out=by_W)
                 torch.sum(g, 0, out=by_b)
         return self._dense
 

@@ -57,9 +57,9 @@ def build(
     return decoder, encoder
 
 
-def _rows(z: Tensor) -> Tensor:
-    """Return z (S, B, Z) as rows (S·B, Z)."""
-    return z.flatten(0, -2)
+def _for_each(z: Tensor, log_p: Tensor) -> Tensor:
+    """Return log densities of rows of z (..., Z) in the shape that these have; nearly always they have it already."""
+    return log_p if log_p.shape == z.shape[:-1] else log_p.view(z.shape[:-1])
 
 
 class Decoder(api.LatentVariableModel):
@@ -98,13 +98,13 @@ class Decoder(api.LatentVariableModel):
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
         return self.mean(self._outputs(z))
 
-    def _units(self, rows: Tensor) -> Tensor:
-        """Return h = tanh(W₁ z + b₁) (S·B, H) of the rows of z (S·B, Z)."""
-        return self.params.layers[0].tanh(rows)
+    def _units(self, z: Tensor) -> Tensor:
+        """Return h = tanh(W₁ z + b₁) (S·B, H) of z (S, B, Z)."""
+        return self.params.layers[0].tanh(z)
 
     def _outputs(self, z: Tensor) -> Tensor:
         """Return a = W₂ h + b₂ (S, B, ·) of z (S, B, Z)."""
-        return self.params.layers[1].affine(self._units(_rows(z))).view(*z.shape[:-1], -1)
+        return self.params.layers[1].affine(self._units(z)).view(*z.shape[:-1], -1)
 
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -125,22 +125,22 @@ class Decoder(api.LatentVariableModel):
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight times its sum ∂/∂θ, overwritten by the next call, and ∂/∂z (S, B, Z)."""
-        rows = _rows(z.detach())
-        h = self._units(rows)
+        z = z.detach()
+        h = self._units(z)
         log_p, g_a, g_h = cast(tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight))
-        g_u, g_z = self.params.layers[0].tanh_down(g_h, h, down=by_z)
-        by_theta = api.from_factors(self.params, [(rows, g_u), (h, g_a)])  # of W₁ and W₂
-        return log_p.view(z.shape[:-1]), by_theta, None if g_z is None else g_z.view_as(z)
+        g_u, g_z = self.params.layers[0].tanh_down(g_h, h, z if by_z else None)
+        by_theta = api.from_factors(self.params, [(z, g_u), (h, g_a)])  # of W₁ and W₂
+        return _for_each(z, log_p), by_theta, g_z
 
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
         """Return log p(x, z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
         z = z.detach()
-        h = self._units(_rows(z))
+        h = self._units(z)
         log_p, _, g_h = self.observe(x, h, value=value, down=True)
-        g_z = self.params.layers[0].tanh_down(cast(Tensor, g_h), h)[1]
-        grad = cast(Tensor, g_z).view_as(z).sub_(z)
-        return None if log_p is None else log_p.view(z.shape[:-1]).add_(api.native.standard_normal(z)), grad
+        g_z = self.params.layers[0].tanh_down(cast(Tensor, g_h), h, z)[1]
+        grad = cast(Tensor, g_z).sub_(z)
+        return None if log_p is None else _for_each(z, log_p).add_(api.native.standard_normal(z)), grad
 
     @api.metered()
     def prior_score(self, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
@@ -218,13 +218,13 @@ class _LogLikelihood(api.MeteredFunction):
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder, wanted: bool) -> Tensor:
-        h = decoder._units(_rows(z))
+        h = decoder._units(z)
         # ∂/∂a is computed here, while all that it needs is in cache.
         log_p, slope, _ = decoder.observe(x, h, slope=wanted and any(ctx.needs_input_grad))
         if slope is not None:
             ctx.save_for_backward(flat, z, h, slope)
             ctx.decoder = decoder
-        return cast(Tensor, log_p).view(z.shape[:-1])  # (S, B)
+        return _for_each(z, cast(Tensor, log_p))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -236,5 +236,5 @@ class _LogLikelihood(api.MeteredFunction):
         g_u = last.tanh_back(g_a, h)
         g_flat = None
         if by_theta:
-            g_flat = api.Factored(decoder.params, [(_rows(z), g_u), (h, g_a)]).dense(torch.empty_like(flat))
+            g_flat = api.Factored(decoder.params, [(z, g_u), (h, g_a)]).dense(torch.empty_like(flat))
         return g_flat, None, torch.mm(g_u, first.W.t()).view_as(z) if by_z else None, None, None

@@ -21,7 +21,7 @@ class Observed(NamedTuple):
     """What a layer says of the rows of h: whichever was asked for.
 
     Attributes:
-        log_p: log p(x | a), nats (n,).
+        log_p: log p(x | a), nats (S, B).
         slope: weight · ∂ log p / ∂a (n, ·).
         g_h: weight · ∂ log p / ∂h, (n, k).
     """
@@ -128,7 +128,7 @@ def _down(log_p: Tensor | None, g_a: Tensor | None, W: Tensor, slope: bool, down
     if g_a is not None:
         g_a = (g_a.mul_(weight) if weight != 1.0 else g_a).flatten(0, -2)
     g_h = torch.mm(g_a, W.t()) if g_a is not None and down else None
-    return Observed(None if log_p is None else log_p.flatten(), g_a if slope else None, g_h)
+    return Observed(log_p, g_a if slope else None, g_h)
 
 
 def _compiled(
@@ -137,11 +137,11 @@ def _compiled(
     """Return what the compiled library says."""
     (points, dim), n, outputs = x.shape, h.shape[0], 1 if density == "bernoulli" else 2
     k, m, at = layer.k, layer.m, layer.at
-    _samples(x, h)
+    samples = _samples(x, h)
     require(h, (n, k))
     require(layer.b, (dim * outputs,))
     x, h = x.contiguous(), h.contiguous()
-    log_p = h.new_empty(n) if value else None
+    log_p = h.new_empty(samples, points) if value else None
     g_a = h.new_empty(n, m) if slope else None
     g_h = h.new_empty(n, k) if down else None
     wanted = [0 if out is None else out.data_ptr() for out in (log_p, g_a, g_h)]

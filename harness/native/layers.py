@@ -37,16 +37,15 @@ class Layer:
         return self._plain and path.serves(*tensors)
 
     def tanh(self, x: Tensor) -> Tensor:
-        """Return tanh(x W + b) (n, m) of x (n, k)."""
-        return self._up(x, True) if self.serves(x) else torch.addmm(self.b, x, self.W).tanh_()
+        """Return tanh(x W + b) (n, m) of x (..., k), n rows in all."""
+        return self._up(x, True) if self.serves(x) else torch.addmm(self.b, as_rows(x), self.W).tanh_()
 
     def affine(self, x: Tensor) -> Tensor:
-        """Return x W + b (n, m) of x (n, k)."""
-        return self._up(x, False) if self.serves(x) else torch.addmm(self.b, x, self.W)
+        """Return x W + b (n, m) of x (..., k), n rows in all."""
+        return self._up(x, False) if self.serves(x) else torch.addmm(self.b, as_rows(x), self.W)
 
     def _up(self, x: Tensor, squash: bool) -> Tensor:
-        n = x.shape[0]
-        require(x, (n, self.k))
+        n = rows(x, self.k)
         x = x.contiguous()
         out = x.new_empty(n, self.m)
         path.kernels.layer(n, self.k, self.m, x.data_ptr(), *self.at, squash, out.data_ptr())
@@ -57,33 +56,33 @@ class Layer:
         if not self.serves(g, h):
             out: Tensor = tanh_backward(torch.mm(g, self.W.t()), h)
             return out
-        n = g.shape[0]
-        require(g, (n, self.m))
+        n = rows(g, self.m)
         require(h, (n, self.k))
         g, h = g.contiguous(), h.contiguous()
         g_u = torch.empty_like(h)
         path.kernels.tanh_back(n, self.m, self.k, g.data_ptr(), self.at[0], h.data_ptr(), g_u.data_ptr())
         return g_u
 
-    def tanh_down(self, g: Tensor, h: Tensor, *, down: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Return g · (1 - h²), (n, m), the gradient before h = tanh(x W + b) from g behind it, and if asked for that times Wᵀ.
+    def tanh_down(self, g: Tensor, h: Tensor, x: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return the gradient before h = tanh(x W + b), (n, m), from g behind it:  g · (1 - h²). g may be overwritten.
 
-        g may be overwritten.
+        If x (..., k) is given, its gradient, of its shape, is returned, too: that times Wᵀ.
         """
         if not (self.serves(g, h) and g.is_contiguous()):
             g_u: Tensor = tanh_backward(g, h)
-            return g_u, torch.mm(g_u, self.W.t()) if down else None
-        n = g.shape[0]
-        require(g, (n, self.m))
+            return g_u, None if x is None else torch.mm(g_u, self.W.t()).view(x.shape)
+        n = rows(g, self.m)
         require(h, (n, self.m))
         h = h.contiguous()
-        g_x = g.new_empty(n, self.k) if down else None
+        g_x = None if x is None else x.new_empty(x.shape)
+        if g_x is not None and rows(g_x, self.k) != n:
+            require(g_x, (n, self.k))
         to = 0 if g_x is None else g_x.data_ptr()
         path.kernels.tanh_down(n, self.m, self.k, g.data_ptr(), h.data_ptr(), self.at[0], to)
         return g, g_x
 
     def adagrad(self, sums: "Layer", a: Tensor, g: Tensor, lr: float, decay: float) -> None:
-        """Ascend with the gradients aᵀ g, less decay · W, and of b the sum of g, of a (n, k) and g (n, m); compiled alone:
+        """Ascend with the gradients aᵀ g, less decay · W, and of b the sum of g, of a (..., k) and g (n, m); compiled alone:
 
             s ← s + g²    w ← w + lr · g / √s
 
@@ -91,8 +90,7 @@ class Layer:
         """
         if not (self._plain and sums._plain):
             raise ValueError("compiled updates take single precision, on a processor, without gaps")
-        n = a.shape[0]
-        require(a, (n, self.k))
+        n = rows(a, self.k)
         require(g, (n, self.m))
         require(sums.W, (self.k, self.m))
         a, g = a.contiguous(), g.contiguous()
@@ -107,6 +105,19 @@ def total(values: Tensor) -> Tensor | float:
     values = values.contiguous()
     out: float = path.kernels.total(values.numel(), values.data_ptr())
     return out
+
+
+def rows(tensor: Tensor, size: int) -> int:
+    """Return how many rows of this size a tensor (..., size) has; ValueError where its rows have another."""
+    shape = tensor.shape
+    if shape[-1] != size:
+        require(tensor, (*shape[:-1], size))
+    return shape[0] if len(shape) == 2 else tensor.numel() // size
+
+
+def as_rows(tensor: Tensor) -> Tensor:
+    """Return a tensor (..., k) as rows (n, k)."""
+    return tensor if tensor.ndim == 2 else tensor.flatten(0, -2)
 
 
 def require(tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -77,6 +77,9 @@ kernels, description = _choose()
 """The compiled library, None where PyTorch computes alone; and in words which path is used, and why."""
 
 
+_transforms_active, _SINGLE = torch._C._are_functorch_transforms_active, torch.float32
+
+
 def set_threads(n: int) -> None:
     """Have the compiled library multiply by so many threads: SciPy's product does not obey PyTorch's number of them."""
     if kernels is not None and "SciPy" in description:
@@ -92,9 +95,9 @@ def of(device: str) -> str:
 
 def serves(*tensors: torch.Tensor) -> bool:
     """Say whether the compiled primitives can compute with these: in single precision, and on a processor."""
-    if kernels is None or torch._C._are_functorch_transforms_active():
+    if kernels is None or _transforms_active():
         return False
     for tensor in tensors:  # noqa: SIM110  # several times a step: a generator would take twice as long
-        if tensor.dtype is not torch.float32 or not tensor.is_cpu:
+        if tensor.dtype is not _SINGLE or not tensor.is_cpu:
             return False
     return True
