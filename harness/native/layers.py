@@ -15,7 +15,7 @@ HALF, ONE = (
 class Layer:
     """One layer x W + b with or without tanh, up, down, and its update; W and b stay where they are in memory.
 
-    Compiled code is told that place once, as asking a tensor takes longer than many a small product. Nothing is differentiable.
+    Compiled code is told that place once, as asking tensors for it takes longer than a small product. Nothing is differentiable.
 
     Args:
         W: weights (k, m).
@@ -88,7 +88,7 @@ class Layer:
 
         A panel of rows of aᵀ g is made, used while it is in cache, and forgotten. The sums of squares s are laid out as a layer.
         """
-        if not (self._plain and sums._plain):
+        if not (self.serves(a, g) and sums._plain):
             raise ValueError("compiled updates take single precision, on a processor, without gaps")
         n = rows(a, self.k)
         require(g, (n, self.m))

@@ -44,6 +44,7 @@ def measure(algorithm: str, size: str, value: int, threads: int, rounds: int) ->
 
     import floors
 
+    from harness.runs.processes import forget_peak_memory
     from harness.specs.run import make_spec
     from harness.training.loop import Training
 
@@ -54,6 +55,10 @@ def measure(algorithm: str, size: str, value: int, threads: int, rounds: int) ->
     if algorithm != "mcem":
         settings["batch_size"] = batch
     run = Training(make_spec(algorithm, "mnist", settings=settings, n_train=n_train, threads=threads))
+    forget_peak_memory()
+    before = _peak_mb(resource)
+    run._step()
+    peak = _peak_mb(resource)
     dim = run.facts.dim
     if algorithm == "aevb":
         floor = floors.aevb(batch, dim, hidden, nz)
@@ -65,16 +70,17 @@ def measure(algorithm: str, size: str, value: int, threads: int, rounds: int) ->
     seconds = floors.taken(floor, 1)[0]
     calls = max(1, round(ROUND_SECONDS / seconds))
     rounds = max(1, min(rounds, int(ROW_SECONDS / (2 * seconds * calls))))
-    before = _peak_mb(resource)
     works = {"harness": floors.repeated(run._step, calls)}
     found = floors.all_in_turn(works, floors.repeated(floor, calls), calls, rounds)["harness"].summary()
     samples = (
-        run.ledger.samples / run.ledger.steps if algorithm != "mcem" else run.ledger.samples / ((rounds + 1) * calls)
+        run.ledger.samples / run.ledger.steps
+        if algorithm != "mcem"
+        else run.ledger.samples / (1 + (rounds + 1) * calls)
     )
     return {
         "algorithm": ALGORITHMS[algorithm], "size": size, "value": value, "rounds": rounds, "threads": threads,
         **found, "microseconds_a_sample": 1e6 * found["cpu_seconds"] / samples,
-        "mb_before": before, "mb_peak": _peak_mb(resource), "load": [load, os.getloadavg()[0]], "missing": {},
+        "mb_before": before, "mb_peak": peak, "load": [load, os.getloadavg()[0]], "missing": {},
     }  # fmt: skip
 
 

@@ -275,6 +275,8 @@ def test_compiled_primitives_refuse_other_shapes() -> None:
         native.observed_layer("bernoulli", torch.zeros(3, 4), torch.zeros(2, 5), layer)
     with pytest.raises(ValueError, match="without gaps"):
         native.Layer(torch.zeros(4, 5).t(), torch.zeros(4)).adagrad(layer, x, h, 0.1, 0.0)
+    with pytest.raises(ValueError, match="single precision"):
+        layer.adagrad(layer, x.double(), h.double(), 0.1, 0.0)
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
