@@ -26,8 +26,8 @@ class Layer:
         self.W, self.b = W, b
         self.k, self.m = W.shape
         require(b, (self.m,))
-        self.at = W.data_ptr(), b.data_ptr()
         self._plain = all(part.dtype is torch.float32 and part.is_cpu and part.is_contiguous() for part in (W, b))
+        self.at = (W.data_ptr(), b.data_ptr()) if self._plain else (0, 0)
 
     def __reduce__(self) -> tuple[type["Layer"], tuple[Tensor, Tensor]]:
         return Layer, (self.W, self.b)  # a copy is at another place

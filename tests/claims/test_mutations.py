@@ -35,7 +35,7 @@ RESET = (
     "        if self.n_calls % 10 == 9:  # an epoch of 1000 points\n            [s.fill_(EPSILON) for s in self.sums]\n"
 )
 LR = "        lr = self.lr if self.n_calls >= self.warmup else 0.0\n"
-COUNT, HALF = "        self.__dict__[counter] += n\n", "        n //= 2\n"
+COUNT, HALF = "        for counter in counters:\n", "        n //= 2\n"
 MUTATIONS = [
     Mutation("sampling noise times 1.2", "inference/encoder.py", "    return torch.randn(n, B, Z",
              "    return 1.2 * torch.randn(n, B, Z", "algo=aevb,seed=0,seed=1", {"importance"}),

@@ -57,6 +57,7 @@ class Info(NamedTuple):
 
 
 def only(kind):
+    gc.collect()  # now the newest is last
     return next(found for found in reversed(gc.get_objects()) if type(found) is kind)
 
 
