@@ -74,10 +74,12 @@ class Layer:
         n = rows(g, self.m)
         require(h, (n, self.m))
         h = h.contiguous()
-        g_x = None if x is None else x.new_empty(x.shape)
-        if g_x is not None and rows(g_x, self.k) != n:
-            require(g_x, (n, self.k))
-        to = 0 if g_x is None else g_x.data_ptr()
+        g_x, to = None, 0
+        if x is not None:
+            if rows(x, self.k) != n:
+                require(x, (n, self.k))
+            g_x = x.new_empty(x.shape)
+            to = g_x.data_ptr()
         path.kernels.tanh_down(n, self.m, self.k, g.data_ptr(), h.data_ptr(), self.at[0], to)
         return g, g_x
 

@@ -37,34 +37,31 @@ static PyObject *py_use_gemm(PyObject *self, PyObject *address) {
     Py_RETURN_NONE;
 }
 
-static PyObject *py_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[8];
-    if (!read_all(args, n, 8, v)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), v[6], FLOATS(v[7]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
+/* A function of so many whole numbers v, which is computed without the interpreter's lock and returns nothing. */
+#define OF_NUMBERS(name, count, ...)                                                   \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t n) {       \
+        long long v[count];                                                            \
+        if (!read_all(args, n, count, v)) return NULL;                                 \
+        Py_BEGIN_ALLOW_THREADS                                                         \
+        __VA_ARGS__;                                                                   \
+        Py_END_ALLOW_THREADS                                                           \
+        Py_RETURN_NONE;                                                                \
+    }
 
-static PyObject *py_tanh_back(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[7];
-    if (!read_all(args, n, 7, v)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[6]));
-    through_tanh((size_t)v[0] * v[2], FLOATS(v[5]), FLOATS(v[6]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
+OF_NUMBERS(py_layer, 8, layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), v[6], FLOATS(v[7])))
 
-static PyObject *py_tanh_down(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[7];
-    if (!read_all(args, n, 7, v)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    through_tanh((size_t)v[0] * v[1], FLOATS(v[4]), FLOATS(v[3]));
-    if (v[6]) product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[5]), FLOATS(v[6]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
+OF_NUMBERS(py_tanh_back, 7, product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[6]));
+           through_tanh((size_t)v[0] * v[2], FLOATS(v[5]), FLOATS(v[6])))
+
+OF_NUMBERS(py_tanh_down, 7, through_tanh((size_t)v[0] * v[1], FLOATS(v[4]), FLOATS(v[3]));
+           if (v[6]) product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[5]), FLOATS(v[6])))
+
+OF_NUMBERS(py_gaussian_draw, 8,
+           gaussian_draw(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7])))
+
+OF_NUMBERS(py_gaussian_score, 7, gaussian_score(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6])))
+
+OF_NUMBERS(py_standard_normal, 4, standard_normal(v[0], v[1], FLOATS(v[2]), FLOATS(v[3])))
 
 static PyObject *py_bytes_at(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     long long v[6];
@@ -97,39 +94,12 @@ static PyObject *py_observed_layer(PyObject *self, PyObject *const *args, Py_ssi
     return done(enough);
 }
 
-static PyObject *py_gaussian_draw(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[8];
-    if (!read_all(args, n, 8, v)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    gaussian_draw(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
-
 static PyObject *py_gaussian_pull(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     long long v[7];
     double g_kl = n > 7 ? PyFloat_AsDouble(args[7]) : 0.0;
     if (!read_all(args, n, 7, v) || PyErr_Occurred()) return NULL;
     Py_BEGIN_ALLOW_THREADS
     gaussian_pull(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), (float)g_kl, FLOATS(v[6]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_gaussian_score(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[7];
-    if (!read_all(args, n, 7, v)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    gaussian_score(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_standard_normal(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[4];
-    if (!read_all(args, n, 4, v)) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    standard_normal(v[0], v[1], FLOATS(v[2]), FLOATS(v[3]));
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }

@@ -81,7 +81,7 @@ def _check_steps(name: str, model: str, kind: api.Kind) -> None:
         points = weakref.ref(batch.x)
         second.algorithm.step(second.state, batch)
         del batch
-        if points() is not None:  # cycles of Python's own are found later
+        if points() is not None:  # a cycle of Python's own is no leak
             gc.collect()
         assert points() is None, (
             "its batch is still in memory after the step: is there a hook that leads back to its tensor?"

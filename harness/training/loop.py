@@ -187,14 +187,14 @@ class Training:
         """Take steps until a row is due, or for the time of a tick."""
         samples, steps = self.ledger.samples, self.info_steps
         until = min(self.schedule.next_samples, math.inf if budget.samples is None else budget.samples)
-        timed = budget.cpu_seconds is not None or budget.wall_seconds is not None
+        timed = budget.cpu_seconds is not None or budget.wall_seconds is not None  # any step may end it
         pause = perf_counter() + TICK_SECONDS
         self.whole = False
         with self.guard.steps():
             self.clocks.switch("training")
             while True:
                 self._step()
-                if self.ledger.samples >= until or timed or self._broken:
+                if self.ledger.samples >= until or timed or self._broken:  # else no row can be due
                     self.due = self._row_due(budget)
                 if self.due is not None or perf_counter() >= pause:
                     break

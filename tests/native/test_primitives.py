@@ -13,6 +13,7 @@ from harness import native
 from harness.native import path
 
 SIZES = (1, 7, 101)
+DRAWS = [(1, 1, 1), (1, 7, 3), (5, 101, 20), (2, 3, 101), (1, 0, 4), (0, 4, 4)]  # samples, points, dimensions
 ODD = [-1e4, -200.0, -88.5, -87.5, -20.0, -1e-3, -1e-42, 0.0, 1e-42, 1e-3, 1.0, 20.0, 87.5, 88.5, 200.0, 1e4]
 
 
@@ -64,9 +65,7 @@ def test_tanh_keeps_what_is_no_number(way: str) -> None:
     assert identity(u.shape[1]).tanh(u).flatten().tolist() == pytest.approx([1, -1, math.nan, 1, -1], nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    ("samples", "points", "dim"), [(1, 1, 1), (1, 7, 3), (5, 101, 20), (2, 3, 101), (1, 0, 4), (0, 4, 4)]
-)
+@pytest.mark.parametrize(("samples", "points", "dim"), DRAWS)
 def test_log_densities_of_gaussians(samples: int, points: int, dim: int, way: str) -> None:
     statistics, z = draw(points, 2 * dim), draw(samples, points, dim, seed=1)
     wide = statistics.double().requires_grad_()
@@ -204,9 +203,7 @@ def test_what_is_no_number_stays_none(density: str, where: str, way: str) -> Non
     assert found.slope.isfinite().all(-1).tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize(
-    ("samples", "points", "dim"), [(1, 1, 1), (1, 7, 3), (5, 101, 20), (2, 3, 101), (1, 0, 4), (0, 4, 4)]
-)
+@pytest.mark.parametrize(("samples", "points", "dim"), DRAWS)
 def test_draws_from_gaussians(samples: int, points: int, dim: int, way: str) -> None:
     statistics, noise = draw(points, 2 * dim), draw(samples, points, dim, seed=1)
     g_z = draw(samples, points, dim, seed=2)
