@@ -33,11 +33,15 @@ and turns the direction round.
 A model that computes its gradients by hand may use the primitives of `api.native`, and `api.from_factors`, which keeps a gradient
 by weights as its factors until an optimiser takes it.
 
+An algorithm with a setting `optimiser` makes it by `api.optimiser(name, ...)`: "sgd", "adam" or "adagrad", which are `api.Sgd`,
+`api.Adam` and `api.Adagrad`. All ascend the objective, and take gradients flat or as factors.
+
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """
 
 from harness import native
 from harness.api import files
+from harness.api.optimisers import optimiser
 from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
 from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
@@ -48,6 +52,7 @@ from harness.inference.adagrad import Adagrad
 from harness.inference.encoder import GaussianEncoder
 from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
+from harness.inference.optimisers import Adam, Optimiser, Sgd
 from harness.inference.parameters import Parameters
 from harness.inference.protocols import (
     AnalyticKL,
@@ -73,6 +78,7 @@ from harness.inference.rng import Streams, bernoulli
 
 __all__ = [
     "Adagrad",
+    "Adam",
     "AnalyticKL",
     "BadInput",
     "Batch",
@@ -98,12 +104,14 @@ __all__ = [
     "LogZ",
     "MeanImage",
     "MeteredFunction",
+    "Optimiser",
     "Parameters",
     "PerPoint",
     "Posterior",
     "Problem",
     "Recognition",
     "Reparameterised",
+    "Sgd",
     "Streams",
     "TractableModel",
     "Traits",
@@ -117,6 +125,7 @@ __all__ = [
     "metered",
     "native",
     "offers",
+    "optimiser",
     "pareto",
     "posterior",
     "setting",

@@ -1,0 +1,36 @@
+"""Optimisers by name, for algorithms with a setting `optimiser`."""
+
+from collections.abc import Callable
+
+from harness.errors import BadInput
+from harness.inference.adagrad import Adagrad
+from harness.inference.optimisers import Adam, Optimiser, Sgd
+from harness.inference.parameters import Parameters
+
+OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": Sgd, "adam": Adam, "adagrad": Adagrad}
+
+
+def optimiser(
+    name: str,
+    *params: Parameters,
+    lr: float,
+    prior_weight: float = 0.0,
+    schedule: Callable[[], float] | None = None,
+) -> Optimiser:
+    """Return the optimiser of this name: "sgd", "adam" or "adagrad".
+
+    Args:
+        name: of the optimiser, such as the value of a setting `optimiser`.
+        params: the parameters to update, in the order in which `ascend` is given their gradients.
+        lr: step size.
+        prior_weight: weight of the log prior's gradient, M/N for an objective summed over a minibatch of M from N points.
+        schedule: returns the factor of the step size now, such as `problem.schedule`; None for a constant step size.
+
+    Raises:
+        BadInput: there is none of this name.
+    """
+    if name not in OPTIMISERS:
+        raise BadInput(
+            f"the optimiser is {name!r}: choose {', '.join(list(OPTIMISERS)[:-1])} or {list(OPTIMISERS)[-1]}"
+        )
+    return OPTIMISERS[name](*params, lr=lr, prior_weight=prior_weight, schedule=schedule)
