@@ -35,6 +35,8 @@ PACKAGE = (
     17_051_982,
 )
 
+OTHER_KINDS = {"binary": "--binarize stochastic"}
+
 
 class Config(api.Config):
     """How pixels are presented."""

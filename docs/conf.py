@@ -5,7 +5,7 @@ import re
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sphinx.application import Sphinx
 
@@ -16,6 +16,7 @@ import flow  # noqa: E402  # beside this file
 
 import harness  # noqa: E402
 from harness import api, testing  # noqa: E402
+from harness.specs import registry  # noqa: E402
 
 project = "inference-harness"
 author = "the inference-harness contributors"
@@ -67,6 +68,27 @@ def reference(module: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plugins(kind: Any) -> str:
+    """Return a table of all built-in plugins of a kind: name, description and settings."""
+    lines = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "   :widths: 15 45 40",
+        "",
+        "   * - name",
+        "     - what it is",
+        "     - settings",
+    ]
+    for plugin in registry.listing(kind):
+        settings = [f"``--{name.replace('_', '-')}``" for name in plugin.module.Config.model_fields]
+        lines += [
+            f"   * - ``{plugin.name}``",
+            f"     - {plugin.description}",
+            f"     - {', '.join(settings) or 'none'}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def generate(app: Sphinx) -> None:
     """Write what is drawn and listed from the code."""
     GENERATED.mkdir(exist_ok=True)
@@ -74,6 +96,8 @@ def generate(app: Sphinx) -> None:
     for module in (api, testing):
         path = GENERATED / f"{module.__name__.rpartition('.')[2]}.rst"
         path.write_text(reference(import_module(module.__name__)), encoding="utf-8")
+    for kind in get_args(registry.Kind):
+        (GENERATED / f"{kind}.rst").write_text(plugins(kind), encoding="utf-8")
 
 
 def as_rst(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:

@@ -20,7 +20,8 @@ at marks; it is "lower-bound" if it is left out. What a model can do is told by 
 a protocol carries `@api.metered(...)`. What it expects of the values of its data is said by an attribute `expects` of the
 generative model, an `api.Expects`; data that differ are warned of when training begins.
 
-A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files.
+A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files. Where
+a setting makes its data another kind, `OTHER_KINDS` says which: {"binary": "--binarize stochastic"}.
 
 An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `NEEDS` (the protocols that model and
 recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and
@@ -49,6 +50,7 @@ from harness.data.suitability import Expects
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
+from harness.inference.belief_net import BeliefNet, BeliefRecognition, FactorialBeliefNet
 from harness.inference.encoder import GaussianEncoder
 from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
@@ -66,6 +68,9 @@ from harness.inference.protocols import (
     LatentVariableModel,
     Layer,
     LayeredModel,
+    LayeredPosterior,
+    LayerGradients,
+    LayerGradientsPosterior,
     MeanImage,
     Posterior,
     Recognition,
@@ -82,6 +87,8 @@ __all__ = [
     "AnalyticKL",
     "BadInput",
     "Batch",
+    "BeliefNet",
+    "BeliefRecognition",
     "Choice",
     "ClosedFormPosterior",
     "Config",
@@ -89,6 +96,7 @@ __all__ = [
     "Dataset",
     "Expects",
     "Factored",
+    "FactorialBeliefNet",
     "GaussianEncoder",
     "GenerativeModel",
     "HandDerived",
@@ -99,7 +107,10 @@ __all__ = [
     "LatentVariableModel",
     "Latents",
     "Layer",
+    "LayerGradients",
+    "LayerGradientsPosterior",
     "LayeredModel",
+    "LayeredPosterior",
     "LogUniform",
     "LogZ",
     "MeanImage",

@@ -1,7 +1,7 @@
 """Gradients that algorithms ascend: a model's own where it computes them, autograd's elsewhere.
 
-A model that satisfies `HandDerived`, and a recognition model whose posteriors satisfy `HandDerivedPosterior`, compute the numbers
-of autograd sooner. Algorithms ask here, and need not know.
+A model that satisfies `HandDerived` or `LayerGradients`, and a recognition model whose posteriors satisfy `HandDerivedPosterior`
+or `LayerGradientsPosterior`, compute the numbers of autograd sooner. Algorithms ask here, and need not know.
 """
 
 from typing import Any, NamedTuple, TypeGuard, cast
@@ -15,6 +15,12 @@ from harness.inference.protocols import (
     HandDerived,
     HandDerivedPosterior,
     LatentVariableModel,
+    LayeredModel,
+    LayeredPosterior,
+    LayerGradients,
+    LayerGradientsPosterior,
+    Posterior,
+    Pull,
     Recognition,
     Reparameterised,
     offers,
@@ -102,8 +108,9 @@ def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor, weight: float = 
         log_p, by_theta, _ = model.gradients(x, z, weight, by_z=False)
         log_prior, of_prior = model.prior_gradients(z.detach())
         return log_p + log_prior, by_theta if of_prior is None else by_theta + weight * of_prior
-    log_p = model.log_p_xz(x, z)
-    return log_p.detach(), torch.autograd.grad(weight * log_p.sum(), model.params.flat)[0]
+    layers, pull = joint_layers(model, x, z)
+    log_p = layers.sum(-1)
+    return log_p, pull(torch.full_like(log_p, weight))
 
 
 def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,5 +118,53 @@ def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tenso
     posterior = recognition.posterior(x)
     if posteriors_by_hand(recognition):
         return cast(HandDerivedPosterior, posterior).gradients(z)
-    log_q = posterior.log_prob(z)
-    return log_q.detach(), torch.autograd.grad(log_q.sum(), recognition.params.flat)[0]
+    layers, pull = posterior_layers(recognition, posterior, z)
+    log_q = layers.sum(-1)
+    return log_q, pull(torch.ones_like(log_q))
+
+
+# Score-function estimators weigh the gradient of every sample by something that is known only when all densities are.
+
+
+def joint_layers(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Pull]:
+    """Return log p(x|z₁), log p(z₁|z₂), …, log p(z_L), (S, B, L + 1), and what takes weights to their gradient.
+
+    Of a model that has no layers it is log p(x, z), (S, B, 1). Weights (S, B) become ∂/∂θ of Σ weight · log p(x, z), which the
+    next may overwrite.
+
+    Args:
+        model: p(x, z).
+        x: points (B, D).
+        z: latents (S, B, Z).
+    """
+    if _cached(model, LayerGradients, isinstance):
+        return cast(LayerGradients, model).layer_gradients(x, z)
+    layered = _cached(model, LayeredModel, isinstance)
+    log_p = cast(LayeredModel, model).log_p_layers(x, z) if layered else model.log_p_xz(x, z).unsqueeze(-1)
+    return log_p.detach(), _by_autograd(log_p, model.params.flat)
+
+
+def posterior_layers(recognition: Recognition, posterior: Posterior, z: Tensor) -> tuple[Tensor, Pull]:
+    """Return the log density of each layer of q(z|x), (S, B, L), and what takes weights to their gradient.
+
+    Of posteriors without layers it is log q(z|x), (S, B, 1). Weights, (S, B, L) or (S, B) for all layers, become ∂/∂φ of the
+    weighted sum, which the next may overwrite.
+
+    Args:
+        recognition: q.
+        posterior: of some points, by `recognition.posterior(x)`.
+        z: latents (S, B, Z).
+    """
+    if _cached(recognition, LayerGradientsPosterior, offers):
+        return cast(LayerGradientsPosterior, posterior).layer_gradients(z)
+    layered = _cached(recognition, LayeredPosterior, offers)
+    log_q = cast(LayeredPosterior, posterior).log_layers(z) if layered else posterior.log_prob(z).unsqueeze(-1)
+    return log_q.detach(), _by_autograd(log_q, recognition.params.flat)
+
+
+def _by_autograd(log_density: Tensor, flat: Tensor) -> Pull:
+    def pull(weights: Tensor) -> Tensor:
+        weights = weights if weights.ndim == log_density.ndim else weights.unsqueeze(-1)
+        return torch.autograd.grad((weights * log_density).sum(), flat, retain_graph=True)[0]
+
+    return pull

@@ -46,14 +46,17 @@ class Parameters:
 
     @cached_property
     def layers(self) -> list[native.Layer]:
-        """The layers of a network: a weight matrix, and the biases at the same place among the biases."""
+        """The layers of a network: a weight matrix, and the biases at the same place among the biases.
+
+        Weights that are no matrices, such as a triangle of one, belong to no layer.
+        """
         return self.as_layers(self.flat.detach())
 
     def as_layers(self, flat: Tensor) -> list[native.Layer]:
         """Return the layers of a tensor that is laid out like these parameters."""
         parts = self.split(flat)
-        n = len(parts) // 2
-        return [native.Layer(W, b) for W, b in zip(parts[:n], parts[n:], strict=True)]
+        matrices = [part for part in parts if part.ndim == 2]
+        return [native.Layer(W, b) for W, b in zip(matrices, parts[len(parts) - len(matrices) :], strict=True)]
 
     def to(self, device: torch.device) -> None:
         """Move all of them, before anything else has hold of them; where they are there already nothing changes."""

@@ -7,6 +7,7 @@ A model need not inherit from a protocol: it satisfies those whose members it ha
 in `Traits.needs`, an estimator in `NEEDS`, and the conformance suite checks every protocol that a plugin satisfies.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -135,6 +136,19 @@ class LayeredModel(LatentVariableModel, Protocol):
         ...
 
 
+Pull = Callable[[Tensor], Tensor]
+"""Takes a weight of every log density, and returns the gradient of their weighted sum; the next may overwrite it."""
+
+
+@runtime_checkable
+class LayerGradients(LayeredModel, Protocol):
+    """A layered model that computes gradients itself, sooner than autograd, where the weights of rows are known afterwards."""
+
+    def layer_gradients(self, x: Tensor, z: Tensor) -> tuple[Tensor, Pull]:
+        """Return `log_p_layers` (S, B, L + 1), and what takes weights (S, B) to the gradient by θ of Σ weight · log p(x, z)."""
+        ...
+
+
 @runtime_checkable
 class TractableModel(GenerativeModel, Protocol):
     """A model whose log p(x) can be evaluated and differentiated."""
@@ -244,6 +258,24 @@ class HandDerivedPosterior(Reparameterised, AnalyticKL, Protocol):
 
 
 @runtime_checkable
+class LayeredPosterior(Posterior, Protocol):
+    """A posterior of layers: q(z₁|x) q(z₂|·) …, where each is given x or layers before it."""
+
+    def log_layers(self, z: Tensor) -> Tensor:
+        """Return the log density of each layer of z (S, B, Z), given what it is given, (S, B, L): their sum is log q(z|x)."""
+        ...
+
+
+@runtime_checkable
+class LayerGradientsPosterior(LayeredPosterior, Protocol):
+    """A posterior of layers that computes gradients itself, where the weights of rows are known afterwards."""
+
+    def layer_gradients(self, z: Tensor) -> tuple[Tensor, Pull]:
+        """Return `log_layers` (S, B, L), and what takes weights (S, B, L), or (S, B), to the gradient by φ of their sum."""
+        ...
+
+
+@runtime_checkable
 class ClosedFormPosterior(Protocol):
     """A model whose own posterior p(z|x) has a closed form."""
 
@@ -277,6 +309,7 @@ OF_MODELS: dict[type[Any], str] = {
     UnnormalisedModel: "an unnormalised model with Gibbs moves (log_f_x, gibbs)",
     ClosedFormPosterior: "a model whose posterior has a closed form (exact_posterior)",
     MeanImage: "a model with the mean of x given z (mean_x)",
+    LayerGradients: "a model with gradients of its layers (layer_gradients)",
     HandDerived: "a model with gradients of its own (gradients, prior_gradients, score, prior_score)",
 }
 """The protocols of generative models, in words."""
@@ -284,6 +317,8 @@ OF_POSTERIORS: dict[type[Any], str] = {
     Posterior: "posteriors with sample and log_prob",
     Reparameterised: "a recognition model that can be reparameterised (rsample)",
     AnalyticKL: "a recognition model whose KL to the prior has a closed form (kl)",
+    LayeredPosterior: "a recognition model with the log density of each layer (log_layers)",
+    LayerGradientsPosterior: "a recognition model with gradients of its layers (layer_gradients)",
     HandDerivedPosterior: "a recognition model with gradients of its own (reparameterise, pull_back, gradients)",
 }
 """The protocols of posteriors, in words."""

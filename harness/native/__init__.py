@@ -10,17 +10,21 @@ from harness.native.gaussian import gaussian_draw, gaussian_pull, gaussian_score
 from harness.native.layers import Layer, total
 from harness.native.path import serves
 from harness.native.rows import bytes_at
+from harness.native.units import ancestral, of_triangle, triangle
 
 __all__ = [
     "Density",
     "Layer",
     "Observed",
+    "ancestral",
     "bytes_at",
     "gaussian_draw",
     "gaussian_pull",
     "gaussian_score",
     "observed_layer",
+    "of_triangle",
     "serves",
     "standard_normal",
     "total",
+    "triangle",
 ]

@@ -96,7 +96,8 @@ INLINE float logistic_from(float e, float a) { return (a < 0.0f ? e : 1.0f) / (1
 static void product(char of_a, char of_b, int m, int n, int k, const float *A, int row_a, const float *B, int row_b, float beta,
                     float *out) {
     const float one = 1.0f;
-    if (m > 0 && n > 0) gemm(&of_b, &of_a, &n, &m, &k, &one, B, &row_b, A, &row_a, &beta, out, &n);
+    if (k == 0 && beta == 0.0f) memset(out, 0, (size_t)m * n * sizeof(float)); /* BLAS takes no rows of length 0 */
+    if (m > 0 && n > 0 && k > 0) gemm(&of_b, &of_a, &n, &m, &k, &one, B, &row_b, A, &row_a, &beta, out, &n);
 }
 
 EVERY_WIDTH static void tanh_all(size_t n, float *a) {

@@ -31,6 +31,9 @@ void gaussian_pull(int samples, int points, int dim, const float *statistics, co
                    float g_kl, float *g);
 void gaussian_score(int samples, int points, int dim, const float *statistics, const float *z, float *log_q, float *g);
 void standard_normal(int n, int dim, const float *z, float *log_p);
+void ancestral(int n, int m, float *a, const float *U, float *units);
+void triangle(int m, const float *above, float *matrix);
+void of_triangle(int m, const float *matrix, float *above);
 int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *sums, float *b, float *b_sums, float lr,
             float decay);
 

@@ -114,7 +114,7 @@ def rows(tensor: Tensor, size: int) -> int:
     shape = tensor.shape
     if shape[-1] != size:
         require(tensor, (*shape[:-1], size))
-    return shape[0] if len(shape) == 2 else tensor.numel() // size
+    return shape[0] if len(shape) == 2 else shape[:-1].numel()
 
 
 def as_rows(tensor: Tensor) -> Tensor:

@@ -63,6 +63,12 @@ OF_NUMBERS(py_gaussian_score, 7, gaussian_score(v[0], v[1], v[2], FLOATS(v[3]), 
 
 OF_NUMBERS(py_standard_normal, 4, standard_normal(v[0], v[1], FLOATS(v[2]), FLOATS(v[3])))
 
+OF_NUMBERS(py_ancestral, 5, ancestral(v[0], v[1], FLOATS(v[2]), FLOATS(v[3]), FLOATS(v[4])))
+
+OF_NUMBERS(py_triangle, 3, triangle(v[0], FLOATS(v[1]), FLOATS(v[2])))
+
+OF_NUMBERS(py_of_triangle, 3, of_triangle(v[0], FLOATS(v[1]), FLOATS(v[2])))
+
 static PyObject *py_bytes_at(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     long long v[6];
     double scale = n > 6 ? PyFloat_AsDouble(args[6]) : 1.0;
@@ -132,6 +138,9 @@ static PyMethodDef methods[] = {
     {"gaussian_pull", FAST(py_gaussian_pull), "samples, points, dim, statistics, moved, g_z, g, g_kl: see kernels.c."},
     {"gaussian_score", FAST(py_gaussian_score), "samples, points, dim, statistics, z, log_q, g: see kernels.c."},
     {"standard_normal", FAST(py_standard_normal), "n, dim, z, log_p: see kernels.c."},
+    {"ancestral", FAST(py_ancestral), "n, m, a, U, units: see units.c."},
+    {"triangle", FAST(py_triangle), "m, above, matrix: see units.c."},
+    {"of_triangle", FAST(py_of_triangle), "m, matrix, above: see units.c."},
     {"adagrad", FAST(py_adagrad), "n, k, m, a, g, W, sums, b, b_sums, lr, decay: see kernels.c."},
     {NULL, NULL, 0, NULL},
 };

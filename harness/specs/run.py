@@ -101,6 +101,8 @@ class RunSpec(_Frozen):
         parts = [self.algorithm.name, self.dataset.name]
         if "nz" in self.model.settings:
             parts.append(f"nz{self.model.settings['nz']}")
+        elif "layers" in self.model.settings:
+            parts.append(str(self.model.settings["layers"]))
         if self.n_train is not None:
             parts.append(f"n{self.n_train}")
         parts.append(f"s{self.seed}")

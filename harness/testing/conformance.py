@@ -18,7 +18,7 @@ from harness.errors import BadInput
 from harness.specs import named, registry
 from harness.specs.run import make_spec
 from harness.testing import toy
-from harness.testing.module import check_module
+from harness.testing.module import check_module, small
 from harness.training.evaluation import Estimator
 from harness.training.loop import Training
 
@@ -38,9 +38,8 @@ def training(
 ) -> Training:
     """Return an algorithm at the start of a run on the tiny dataset, with a small version of the model."""
     named.note(model)
-    fields = registry.get("models", model).module.Config.model_fields
-    small = {name: value for name, value in {"nz": 2, "hidden": 5, "init_sd": 0.1}.items() if name in fields}
-    spec = make_spec(algorithm, toy.__file__, model, settings={**small, "kind": kind, **settings}, seed=seed)
+    sizes = small(registry.get("models", model), 0.1)
+    spec = make_spec(algorithm, toy.__file__, model, settings={**sizes, "kind": kind, **settings}, seed=seed)
     return Training(spec)
 
 
@@ -152,12 +151,10 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
     for model_plugin in [*registry.listing("models"), *(registry.get("models", one) for one in models)]:
         if model_plugin.module is None:
             continue
-        fields, kind = model_plugin.module.Config.model_fields, model_plugin.module.OBSERVES[0]
-        small = model_plugin.module.Config(
-            **{k: v for k, v in {"nz": 2, "hidden": 5, "init_sd": 0.5}.items() if k in fields}
-        )
+        kind = model_plugin.module.OBSERVES[0]
+        sizes = model_plugin.module.Config(**small(model_plugin, 0.5))
         data = toy.load(toy.Config(kind=kind))
-        model, recognition = model_plugin.module.build(small, api.DataFacts.of(data), api.Streams(0))
+        model, recognition = model_plugin.module.build(sizes, api.DataFacts.of(data), api.Streams(0))
         subject = _Subject(data, model, recognition)
         if estimator.skip(subject):
             continue

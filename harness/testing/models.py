@@ -15,11 +15,9 @@ from harness.inference.protocols import OF_MODELS
 from harness.specs import named, registry
 from harness.specs.budget import Ledger
 from harness.testing import toy
-from harness.testing.module import check_module
+from harness.testing.module import check_module, small
 from harness.training.metering import metered_twin
 
-SMALL = {"nz": 2, "hidden": 3, "init_sd": 0.5}
-"""Settings of a small model, where it has them."""
 DRAWS = 20_000
 MAX_ERRORS = 5.0  # standard errors: one test in a million fails by chance
 JITTER = 0.05  # of parameters, lest a kink such as a ReLU's lies at a bias of exactly zero
@@ -44,8 +42,7 @@ def check_model(name: str) -> None:
     check_module(plugin)
     unknown = set(plugin.module.OBSERVES) - set(toy.KINDS)
     assert not unknown, f"OBSERVES has {unknown}: choose from {toy.KINDS}"
-    fields = plugin.module.Config.model_fields
-    config = plugin.module.Config(**{name: value for name, value in SMALL.items() if name in fields})
+    config = plugin.module.Config(**small(plugin, 0.5))
     for kind in plugin.module.OBSERVES:
         data, streams = toy.load(toy.Config(kind=kind)), api.Streams(1)
         model, recognition = plugin.module.build(config, api.DataFacts.of(data), streams, torch.float64)
@@ -137,6 +134,20 @@ def _check_layers(case: Case) -> None:
     assert torch.allclose(layers.sum(-1), model.log_p_xz(x, z), rtol=1e-10), "log_p_layers do not add up to log_p_xz"
 
 
+def _check_layer_gradients(case: Case) -> None:
+    """Compare the gradients of layers that a model computes itself with autograd's, for weights of every row."""
+    model, x, streams = case
+    z = model.sample_z(8, streams("z")).view(2, 4, -1)  # (S, B, Z)
+    weights = _noise(case, 2, 4)
+    expected = model.log_p_layers(x, z)
+    (by_theta,) = torch.autograd.grad((weights.unsqueeze(-1) * expected).sum(), model.params.flat)
+    log_p, pull = model.layer_gradients(x, z)
+    assert torch.allclose(log_p, expected, rtol=1e-9), "layer_gradients returns other values than log_p_layers"
+    assert torch.allclose(pull(weights), by_theta, rtol=1e-9, atol=1e-12), (
+        "the gradient of layer_gradients is not autograd's"
+    )
+
+
 def _check_tractable(case: Case) -> None:
     """Check log p(x): its gradient, and over bits its sum and the mean of draws."""
     model, x, streams = case
@@ -225,7 +236,7 @@ def _check_hand_derived(case: Case) -> None:
 CHECKS: dict[type[Any], Callable[[Case], None]] = {
     api.LatentVariableModel: _check_latents, api.LayeredModel: _check_layers, api.TractableModel: _check_tractable,
     api.UnnormalisedModel: _check_unnormalised, api.MeanImage: _check_mean, api.ClosedFormPosterior: _check_exact_posterior,
-    api.HandDerived: _check_hand_derived,
+    api.LayerGradients: _check_layer_gradients, api.HandDerived: _check_hand_derived,
 }  # fmt: skip
 """What each protocol promises."""
 
@@ -253,8 +264,36 @@ def _check_recognition(case: Case, given: Any) -> None:
         _require_mean(log_ratio.detach(), posterior.kl().detach(), "kl beside its Monte Carlo estimate")
     if api.offers(recognition, api.Reparameterised):
         _require_gradient(lambda: recognition.posterior(x).rsample(2, api.Streams(2)("noise")), [phi], "rsample")
+    if api.offers(recognition, api.LayeredPosterior):
+        _check_layered_posterior(case, recognition)
     if posteriors_by_hand(recognition):
         _check_hand_derived_posterior(recognition, x)
+
+
+def _noise(case: Case, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=case.streams("weights"), dtype=torch.float64)
+
+
+def _check_layered_posterior(case: Case, recognition: Any) -> None:
+    """Check that layers add up, and compare the gradients that posteriors compute themselves with autograd's."""
+    x, phi, sizes = case.x, recognition.params.flat, [layer.size for layer in case.model.latents.layers]
+    posterior = recognition.posterior(x)
+    z = posterior.sample(3, case.streams("layers"))  # (S, B, Z)
+    log_q = posterior.log_layers(z)
+    n = len(sizes)
+    assert log_q.shape == (3, 4, n), f"log_layers returns {tuple(log_q.shape)}, not (S, B, L) = (3, 4, {n})"
+    assert torch.allclose(log_q.sum(-1), posterior.log_prob(z), rtol=1e-10), "log_layers do not add up to log_prob"
+    if not api.offers(recognition, api.LayerGradientsPosterior):
+        return
+    for weights in (_noise(case, 3, 4, n), _noise(case, 3, 4)):
+        each = weights if weights.ndim == 3 else weights.unsqueeze(-1)
+        (expected,) = torch.autograd.grad((each * log_q).sum(), phi, retain_graph=True)
+        for one in (z, z.clone()):  # samples whose logits may have been kept, and others
+            value, pull = posterior.layer_gradients(one)
+            assert torch.allclose(value, log_q, rtol=1e-9), "layer_gradients returns other values than log_layers"
+            assert torch.allclose(pull(weights), expected, rtol=1e-9, atol=1e-12), (
+                "the gradient of layer_gradients is not autograd's"
+            )
 
 
 def _check_hand_derived_posterior(recognition: Any, x: Tensor) -> None:

@@ -3,9 +3,16 @@
 import ast
 import inspect
 from pathlib import Path
+from typing import Any
 
 from harness import api
 from harness.specs import registry
+
+
+def small(plugin: registry.Plugin, init_sd: float) -> dict[str, Any]:
+    """Return settings of a small version of a model, those that it has."""
+    sizes = {"nz": 2, "hidden": 5, "layers": "2-2", "init_sd": init_sd}
+    return {name: value for name, value in sizes.items() if name in plugin.module.Config.model_fields}
 
 
 def check_module(plugin: registry.Plugin) -> None:

@@ -11,6 +11,9 @@ KINDS: tuple[api.Kind, ...] = get_args(api.Kind)
 """The kinds of data that it has."""
 
 
+OTHER_KINDS = {kind: f"--kind {kind}" for kind in KINDS}
+
+
 class Config(api.Config):
     """What the data look like."""
 

@@ -195,9 +195,25 @@ def _gradients(self: _PosteriorTwin, z: Tensor) -> Any:
     return self._posterior.gradients(z)
 
 
+def _log_layers(self: _PosteriorTwin, z: Tensor) -> Any:
+    return self._watched(self._posterior.log_layers(z))
+
+
+def _layer_gradients(self: _PosteriorTwin, z: Tensor) -> Any:
+    log_q, pull = self._posterior.layer_gradients(z)
+
+    def pulled(weights: Tensor) -> Tensor:
+        self._hook()
+        gradient: Tensor = pull(weights)
+        return gradient
+
+    return log_q, pulled
+
+
 _POSTERIOR_METHODS: dict[str, Callable[..., Any]] = {
     "sample": _sample, "rsample": _rsample, "log_prob": _log_prob, "kl": _kl, "reparameterise": _reparameterise,
     "pull_back": _pull_back, "gradients": _gradients,
+    "log_layers": _log_layers, "layer_gradients": _layer_gradients,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from harness.data.dataset import Dataset
 from harness.data.download import MissingData
 from harness.data.suitability import Warnings, warnings
 from harness.errors import BadInput
-from harness.inference.protocols import GenerativeModel, LatentVariableModel, LayeredModel, Recognition, missing
+from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, missing
 from harness.inference.rng import Streams
 from harness.specs import registry
 from harness.specs.plugin_errors import blaming
@@ -45,9 +45,14 @@ class Subject:
         dataset = load_dataset(spec, data_dir).first(spec.n_train)
         facts = DataFacts.of(dataset)
         if facts.kind not in model_plugin.OBSERVES:
+            other = getattr(spec.dataset.plugin("datasets").module, "OTHER_KINDS", {})
+            ways = [
+                f"give {option} for {kind} ones, or " for kind, option in other.items() if kind in model_plugin.OBSERVES
+            ]
             raise BadInput(
                 f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: its data are {facts.kind}, "
-                f"the model takes {' or '.join(model_plugin.OBSERVES)}; see `harness models` and `harness datasets`"
+                f"the model takes {' or '.join(model_plugin.OBSERVES)}; {''.join(ways)}see `harness models` and "
+                "`harness datasets`"
             )
         config = spec.model.config("models")
         with blaming(f"model {spec.model.name!r}", model_plugin):
@@ -58,8 +63,11 @@ class Subject:
         """Return it as the algorithm of a run trains it; BadInput if it cannot, with the reason."""
         traits = spec.algorithm.plugin("algorithms").module.TRAITS
         if reason := unsuited(traits, self.model, self.recognition):
+            others = [plugin for plugin in registry.listing("algorithms") if plugin.module is not None]
+            can = [one.name for one in others if not unsuited(one.module.TRAITS, self.model, self.recognition)]
             raise BadInput(
-                f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
+                f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; "
+                f"{', '.join(can) or 'none that is installed'} can, see `harness algos`"
             )
         return self if traits.recognition else replace(self, recognition=None)
 
@@ -133,7 +141,7 @@ def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:
 
 def unsuited(traits: Traits, model: object, recognition: Recognition | None) -> str | None:
     """Return why an algorithm of these traits cannot work on these models; None if it can."""
-    infers = not {LatentVariableModel, LayeredModel}.isdisjoint(traits.needs)
+    infers = any(LatentVariableModel in need.__mro__ for need in traits.needs)
     latents = model.latents if infers and isinstance(model, LatentVariableModel) else None
     if latents and any(layer.kind not in traits.latents for layer in latents.layers):
         return f"the model's latents are {latents.kinds}, and it infers {' or '.join(traits.latents)} ones"

@@ -1,0 +1,333 @@
+"""Belief nets of binary units, and recognition models for them: layers of Bernoulli units, each given the layer beside it.
+
+Radford Neal, "Connectionist learning of belief networks" (1992), Artificial Intelligence 56; layers that are autoregressive as
+Karol Gregor, Ivo Danihelka, Andriy Mnih, Charles Blundell and Daan Wierstra, "Deep autoregressive networks" (2014),
+arXiv 1310.8499; recognition models as Andriy Mnih and Karol Gregor, "Neural variational inference and learning in belief
+networks" (2014), arXiv 1402.0030. Here h_0 = x, and z is h_1, the layer next to the data, up to h_L.
+
+    p(x, z) = p(h_L) Π_i p(h_i | h_(i+1))        q(z|x) = Π_i q(h_i | h_(i-1)),  or of a linear one  Π_i q(h_i | x)
+
+Nothing here is differentiable by z, which is binary. Everything a layer's gradient needs is in that layer: no gradient flows from
+one to the next.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness import native
+from harness.inference.factored import from_factors
+from harness.inference.metered import metered
+from harness.inference.parameters import Parameters
+from harness.inference.protocols import Kind, Latents, LatentVariableModel, Pull
+from harness.inference.rng import bernoulli
+
+
+class Units(NamedTuple):
+    """A layer of Bernoulli units u given inputs c: logits a = c W + b, or autoregressive a_j = (c W + b)_j + Σ_(i<j) u_i U_ij.
+
+    Attributes:
+        inputs: k of them; 0 for a layer that is given nothing.
+        units: m of them.
+        autoregressive: whether each is given those before it, too.
+    """
+
+    inputs: int
+    units: int
+    autoregressive: bool
+
+
+class Score(NamedTuple):
+    """What a layer says of its units: log p(u | c) (S, B), and the slopes and factors of its gradient.
+
+    Attributes:
+        log_p: log p(u | c), (S, B).
+        slope: ∂ log p / ∂a, (S, B, m).
+        c: the inputs (S, B, k), or (B, k) where all samples share them; None if there are none.
+        u: the units (S, B, m) or (B, m), where they are autoregressive; else None.
+    """
+
+    log_p: Tensor
+    slope: Tensor
+    c: Tensor | None
+    u: Tensor | None
+
+
+class Layers:
+    """Layers of Bernoulli units, by number, and their parameters: W_i, U_i without the zeros of a triangle, and b_i."""
+
+    def __init__(self, layers: Sequence[Units], prior_sd: float, dtype: torch.dtype):
+        self.units = layers
+        self._own = [number for number, layer in enumerate(layers) if layer.autoregressive]
+        weights: dict[str, tuple[int, ...]] = {f"W{i}": (k, m) for i, (k, m, _) in enumerate(layers)}
+        weights |= {f"U{i}": (layers[i].units * (layers[i].units - 1) // 2,) for i in self._own}
+        biases = {f"b{i}": (m,) for i, (_, m, _) in enumerate(layers)}
+        self.params = Parameters(weights, biases, prior_sd=prior_sd, dtype=dtype)
+
+    def initialise(self, sd: float, rng: torch.Generator) -> None:
+        """Draw weights from N(0, sd²); biases are 0."""
+        with torch.no_grad():
+            self.params.flat[: self.params.n_weights].normal_(0.0, sd, generator=rng)
+
+    def log_p(self, number: int, u: Tensor, c: Tensor | None) -> Tensor:
+        """Return log p(u | c) of units (S, B, m) or (B, m) and inputs (S, B, k) or (B, k), (S, B), for autograd."""
+        parts = self.params.split()
+        a = parts[len(self.units) + len(self._own) + number]
+        if c is not None:
+            a = a + c @ parts[number]
+        if self.units[number].autoregressive:
+            a = a + u @ native.triangle(self._triangle(number, parts), self.units[number].units)
+        return (u * a - torch.nn.functional.softplus(a)).sum(-1)
+
+    def score(self, number: int, u: Tensor, c: Tensor | None, a: Tensor | None = None) -> Score:
+        """Return log p(u | c) as `log_p` does, and what its gradient needs; a: the logits, where they are known already."""
+        layer, autoregressive = self.params.layers[number], self.units[number].autoregressive
+        if c is not None and c.ndim == 3 and not autoregressive and a is None:
+            rows = u if u.ndim == 2 else u.flatten(0, 1)
+            found = native.observed_layer("bernoulli", rows, c.flatten(0, 1), layer, slope=True)
+            assert found.log_p is not None
+            assert found.slope is not None
+            return Score(found.log_p.view(c.shape[:2]), found.slope.view(*c.shape[:2], -1), c, None)
+        if a is None:
+            a = self._logits(number, c)
+            if autoregressive:
+                a = a + u @ self._dense(number)
+        log_p = torch.linalg.vecdot(u, a) - torch.nn.functional.softplus(a).sum(-1)
+        return Score(log_p, u - a.sigmoid(), c, u if autoregressive else None)
+
+    def draw(
+        self, number: int, shape: tuple[int, ...], c: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw units (*shape, m) given inputs c (*shape, k), or of its last dimensions; return them with the logits c W + b."""
+        a, m = self._logits(number, c), self.units[number].units
+        if self.units[number].autoregressive:
+            rows = a.expand(*shape, m).reshape(-1, m)
+            rows = rows.clone() if rows.data_ptr() == a.data_ptr() else rows
+            return native.ancestral(rows, self._dense(number), rng).view(*shape, m), a
+        return bernoulli(a.sigmoid().expand(*shape, m), rng), a
+
+    def gradient(self, scores: Sequence[Score], weights: Sequence[Tensor]) -> Tensor:
+        """Return the gradient of the sum over layers, samples and points of weights (S, B) times log p."""
+        factors = []
+        for score, weight in zip(scores, weights, strict=True):
+            slope = score.slope * weight.unsqueeze(-1)
+            c = slope.new_empty(*slope.shape[:2], 0) if score.c is None else score.c
+            given = slope.sum(0) if c.ndim == 2 else slope
+            factors.append((c, given.flatten(0, -2)))
+        if not self._own:
+            return from_factors(self.params, factors)
+        flat, parts = self.params.gradient
+        n = len(factors)
+        for number, (c, slope) in enumerate(factors):
+            torch.mm(c.flatten(0, -2).t(), slope, out=parts[number])
+            torch.sum(slope, 0, out=parts[n + len(self._own) + number])
+        for number in self._own:
+            u, slope = scores[number].u, scores[number].slope * weights[number].unsqueeze(-1)
+            assert u is not None
+            if u.ndim == 2:
+                slope = slope.sum(0)
+            by_U = u.flatten(0, -2).t() @ slope.flatten(0, -2)
+            native.of_triangle(by_U, self._triangle(number, parts))
+        return flat
+
+    def _logits(self, number: int, c: Tensor | None) -> Tensor:
+        """Return c W + b of inputs c (..., k), (..., m); b of none."""
+        layer = self.params.layers[number]
+        return layer.b if c is None else layer.affine(c).view(*c.shape[:-1], layer.m)
+
+    def _dense(self, number: int) -> Tensor:
+        """Return U (m, m)."""
+        return native.triangle(self._triangle(number, self.params.views), self.units[number].units)
+
+    def _triangle(self, number: int, parts: Sequence[Tensor]) -> Tensor:
+        """Return U without its zeros, of parameters or a gradient that are split."""
+        return parts[len(self.units) + self._own.index(number)]
+
+
+class BeliefNet(LatentVariableModel):
+    """p(x, z) of binary x, each layer given the one above; layers within which units are given each other are autoregressive.
+
+    A point costs a product with every weight matrix for its density, and another for its gradient.
+
+    Args:
+        dim: D, observed dimensions.
+        sizes: of the layers of latents, the one next to the data first.
+        autoregressive: whether the latents of a layer are.
+        observed_too: whether the observed units are.
+        prior_sd: of the prior on weights.
+        dtype: of the parameters.
+    """
+
+    normalised = True
+    kind: Kind = "binary"
+
+    def __init__(
+        self,
+        dim: int,
+        sizes: Sequence[int],
+        *,
+        autoregressive: bool,
+        observed_too: bool,
+        prior_sd: float,
+        dtype: torch.dtype,
+    ):
+        self.dim, self.latents = dim, Latents.of("binary", *sizes)
+        below = [dim, *sizes]  # layer i is given layer i + 1
+        layers = [
+            Units(k, m, autoregressive if number else observed_too)
+            for number, (k, m) in enumerate(zip([*sizes, 0], below, strict=True))
+        ]
+        self._layers = Layers(layers, prior_sd, dtype)
+        self.params = self._layers.params
+
+    def initialise(self, sd: float, mean: Tensor, rng: torch.Generator) -> None:
+        """Draw weights from N(0, sd²); biases of observed units are the log odds of the data's mean (D,), others 0."""
+        self._layers.initialise(sd, rng)
+        with torch.no_grad():
+            self.params.layers[0].b.copy_(mean.clamp(0.001, 0.999).logit())
+
+    @metered()
+    def log_p_z(self, z: Tensor) -> Tensor:
+        """Return log p(z) of z (S, B, Z), (S, B)."""
+        h = self.latents.split(z)
+        parts = [self._layers.log_p(i + 1, h[i], c) for i, c in enumerate([*h[1:], None])]
+        return torch.stack(parts).sum(0)
+
+    @metered(samples=True, rows="decoder", count="z")
+    def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
+        return self._layers.log_p(0, x, self.latents.split(z)[0])
+
+    @metered(samples=True, rows="decoder", count="z")
+    def log_p_layers(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|h_1), log p(h_1|h_2), …, log p(h_L), (S, B, L + 1)."""
+        h = self.latents.split(z)
+        return torch.stack([self._layers.log_p(i, u, c) for i, (u, c) in enumerate(self._pairs(x, h))], dim=-1)
+
+    @metered(samples=True, rows="decoder", count="z", differentiated=True)
+    @torch.no_grad()
+    def layer_gradients(self, x: Tensor, z: Tensor) -> tuple[Tensor, Pull]:
+        """Return `log_p_layers`, and what takes weights (S, B) of every row to the gradient by θ of the weighted sum."""
+        h = self.latents.split(z)
+        scores = [self._layers.score(i, u, c) for i, (u, c) in enumerate(self._pairs(x, h))]
+        log_p = torch.stack([score.log_p for score in scores], dim=-1)
+        return log_p, lambda weights: self._layers.gradient(scores, [weights] * len(scores))
+
+    @metered()
+    @torch.no_grad()
+    def sample_z(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw z (n, Z) from p(z)."""
+        layers: list[Tensor] = []
+        for number in reversed(range(1, len(self._layers.units))):
+            layers.insert(0, self._layers.draw(number, (n,), layers[0] if layers else None, rng)[0])
+        return torch.cat(layers, dim=-1)
+
+    @metered(fantasies=True, rows="decoder", count="n")
+    @torch.no_grad()
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n pairs from p(x, z): x (n, D) and z (n, Z)."""
+        z = self.sample_z(n, rng)
+        return self._layers.draw(0, (n,), self.latents.split(z)[0], rng)[0], z
+
+    @staticmethod
+    def _pairs(x: Tensor, h: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+        """Return the units of each layer with the layer above."""
+        return list(zip([x, *h], [*h, None], strict=True))
+
+
+class FactorialBeliefNet(BeliefNet):
+    """A belief net whose observed units are independent given h_1."""
+
+    @metered(rows="decoder", count="z")
+    @torch.no_grad()
+    def mean_x(self, z: Tensor) -> Tensor:
+        """Return E[x|z] of z (S, B, Z), (S, B, D)."""
+        h = self.latents.split(z)[0]
+        return self.params.layers[0].affine(h).sigmoid_().view(*z.shape[:-1], self.dim)
+
+
+RecognitionKind = Literal["factorial", "autoregressive", "linear"]
+"""Whether a layer is given the layer below (factorial), and its own units before, too (autoregressive), or the data (linear)."""
+
+
+class BeliefPosterior:
+    """q(z|x) for points c (B, D), which are centred."""
+
+    def __init__(self, net: "BeliefRecognition", c: Tensor):
+        self._net, self._c = net, c
+        self._drawn: tuple[Tensor, list[Tensor]] | None = None  # the last samples, and their logits
+
+    @torch.no_grad()
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw n samples a point, (n, B, Z)."""
+        layers, logits, c = self._net.layers, [], self._c
+        h: list[Tensor] = []
+        for number in range(len(layers.units)):
+            u, a = layers.draw(number, (n, len(self._c)), c, rng)
+            h.append(u)
+            logits.append(a)
+            c = self._c if self._net.linear else u
+        z = torch.cat(h, dim=-1) if len(h) > 1 else h[0]
+        self._drawn = z, logits
+        return z
+
+    def _inputs(self, h: Sequence[Tensor]) -> list[Tensor]:
+        """Return what each layer is given, (B, D) or (S, B, ·), of layers h (S, B, ·)."""
+        return [self._c] * len(h) if self._net.linear else [self._c, *h[:-1]]
+
+    def log_layers(self, z: Tensor) -> Tensor:
+        """Return log q(h_1|x), log q(h_2|h_1), … of z (S, B, Z), (S, B, L)."""
+        h = self._net.latents.split(z)
+        pairs = zip(h, self._inputs(h), strict=True)
+        return torch.stack([self._net.layers.log_p(i, u, c) for i, (u, c) in enumerate(pairs)], dim=-1)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z|x) of z (S, B, Z), (S, B)."""
+        return self.log_layers(z).sum(-1)
+
+    @torch.no_grad()
+    def layer_gradients(self, z: Tensor) -> tuple[Tensor, Pull]:
+        """Return `log_layers`, and what takes weights (S, B, L), or (S, B) for all, to the gradient by φ of the weighted sum."""
+        layers, h = self._net.layers, self._net.latents.split(z)
+        known: list[Tensor | None] = [None] * len(h)
+        if self._drawn is not None and self._drawn[0] is z and not layers.units[0].autoregressive:
+            known = list(self._drawn[1])
+        parts = zip(h, self._inputs(h), known, strict=True)
+        scores = [layers.score(i, u, c, a) for i, (u, c, a) in enumerate(parts)]
+
+        def pull(weights: Tensor) -> Tensor:
+            each = weights.unbind(-1) if weights.ndim == 3 else [weights] * len(h)
+            return layers.gradient(scores, each)
+
+        return torch.stack([score.log_p for score in scores], dim=-1), pull
+
+
+class BeliefRecognition:
+    """q(z|x) of a belief net, whose layers are given the layer below, or the data.
+
+    Args:
+        mean: of the data (D,), which are centred by it.
+        sizes: of the layers of latents, the one next to the data first.
+        kind: see `RecognitionKind`.
+        prior_sd: of the prior on weights.
+        dtype: of the parameters.
+    """
+
+    posterior_type = BeliefPosterior
+
+    def __init__(self, mean: Tensor, sizes: Sequence[int], kind: RecognitionKind, prior_sd: float, dtype: torch.dtype):
+        self.linear, self.latents, self._mean = kind == "linear", Latents.of("binary", *sizes), mean.to(dtype)
+        inputs = [len(mean)] * len(sizes) if self.linear else [len(mean), *sizes[:-1]]
+        own = kind == "autoregressive"
+        self.layers = Layers([Units(k, m, own) for k, m in zip(inputs, sizes, strict=True)], prior_sd, dtype)
+        self.params = self.layers.params
+        self.initialise = self.layers.initialise
+
+    @metered(rows="encoder", count="x")
+    def posterior(self, x: Tensor) -> BeliefPosterior:
+        """Return q(z|x) for x (B, D)."""
+        if self._mean.device != x.device:
+            self._mean = self._mean.to(x.device)
+        return BeliefPosterior(self, x - self._mean)

@@ -1,0 +1,62 @@
+"""Sigmoid belief net: layers of binary latents, each given the one above, and a recognition model that is one, too.
+
+Radford Neal, "Connectionist learning of belief networks" (1992), Artificial Intelligence 56; with recognition models as Andriy
+Mnih and Karol Gregor, "Neural variational inference and learning in belief networks" (2014), arXiv 1402.0030. With h_0 = x,
+
+    p(x, z) = p(h_L) Π_i p(h_i | h_(i+1)),  every unit Bernoulli with logit  W h_(i+1) + b,  autoregressive  W h_(i+1) + U h_i + b
+    q(z|x) = Π_i q(h_i | h_(i-1)),  likewise, the other way;  linear:  Π_i q(h_i | x)
+
+Biases of the observed units begin at the log odds of the data's mean, and the recognition model is given data less their mean, as
+in that paper. Densities and gradients have no loop over units, whether units are autoregressive or not. Drawing autoregressive
+units has one: a recognition model pays for it at every point, a prior only where it is sampled, as by wake-sleep.
+"""
+
+from typing import Annotated, Literal
+
+import pydantic
+import torch
+
+from harness import api
+
+OBSERVES = ("binary",)
+
+
+def _sizes(given: object) -> str:
+    """Return the sizes of layers as they are written, such as 200-200; ValueError if they are not sizes."""
+    words = str(given).split("-")
+    if not all(word.isascii() and word.isdigit() and 0 < int(word) <= 100_000 for word in words):
+        raise ValueError("give the size of each layer of latents, the one next to the data first, such as 200-200-500")
+    return "-".join(str(int(word)) for word in words)
+
+
+class Config(api.Config):
+    """Sizes, what units are given, initialisation and prior."""
+
+    layers: Annotated[str, pydantic.BeforeValidator(_sizes)] = api.setting(
+        "200", "latents of each layer, the one next to the data first, such as 200-200-500"
+    )
+    prior: Literal["factorial", "autoregressive"] = api.setting(
+        "factorial", "autoregressive: the latents of a layer of p(z) are given those before them, too"
+    )
+    recognition: Literal["factorial", "autoregressive", "linear"] = api.setting(
+        "factorial",
+        "factorial: a layer of q(z|x) is given the layer below; autoregressive: and those of its own units that come before; "
+        "linear: every layer is given the data alone",
+    )
+    init_sd: float = api.setting(0.01, "initial weights are drawn from N(0, init_sd²)", gt=0)
+    prior_sd: float = api.setting(1.0, "prior on weight matrices, N(0, prior_sd²); biases have none", gt=0)
+
+
+def build(
+    config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
+) -> tuple[api.BeliefNet, api.BeliefRecognition]:
+    """Return a new net and its recognition model."""
+    sizes = [int(size) for size in config.layers.split("-")]
+    net = api.FactorialBeliefNet(
+        data.dim, sizes, autoregressive=config.prior == "autoregressive", observed_too=False,
+        prior_sd=config.prior_sd, dtype=dtype,
+    )  # fmt: skip
+    recognition = api.BeliefRecognition(data.mean, sizes, config.recognition, config.prior_sd, dtype)
+    net.initialise(config.init_sd, data.mean, streams("initial decoder"))
+    recognition.initialise(config.init_sd, streams("initial encoder"))
+    return net, recognition
