@@ -20,7 +20,9 @@ from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(needs=(api.LatentVariableModel,), latents=("continuous",), batch="full", lower_bound=False)
+TRAITS = api.Traits(
+    needs=(api.LatentVariableModel,), latents=("continuous",), batch="full", lower_bound=False, schedule=True
+)
 CHUNK = 500  # points at a time: activations stay in cache
 
 
@@ -66,7 +68,9 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     z = torch.zeros(problem.data.n_train, problem.model.latents.total)
     if config.chains != "zero":
         z.normal_(generator=rng)
-    adagrad = api.Adagrad(problem.model.params, lr=config.lr, prior_weight=1.0, warmup=config.warmup)
+    adagrad = api.Adagrad(
+        problem.model.params, lr=config.lr, prior_weight=1.0, schedule=problem.schedule, warmup=config.warmup
+    )
     return State(problem, config, rng, adagrad, z, config.step_size)
 
 

@@ -23,6 +23,7 @@ TRAITS = api.Traits(
     latents=("continuous", "binary"),
     batch="minibatch",
     lower_bound=True,
+    schedule=True,
 )
 
 
@@ -57,7 +58,7 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up Adagrad for θ and for φ."""
     weight = config.batch_size / problem.data.n_train
     wake, sleep = (
-        api.Adagrad(params, lr=config.lr, prior_weight=weight, warmup=config.warmup)
+        api.Adagrad(params, lr=config.lr, prior_weight=weight, schedule=problem.schedule, warmup=config.warmup)
         for params in (problem.model.params, problem.recognition.params)
     )
     return State(problem, config, rng, wake, sleep)

@@ -119,7 +119,7 @@ def stored(
         "algorithm": {"name": algorithm, "settings": {"lr": lr}, "file": None, "sha256": None},
         "model": {"name": "mlp", "settings": {"nz": nz}, "file": None, "sha256": None},
         "dataset": {"name": "mnist", "settings": {}, "file": None, "sha256": None},
-        "n_train": None, "seed": seed, "threads": 1, "device": "cpu",
+        "n_train": None, "seed": seed, "threads": 1, "device": "cpu", "schedule": "constant", "average": None,
         "evaluation": {"first_mark": 10_000, "estimators": [], "splits": ["train", "test"]},
     }  # fmt: skip
     provenance = {

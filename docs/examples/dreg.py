@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Reparameterised), latents=("continuous",))
+TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Reparameterised), latents=("continuous",), schedule=True)
 
 
 class Config(api.Config):
@@ -56,6 +56,8 @@ def step(state, batch):
     log_w = p.log_p_xz(batch.x, z) - stopped.log_prob(z)  # (K, B)
     weight = log_w.detach().softmax(0)  # (K, B)
     z.register_hook(lambda gradient: weight.unsqueeze(-1) * gradient)  # w² on the way to φ, eq. (8)
+    for group in state.adam.param_groups:
+        group["lr"] = state.config.lr * state.problem.schedule()  # for --schedule
     state.adam.zero_grad()
     (weight * log_w).sum(0).mean().backward()
     state.adam.step()

@@ -175,7 +175,7 @@ def unlike(
         apart |= {part for part in PLUGINS.values() if one.spec[part].get("sha256") != two.spec[part].get("sha256")}
         apart.add("algorithm")
     contents: list[dict[str, Any]] = []
-    for part in ("model", "dataset", "n_train", "threads", "device", "evaluation", "algorithm"):
+    for part in ("model", "dataset", "n_train", "threads", "device", "schedule", "average", "evaluation", "algorithm"):
         if part in apart or one.spec.get(part) == two.spec.get(part):  # as nearly all, without a look into them
             continue
         if not contents:

@@ -9,9 +9,13 @@ from typing import Any
 
 from harness.errors import BadInput
 from harness.files import encoded
+from harness.specs.options import STORED
 from harness.specs.where import PLUGINS, Where, in_words, meets
 from harness.store.record import Record
 from harness.store.run import Run
+
+OF_RUN = tuple(name for name in STORED if name not in PLUGINS)
+"""Options of a run itself, by which its specification has them, too."""
 
 Row = dict[str, Any]
 """A line of a run's trace: its marks, ledger, estimates and what steps reported."""
@@ -98,7 +102,7 @@ class StoredRun:
         if name in PLUGINS:
             return self.spec[PLUGINS[name]]["name"]
         field = name.replace("-", "_")
-        if field in ("n_train", "seed", "threads", "device"):
+        if field.replace("_", "-") in OF_RUN:
             return self.spec.get(field)
         if name == "status":
             return self.status

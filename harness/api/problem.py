@@ -28,6 +28,7 @@ class Traits:
         batch: "minibatch" (its Config has `batch_size`; drawn with replacement) or "full" (all training points).
         lower_bound: whether what it learns comes with a lower bound on log p(x).
         estimator: the estimator that is evaluated at marks, instead of the model's own; see `ESTIMATOR` of a model.
+        schedule: whether every step size is multiplied by `problem.schedule()`, so that `--schedule` works.
     """
 
     needs: tuple[type[Any], ...] = (LatentVariableModel, Recognition)
@@ -35,6 +36,7 @@ class Traits:
     batch: Literal["minibatch", "full"] = "minibatch"
     lower_bound: bool = True
     estimator: str | None = None
+    schedule: bool = False
 
     @property
     def recognition(self) -> bool:
@@ -79,13 +81,26 @@ class DataFacts:
         return torch.full((self.dim,), 0.5) if self._mean is None else self._mean()
 
 
+def _constant() -> float:
+    return 1.0
+
+
 @dataclass(frozen=True)
 class Problem:
-    """What an algorithm is given: metered models, and what may be known of the data."""
+    """What an algorithm is given: metered models, what may be known of the data, and the schedule of its step size.
+
+    Attributes:
+        model: the generative model.
+        recognition: the recognition model; None where the algorithm needs none.
+        data: what may be known of the data.
+        schedule: returns the factor of the step size now, after the samples that the ledger has counted; 1 unless the run has
+            another `--schedule`. Optimisers of `harness.api` take it as `schedule`.
+    """
 
     model: Any
     recognition: Any
     data: DataFacts
+    schedule: Callable[[], float] = _constant
 
 
 class PerPoint(NamedTuple):

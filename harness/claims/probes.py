@@ -29,6 +29,7 @@ from harness.runs.evaluate import Trained
 from harness.runs.inputs import loading
 from harness.runs.runner import ensure
 from harness.specs.budget import Budget
+from harness.specs.horizon import up_to
 from harness.specs.run import RunSpec
 from harness.store.checkpoint import digest
 from harness.store.run import Run
@@ -101,8 +102,8 @@ def _resume(claim: Invariant, evidence: Evidence, runs: Runs) -> Verdicts:
         whole, parts = Store(Path(folder) / "whole"), Store(Path(folder) / "parts")
         step = ensure(parts, spec, Budget(samples=1), data_dir=evidence.data_dir).ledger["samples"]
         for steps in (STEPS // 3, STEPS):
-            ensure(parts, spec, Budget(samples=int(steps * step)), data_dir=evidence.data_dir)
-        ensure(whole, spec, Budget(samples=int(STEPS * step)), data_dir=evidence.data_dir)
+            ensure(parts, spec, up_to(spec.schedule, int(steps * step)), data_dir=evidence.data_dir)
+        ensure(whole, spec, up_to(spec.schedule, int(STEPS * step)), data_dir=evidence.data_dir)
         alike = ended(whole.run(spec.run_id)) == ended(parts.run(spec.run_id))
     why = f"{STEPS} steps at once, and stopped twice: " + ("the same bit for bit" if alike else "not the same")
     yield "", Found(None, None, "the same bits", "holds" if alike else "fails", why)

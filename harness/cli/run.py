@@ -35,7 +35,7 @@ def _output_options(command: "Callable[..., None]") -> "Callable[..., None]":
     return quiet_flag(json_flag(command))
 
 
-DEFAULT_BUDGET: Options = {"samples": 10**6}
+DEFAULT_SAMPLES = 10**6
 
 EPILOG = """\b
 Every setting of the algorithm, the model and the dataset is an option, too:
@@ -62,22 +62,24 @@ def run(
 ) -> None:
     """Train a model and store the run.
 
-    A run that is in the store already is resumed, extended or shown. The budget is 1e6 samples unless another is given; of
-    several limits, the first that is reached ends the run.
+    A run that is in the store already is resumed, extended or shown. The budget is 1e6 samples unless another is given, or the
+    horizon of a --schedule; of several limits, the first that is reached ends the run.
     """
     from harness.runs.runner import ensure
     from harness.specs.budget import budget_of
     from harness.specs.experiment import TUNED
+    from harness.specs.horizon import within
     from harness.specs.run import make_spec
 
     if TUNED in settings.values():
         from harness.runs import tune
 
-        problem = {name: options.get(name) for name in ("algo", "dataset", "model", "n-train")}
+        problem = {name: options.get(name) for name in ("algo", "dataset", "model", "n-train", "schedule")}
         settings, study = tune.filled(store, problem, settings)
         show(f"tuned: {study}", file=sys.stderr)
-    limits = budget_of(budget or DEFAULT_BUDGET)
     spec = make_spec(**arguments(options), settings=settings)
+    horizon = spec.steps.horizon
+    limits = within(spec.schedule, budget_of(budget or {"samples": horizon or DEFAULT_SAMPLES}))
     _train(
         store.run(spec.run_id),
         limits,
@@ -123,8 +125,10 @@ def extend(run: str, budget: Options, quiet: bool, as_json: bool, data_dir: str 
     from harness.analysis import chosen
     from harness.runs import runner
     from harness.specs.budget import budget_of
+    from harness.specs.horizon import within
 
-    stored, limits = chosen.one(store, run), budget_of(budget)
+    stored = chosen.one(store, run)
+    limits = within(stored.read().spec["schedule"], budget_of(budget))
     _train(
         stored,
         limits,

@@ -84,7 +84,7 @@ def sweep(
 
 
 @click.command(cls=TakesSettings)
-@run_options("algo", "model", "dataset", "n-train")
+@run_options("algo", "model", "dataset", "n-train", "schedule")
 @value_option("--samples", WholeNumber(), "Budget of a trial with each seed.", default="20000")
 @value_option("--seeds", WholeNumbers(WholeNumber(0)), "Try every setting with each of these seeds.", default="0")
 @value_option(

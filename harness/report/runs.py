@@ -1,6 +1,7 @@
 """Runs and their estimates, for people and as plain data."""
 
 import itertools
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput, in_one_line
 from harness.report.text import estimate_text, fits_terminal, marked, print_table, quantity, with_error
 from harness.safe_text import show, show_exactly
+from harness.specs.horizon import horizon_of
 from harness.store.record import Record, changes, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
@@ -199,6 +201,7 @@ def print_run(
         show(f"warning: {line}", "")
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
+    rest |= {"schedule": spec["schedule"]} if spec["schedule"] != "constant" else {}
     show("", "  ".join(f"{name}={value}" for name, value in rest.items()))
     show("budget: " + "  ".join(f"{name}={quantity(limit)}" for name, limit in record.budget.items()), "")
     print_table(("spent", ""), [(name, quantity(value)) for name, value in record.ledger.items()])
@@ -340,6 +343,8 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
         f"  spent {spent['samples']:,} samples, {spent['cpu_seconds']:.1f} CPU s and {spent['wall_seconds']:.1f} s of training; "
         f"evaluation {spent['evaluation_wall_seconds']:.1f} s, set-up and output {excluded:.1f} s"
     )
+    if spent["samples"] >= (horizon_of(record.spec["schedule"]) or math.inf):
+        show(f"  --schedule {record.spec['schedule']} has come to its end, where the step size is 0")
     for line in sessions(record):
         show(f"  note: {line}")
     show(f"  stored in {run.path}")

@@ -25,6 +25,7 @@ from harness.runs.signals import Stopped, stopping_signals
 from harness.runs.stored_spec import stored_spec
 from harness.specs import named
 from harness.specs.budget import Budget
+from harness.specs.horizon import horizon_of, within
 from harness.specs.run import RunSpec
 from harness.store.record import Record, changes
 from harness.store.run import Run
@@ -74,7 +75,7 @@ def ensure(
         RunFailed: it failed or diverged, now or earlier; its rows are kept.
         Interrupted: a signal stopped it; a checkpoint was written.
     """
-    run = store.run(spec.run_id, group)
+    run, budget = store.run(spec.run_id, group), within(spec.schedule, budget)
     if run.exists():
         record = run.read()
         if record.status in ("diverged", "failed"):
@@ -106,6 +107,13 @@ def extend(
     record = run.read()
     if record.status == "diverged":
         raise BadInput(f"run {run.id} diverged ({record.reason}): start a run with other settings")
+    schedule = record.spec["schedule"]
+    if record.status == "done" and record.ledger["samples"] >= (horizon_of(schedule) or math.inf):
+        raise BadInput(
+            f"run {run.id} has come to the end of its --schedule {schedule}, where the step size is 0, so it would learn nothing "
+            "more: start a run with another --schedule"
+        )
+    budget = within(schedule, budget)
     unfinished = record.status != "done" and record.budget == budget.limits()  # its last evaluation may be missing
     if _met(record, budget) and not unfinished:
         spent = ", ".join(f"{record.ledger[name]:,.0f} {name.replace('_', ' ')}" for name in budget.limits())

@@ -17,6 +17,7 @@ from harness.runs.runner import finished
 from harness.specs import registry
 from harness.specs.budget import Budget
 from harness.specs.experiment import spec_of, waiting
+from harness.specs.horizon import within
 from harness.specs.options import Options
 from harness.specs.recipes import TuneRule
 from harness.specs.run import RunSpec, default_estimator
@@ -128,12 +129,13 @@ class Study:
             decides: Options = {name: given[name] for name in ("algo", "marginal-points") if name in given}
             estimators += spec_of({**decides, "final-marginal": self.estimator}).evaluation.estimators[1:]
         evaluation = spec.evaluation.model_copy(update={"estimators": estimators})
-        return spec.model_copy(update={"evaluation": evaluation})
+        return spec.model_copy(update={"evaluation": evaluation, "average": None})  # which has no say
 
     @property
     def budget(self) -> Budget:
-        """What a trial may spend with each seed."""
-        return Budget(samples=int(self.rule.samples))
+        """What a trial may spend with each seed; BadInput if that is beyond the horizon of the runs' schedule."""
+        given = {**self.options, **self.rule.override}
+        return within(str(given.get("schedule", "constant")), Budget(samples=int(self.rule.samples)))
 
     @cached_property
     def id(self) -> str:
@@ -205,4 +207,5 @@ def without_tuned(spec: RunSpec, space: Mapping[str, Any]) -> dict[str, Any]:
 def problem(spec: RunSpec, space: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a study must share with a run for its choice to be the run's."""
     rest = without_tuned(spec, space)
-    return {name: rest[name] for name in ("algorithm", "model", "dataset", "n_train")}
+    shared = {name: rest[name] for name in ("algorithm", "model", "dataset", "n_train")}
+    return shared if spec.steps.horizon is None else {**shared, "schedule": spec.schedule}

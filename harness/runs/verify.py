@@ -18,7 +18,8 @@ from harness.runs.pool import Connection, Last
 from harness.runs.provenance import provenance
 from harness.runs.runner import ensure
 from harness.runs.stored_spec import stored_spec
-from harness.specs.budget import Budget, Ledger
+from harness.specs.budget import Ledger
+from harness.specs.horizon import up_to
 from harness.specs.run import RunSpec
 from harness.store.record import Record, changes
 from harness.store.run import Run
@@ -165,7 +166,7 @@ def _trained_again(run: Run, data_dir: str | None) -> Verified:
     with tempfile.TemporaryDirectory(prefix="harness-verify-") as folder:
         store = Store(Path(folder))
         try:
-            ensure(store, spec, Budget(samples=int(rows[-1]["ledger"]["samples"])), data_dir=data_dir)
+            ensure(store, spec, up_to(spec.schedule, int(rows[-1]["ledger"]["samples"])), data_dir=data_dir)
         except RunFailed as error:
             ended = str(error)
         same = store.run(spec.run_id)

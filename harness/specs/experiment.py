@@ -18,9 +18,11 @@ import pydantic
 from harness.errors import BadInput, suggestion
 from harness.specs import named, registry, toml
 from harness.specs.budget import Budget, budget_of
+from harness.specs.horizon import within
 from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, arguments
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
+from harness.specs.schedule import canonical
 from harness.specs.toml import Part, TomlFile
 from harness.specs.where import (
     KINDS,
@@ -230,7 +232,7 @@ class Experiment:
 
     def _task(self, number: int, options: Options, scale: float, tuned: Options | None) -> Task:
         try:
-            budget = budget_of(options, scale)
+            budget = within(str(options.get("schedule", _DEFAULTS["schedule"])), budget_of(options, scale))
             waits = waiting(options)
             if waits and tuned is None:
                 return Task(options, None, budget)
@@ -265,6 +267,8 @@ class Experiment:
             if values == []:
                 raise BadInput(f"{self._toml.place(('grid', number, name))}: {name} has no values: give one or more")
         options = self._file.base | dict(grid)
+        if "schedule" in options:  # under the name that its runs have
+            options["schedule"] = [canonical(one) for one in _listed(options["schedule"])]
         for needed in ("algo", BUDGETS):
             names = (needed,) if isinstance(needed, str) else needed
             if not any(name in options for name in names):

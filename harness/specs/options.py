@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import BadInput
+from harness.specs.schedule import StepSchedule
 from harness.specs.where import is_path
 
 if TYPE_CHECKING:
@@ -156,6 +157,16 @@ class PluginPath(NamedTuple):
         return given
 
 
+class Schedule(NamedTuple):
+    """A step schedule: see `harness.specs.schedule`."""
+
+    metavar: str = "SHAPE:SAMPLES"
+
+    def read(self, given: object) -> str:
+        """Return what the schedule is called; see above."""
+        return str(StepSchedule.parse(given))
+
+
 Value = (
     WholeNumber
     | PositiveNumber
@@ -164,6 +175,7 @@ Value = (
     | WholeNumbers
     | Choice
     | Words
+    | Schedule
     | PluginName
     | PluginPath
 )
@@ -217,6 +229,15 @@ OPTIONS: dict[str, Option] = {
         Option("seed", "seed", WholeNumber(0, 2**63 - 1), "Fixes every random stream.", 0, stored=True),
         Option("threads", "threads", WholeNumber(1, 1024), "Threads of PyTorch.", 1, stored=True),
         Option("device", "device", Choice(("cpu", "cuda")), "Where model and data are kept.", "cpu", stored=True),
+        Option(
+            "schedule", "schedule", Schedule(),
+            "Factor of the step size: constant, linear or cosine down to 0 at so many samples, such as linear:1e7; "
+            "linear:1e7:0.6 begins after 60 % of them.", "constant", stored=True,
+        ),
+        Option(
+            "average", "average", WholeNumber(0, such_as="6e6"),
+            "Also evaluate the mean of the parameters over the steps after N samples (Polyak averaging).", stored=True,
+        ),
         Option(
             "eval-points", "points", WholeNumber(0),
             "Points of each split for the lower bound at every mark; 0: only at the end.", 2000,

@@ -14,6 +14,7 @@ import pydantic
 from harness.errors import BadInput, suggestion
 from harness.specs import named, registry
 from harness.specs.options import BUDGETS, OPTIONS, WholeNumber
+from harness.specs.schedule import StepSchedule
 from harness.store.names import former
 
 
@@ -83,7 +84,19 @@ class RunSpec(_Frozen):
     seed: int = _field("seed")
     threads: int = _field("threads")
     device: Literal["cpu", "cuda"] = _field("device")
+    schedule: str = _field("schedule")
+    average: int | None = _field("average")
     evaluation: Evaluation = Evaluation()
+
+    @pydantic.field_validator("schedule")
+    @classmethod
+    def _canonical(cls, schedule: str) -> str:
+        return str(StepSchedule.parse(schedule))
+
+    @property
+    def steps(self) -> StepSchedule:
+        """The schedule of its step size."""
+        return StepSchedule.parse(self.schedule)
 
     @property
     def digest(self) -> str:
@@ -128,6 +141,8 @@ def make_spec(
     seed: Any = None,
     threads: Any = None,
     device: Any = None,
+    schedule: Any = None,
+    average: Any = None,
 ) -> RunSpec:
     """Return the specification of a run, with every default filled in.
 
@@ -149,9 +164,12 @@ def make_spec(
         seed: of everything that is drawn.
         threads: of the process.
         device: "cpu" or "cuda".
+        schedule: of the step size, such as "linear:1e7"; see `harness.specs.schedule`.
+        average: samples from which on the mean of the parameters is evaluated beside them; None for no mean.
 
     Raises:
-        BadInput: an unknown plugin, an unknown or ambiguous setting, a value that is not allowed.
+        BadInput: an unknown plugin, an unknown or ambiguous setting, a value that is not allowed, or a schedule for an
+            algorithm that takes none.
     """
     named.note(algorithm, dataset, model, marginal, final_marginal)
     chosen = {
@@ -177,6 +195,7 @@ def make_spec(
         estimators.append({**specs[part], "points": at_every, "final_points": marginal_points})
     when = {"first_mark": first_mark, "marks_per_decade": marks_per_decade, "splits": splits}
     rest = {"n_train": n_train, "seed": seed, "threads": threads, "device": device}
+    rest |= {"schedule": schedule, "average": average}
     frame = {
         "algorithm": specs["algo"],
         "model": specs["model"],
@@ -185,9 +204,16 @@ def make_spec(
         **{name: value for name, value in rest.items() if value is not None},
     }
     try:
-        return RunSpec.model_validate(frame)
+        spec = RunSpec.model_validate(frame)
     except pydantic.ValidationError as error:
         raise BadInput(sentence(error, "of the run")) from None
+    if spec.steps.horizon is not None and not chosen["algo"].module.TRAITS.schedule:
+        able = [p.name for p in registry.listing("algorithms") if p.module is not None and p.module.TRAITS.schedule]
+        raise BadInput(
+            f"--schedule is {spec.schedule!r}, and algorithm {spec.algorithm.name!r} takes no schedule of its step size: leave "
+            f"it out, or choose {' or '.join(able)}; one of your own takes it by schedule=True in its TRAITS and problem.schedule"
+        )
+    return spec
 
 
 def default_estimator(algorithm: Any, model: Any) -> str:

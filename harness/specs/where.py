@@ -5,11 +5,13 @@ group of the store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from harness.errors import BadInput
+from harness.specs.schedule import canonical
 
 T = TypeVar("T")
 
@@ -64,11 +66,16 @@ class Selection(NamedTuple):
         return self.name in ("", group) or (of_group in ("", group) and of_run)
 
 
+_CONDITION = re.compile(r":(?=[A-Za-z][\w.-]*=)")
+
+
 def parse_selection(text: str, source: str = "") -> Selection:
     """Return what a text says of the runs that are meant; BadInput where a condition is not of the form option=value."""
     name, colon, conditions = text.rpartition(":")
-    if not colon and "=" in text:
-        conditions = text
+    if (begin := _CONDITION.search(text)) is not None:  # a value may have a colon, too, as schedule=linear:1e7
+        name, conditions = text[: begin.start()], text[begin.start() + 1 :]
+    elif "=" in text and (not colon or ":" in text.partition("=")[2]):
+        name, conditions = "", text
     elif not colon or conditions[:1] in ("/", "\\"):  # a drive and its folder
         name, conditions = text, ""
     elif not conditions:
@@ -111,6 +118,8 @@ def meets(option: Callable[[str], Any], where: Where) -> bool:
 
 def _plain(name: str, value: Any) -> Any:
     """Return a value as it is compared: a plugin by its name alone, of a file with or without folder and ending."""
+    if name == "schedule":
+        return canonical(value)
     return called(str(value)).replace("_", "-").lower() if name in PLUGINS and value is not None else value
 
 

@@ -27,7 +27,7 @@ SETTINGS: Mapping[Plugin, Mapping[str, str]] = {
 ADDED_SETTINGS: Mapping[Plugin, Mapping[str, Any]] = {}
 """Settings that a plugin has had only since some of its runs were stored, with their defaults."""
 
-ADDED_OPTIONS: Mapping[str, Any] = {"device": "cpu"}
+ADDED_OPTIONS: Mapping[str, Any] = {"device": "cpu", "schedule": "constant", "average": None}
 """The same of a run itself."""
 
 ADDED_TO_EVALUATION: Mapping[str, Any] = {"splits": ["train", "test"]}

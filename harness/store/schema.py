@@ -118,7 +118,7 @@ _PLUGIN = {"name": str, "settings": dict, "file?": str | None, "sha256?": str | 
 
 _SPEC = {
     "algorithm": _PLUGIN, "model": {**_PLUGIN, "settings": {"nz?": _count}}, "dataset": _PLUGIN, "n_train": int | None,
-    "seed": int, "threads": int, "evaluation": {"estimators": [_PLUGIN]},
+    "seed": int, "threads": int, "evaluation": {"estimators": [_PLUGIN]}, "schedule?": str, "average?": int | None,
 }  # fmt: skip
 
 _SPENT = {"samples": _count, "cpu_seconds": _count, "wall_seconds": _count}

@@ -34,13 +34,18 @@ class Outcome(NamedTuple):
 
 
 def training(
-    algorithm: str, model: str = "mlp", kind: api.Kind = "binary", *, seed: int = 0, **settings: Any
+    algorithm: str,
+    model: str = "mlp",
+    kind: api.Kind = "binary",
+    *,
+    seed: int = 0,
+    schedule: str = "constant",
+    **settings: Any,
 ) -> Training:
     """Return an algorithm at the start of a run on the tiny dataset, with a small version of the model."""
     named.note(model)
-    sizes = small(registry.get("models", model), 0.1)
-    spec = make_spec(algorithm, toy.__file__, model, settings={**sizes, "kind": kind, **settings}, seed=seed)
-    return Training(spec)
+    every = {**small(registry.get("models", model), 0.1), "kind": kind, **settings}
+    return Training(make_spec(algorithm, toy.__file__, model, settings=every, seed=seed, schedule=schedule))
 
 
 def check_algorithm(name: str) -> list[Outcome]:
@@ -64,6 +69,8 @@ def check_algorithm(name: str) -> list[Outcome]:
                 outcomes.append(Outcome(model.name, kind, str(refusal)))
                 continue
             _check_steps(name, model.name, kind)
+            if traits.schedule:
+                _check_schedule(name, model.name, kind)
             outcomes.append(Outcome(model.name, kind, None))
     assert any(outcome.refused is None for outcome in outcomes), f"it runs on nothing: {outcomes[0].refused}"
     return outcomes
@@ -100,6 +107,20 @@ def _check_steps(name: str, model: str, kind: api.Kind) -> None:
     for _ in range(6):
         third.step()
     _same(first.checkpoint(), third.checkpoint(), "in a second run with the same seed")
+
+
+def _check_schedule(name: str, model: str, kind: api.Kind) -> None:
+    """Take steps behind the horizon of a schedule, where every step size is 0: no parameter changes."""
+    fields = registry.get("algorithms", name).module.Config.model_fields
+    run = training(name, model, kind, schedule="linear:1", **({"warmup": 0} if "warmup" in fields else {}))
+    run.step()
+    before = [part.params.flat.detach().clone() for part in run.subject.parts]
+    for _ in range(2):
+        run.step()
+    assert all(torch.equal(part.params.flat, flat) for part, flat in zip(run.subject.parts, before, strict=True)), (
+        f"TRAITS has schedule=True, and on {model} and {kind} data parameters change where problem.schedule() is 0: multiply "
+        "every step size by it"
+    )
 
 
 def _same(a: dict[str, Any], b: dict[str, Any], when: str) -> None:

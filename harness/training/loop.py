@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from harness.api import Problem
-from harness.data import suitability
 from harness.data.dataset import Batch
 from harness.errors import BadInput, Diverged, RunFailed
 from harness.inference.rng import Streams
@@ -20,6 +19,7 @@ from harness.specs.run import EstimatorSpec, RunSpec
 from harness.store.checkpoint import digest
 from harness.training.checkpoint import pack, restore
 from harness.training.clocks import Clocks
+from harness.training.divergence import Diagnosis
 from harness.training.evaluation import Estimate, Estimator, finite
 from harness.training.guard import Guard
 from harness.training.marks import Marks, Schedule
@@ -27,12 +27,8 @@ from harness.training.metering import UpdateCounter, metered_twin
 from harness.training.process import prepare_process, require_device
 from harness.training.subject import Subject
 
-MIN_NATS = -100.0
-"""For every observed dimension: a bound below this is no bound of a working model (log 256 is 5.5)."""
 MAX_IDLE_STEPS = 1000
 """So many steps without a sample cannot be on the way to the end of a budget of samples."""
-POINTS = 100
-"""Over so many points is estimated whether a run was far off from the beginning."""
 READ_STEPS = 100
 """After so many steps what they report is read from a GPU, which waits for all that it has been given to do."""
 TICK_SECONDS = 0.1
@@ -77,7 +73,8 @@ class Training:
     """
 
     def __init__(self, spec: RunSpec, data_dir: str | None = None):
-        self.clocks, self.ledger = Clocks("setup"), Ledger()
+        self.clocks = Clocks("setup")
+        self.ledger, steps = (ledger := Ledger()), spec.steps
         require_device(spec.device)
         prepare_process(spec.threads)
         self.spec, self.streams = spec, Streams(spec.seed)
@@ -91,6 +88,7 @@ class Training:
             metered_twin(self.model, self.ledger, self.updates),
             None if self.recognition is None else metered_twin(self.recognition, self.ledger),
             self.facts,
+            lambda: steps.factor(ledger.samples),
         )
         skip: Callable[[Problem], str | None] = getattr(self.algorithm, "skip", lambda problem: None)
         with self._blaming():
@@ -123,6 +121,7 @@ class Training:
         self.due: Due | None = None
         self.divergence: str | None = None
         self.warnings = self.subject.warnings(spec.dataset.name)
+        self.diagnosis = Diagnosis(spec, self.subject, self.estimators, "scale" in self.warnings)
         self.whole, self.stopping = True, False
         per_decade = spec.evaluation.marks_per_decade
         self.schedule = Schedule(Marks(spec.evaluation.first_mark, per_decade), Marks(1.0, per_decade))
@@ -220,34 +219,10 @@ class Training:
         if row["marks"]:  # an end between marks leaves the next mark's row as it would be without it
             self.info, self.info_steps = {}, 0
         self.due = None
-        if why := broken[0] if broken else self._implausible(row):
-            self.divergence = f"{why} after {self.ledger.samples:,} samples with {self._tunables()}"
-            self.remedy = "try a smaller step size"
-            if begin := self._wrong_from_the_beginning():
-                self.divergence += f"; {begin}"
-                what = "initial weights"
-                if self.facts.kind == "real":
-                    also = "" if "scale" in self.warnings else f" and of the {what}"
-                    what = f"data ({suitability.values(self.dataset)}){also}"
-                self.remedy = f"no step size helps: look at the scale of the {what}"
-            elif "scale" in self.warnings:
-                self.remedy += f", and look at the scale of the data ({suitability.values(self.dataset)})"
+        if what := broken[0] if broken else self.diagnosis.implausible(row):
+            first_step = self.ledger.steps <= 1 and bool(broken)
+            self.divergence, self.remedy = self.diagnosis.of(what, self.ledger.samples, first_step=first_step)
         return row
-
-    def _wrong_from_the_beginning(self) -> str | None:
-        """Say what is wrong with the estimate at the initial weights; None if nothing is, and so the steps are to blame."""
-        if not self.estimators:
-            first = self.ledger.steps <= 1 and self._broken
-            return "this was the first step, from the initial weights" if first else None
-        (asked, estimator), split = self.estimators[0], self.splits[0]
-        points = min(asked.points or POINTS, POINTS, len(getattr(self.dataset, split)))
-        try:
-            found = estimator.estimate(self.subject.begun_again(self.spec), split, points, self.spec.seed)
-        except RunFailed:
-            return None
-        if found.mean > MIN_NATS * self.facts.dim:
-            return None
-        return f"at the initial weights it was {found.mean:.4g} nats already"
 
     def step(self) -> dict[str, float]:
         """Take one step, watched by itself, and return what has been read of the numbers that it reports."""
@@ -341,19 +316,6 @@ class Training:
     def _points(self, asked: EstimatorSpec, split: str, last: bool) -> list[int]:
         n = len(getattr(self.dataset, split))
         return sorted({min(asked.points, n)} - {0} | ({min(asked.final_points, n)} if last else set()))
-
-    def _implausible(self, row: Row) -> str | None:
-        """Say what is wrong with the row's estimates, if one is beyond what any working model has."""
-        for estimate in row["estimates"]:
-            if not estimate["mean"] > MIN_NATS * self.facts.dim:
-                return f"the {estimate['estimator']} on {estimate['split']} fell to {estimate['mean']:.4g} nats"
-        return None
-
-    def _tunables(self) -> str:
-        """Name the settings that divergence may be blamed on: those with a search space, the step size among them."""
-        fields = self.spec.algorithm.plugin("algorithms").module.Config.model_fields
-        tunable = [name for name, field in fields.items() if (field.json_schema_extra or {}).get("search")]
-        return ", ".join(f"{name}={self.spec.algorithm.settings[name]}" for name in tunable) or "these settings"
 
     def _learned(self) -> dict[str, Any]:
         """Return parameters, the algorithm's state and the random streams as plain data."""

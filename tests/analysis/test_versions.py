@@ -190,7 +190,7 @@ def test_what_an_experiment_asks_for_is_told_by_its_options(folder: Path) -> Non
         "seed": 1,
         "threads": 1,
     }
-    run |= {"device": "cpu", "n-train": None, "lr": 0.5}
+    run |= {"device": "cpu", "n-train": None, "schedule": "constant", "lr": 0.5}
     assert asks(run.get)
     for option, value in (
         ("algo", "mcem"),

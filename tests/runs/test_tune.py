@@ -13,7 +13,7 @@ from harness.errors import BadInput, RunFailed
 from harness.runs.jobs import Job, Outcome
 from harness.runs.runner import ensure
 from harness.runs.study import GROUP, Study
-from harness.runs.tune import chosen, tune
+from harness.runs.tune import chosen, look_up, tune
 from harness.specs.recipes import TuneRule
 from harness.store.store import Store
 from harness.testing import toy
@@ -212,3 +212,18 @@ def test_studies_of_other_data_or_rules_are_others(store: Store) -> None:
         assert one.id == Study({**SMALL, "lr": "tuned", "marginal": "importance", setting: 7}, TuneRule()).id
     with pytest.raises(BadInput, match="hidden cannot be tuned"):
         Study({**SMALL, "hidden": "tuned"}, TuneRule())
+
+
+def test_a_step_size_is_tuned_for_a_schedule(store: Store) -> None:
+    """What was chosen under one schedule says nothing of another; a trial ends before the horizon."""
+    short = TuneRule(samples=500)
+    constant, linear = (Study({**SMALL, "lr": "tuned", "schedule": s}, short) for s in ("constant", "linear:1e3"))
+    assert constant.id == Study({**SMALL, "lr": "tuned"}, short).id != linear.id
+    assert [job.spec.schedule for job in linear.jobs(linear.grid())] == ["linear:1e3"] * 3
+    tune(store, linear, Here(store))
+    assert look_up(store, {**SMALL, "lr": "tuned", "schedule": "linear:1000"})["study"] == linear.id
+    with pytest.raises(BadInput, match="lr of aevb has not been tuned"):
+        look_up(store, {**SMALL, "lr": "tuned"})
+    with pytest.raises(BadInput, match="--samples is 2,000, and --schedule linear:1e3"):
+        long = Study({**SMALL, "lr": "tuned", "schedule": "linear:1e3"}, TuneRule(samples=2000))
+        tune(store, long, Here(store))
