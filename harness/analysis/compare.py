@@ -311,7 +311,12 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         cost = one.target_cost._asdict() if one.target_cost else None
         differ = [found._asdict() for found in what_differs(one)]
         facts = {"about": one.panel, "first": ids[0], "second": ids[1], "left_out": one.left_out, "differ_in": differ}
-        out.append(facts | {"marks": marks, "target": cost, "doubts": one.doubts})
+        averaged = any(run.weights == "average" for runs in one.sides for run in runs)
+        out.append(
+            facts
+            | ({"weights": "average"} if averaged else {})
+            | {"marks": marks, "target": cost, "doubts": one.doubts}
+        )
     return out
 
 

@@ -7,7 +7,7 @@
 Tables join on `group`, `run` and `row`; `row` counts marks from 1, and is empty for an estimate that was made after training.
 Their columns are for data frames, which cannot tell everything apart, such as a setting that is None from one that is not there.
 So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations`: `read`
-needs nothing else.
+needs nothing else. Of estimates of the mean of parameters over steps, `weights` is "average".
 
 Tables are written from lists, not by pandas: `DataFrame.to_csv` takes a fifth longer and writes NaN as it writes None, and a
 column of whole numbers with a gap becomes one of floats.
@@ -198,9 +198,9 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
         key = {"group": group, "run": record.run}
         to_runs(key | _about(record) | {"json": to_json(vars(record)), "evaluations": to_json(evaluations)})
         for number, row in enumerate(rows, 1):
-            about = _leaves({name: value for name, value in row.items() if name != "estimates"})
+            about = _leaves({name: value for name, value in row.items() if name not in ("estimates", "averaged")})
             to_rows({**key, "row": number} | about | {"json": to_json(row)})
-            for estimate in row.get("estimates", []):
+            for estimate in (*row.get("estimates", []), *row.get("averaged", [])):
                 to_estimates({**key, "row": number} | _estimated(row, estimate))
         for evaluation in evaluations:
             to_estimates({**key, "row": None} | _estimated(evaluation, evaluation["estimate"]))

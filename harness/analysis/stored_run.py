@@ -30,12 +30,14 @@ class StoredRun:
         rows: its trace.
         folder: where it is; None of a run that a baseline has.
         version: what tells its version of the user's code from the present one, where both are shown; else empty.
+        weights: of which parameters the estimates of its rows are; see `harness.analysis.weights`.
     """
 
     record: Record
     rows: Sequence[Row]
     folder: Run | None = None
     version: str = ""
+    weights: str = "last"
 
     @classmethod
     def load(cls, run: Run) -> "StoredRun":

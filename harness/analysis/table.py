@@ -40,6 +40,7 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
     every target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached`
     seeds. `unreliable` names those of its columns that rest on estimates which are not to be trusted by their own diagnostics,
     and `doubts` says why.
+    Rows about the mean of parameters over steps have `weights`, "average".
     Where runs have no estimator in common, each is evaluated by its own, and rows also have the `bias` of theirs.
     All estimates of a row's panel are over the same points: as many as all its runs were evaluated on there. Targets are reached
     by the curve, whose points are those of every mark.
@@ -149,6 +150,7 @@ def _panel(
         if compared_by[0] in doubted[name] or (best is not None and compared_by[1] in doubted[best]):
             line["unreliable"].append("difference")
         line["doubts"] = list(doubted[name].values())
+        line |= {"weights": own[0].weights} if own[0].weights != "last" else {}
         if estimator is None:
             line["bias"] = data[0]["direction"] if data else ""
         out.append(line)

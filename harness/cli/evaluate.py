@@ -14,6 +14,7 @@ from harness.cli.options import (
     plugin_option,
     run_argument,
     value_option,
+    weights_option,
 )
 from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
@@ -21,6 +22,7 @@ from harness.safe_text import show
 from harness.specs.options import PositiveNumber, WholeNumber
 
 if TYPE_CHECKING:
+    from harness.analysis.weights import Weights
     from harness.store.store import Store
 
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     "--split", metavar="SPLIT", default="test", show_default=True, help="train, valid, test, or simulated by the model."
 )
 @value_option("--points", WholeNumber(), "How many points of the split.", default="1000")
+@weights_option
 @named_files("--model", "--dataset")
 @json_flag
 @data_folder
@@ -41,6 +44,7 @@ def evaluate(
     estimator: str,
     split: str,
     points: int,
+    weights: "Weights",
     as_json: bool,
     data_dir: str | None,
     store: "Store",
@@ -64,7 +68,7 @@ def evaluate(
     for run in stored:
         if len(stored) > 1 and not as_json:
             show(run.id)
-        found, _ = Trained(run, data_dir).estimate(estimator, split, points, complete)  # type: ignore[arg-type]
+        found, _ = Trained(run, data_dir, weights).estimate(estimator, split, points, complete)  # type: ignore[arg-type]
         if not as_json:
             runs.print_estimates([found.row()])
         rows.append({"run": run.id, **found.row()} if len(stored) > 1 else found.row())

@@ -19,6 +19,7 @@ from harness.cli.options import (
     selections_argument,
     value_option,
     versions_option,
+    weights_option,
 )
 from harness.cli.output import print_json, say
 from harness.errors import BadInput
@@ -27,6 +28,7 @@ from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:
     from harness.analysis.versions import Versions
+    from harness.analysis.weights import Weights
     from harness.store.run import Run
     from harness.store.store import Store
 
@@ -103,6 +105,7 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
     metavar="FILE",
     help="Where to write it; without an ending as PNG, SVG and PDF [figures/... in the store].",
 )
+@weights_option
 @named_files("--model", "--dataset")
 @versions_option
 @data_folder
@@ -113,6 +116,7 @@ def plot(
     counter: str | None,
     scale: str | None,
     out: Path | None,
+    weights: "Weights",
     versions: "Versions",
     data_dir: str | None,
     store: "Store",
@@ -128,8 +132,11 @@ def plot(
     """
     from harness.analysis import chosen, selection
     from harness.analysis.versions import remarks
+    from harness.analysis.weights import chosen as of_weights
     from harness.figures import output
     from harness.specs.experiment import is_experiment
+
+    shown = None if weights == "last" else weights
 
     if what[0] in ("manifold", "samples") and len(what) > 1:
         if len(what) > 2:
@@ -137,19 +144,21 @@ def plot(
         from harness.figures import images
 
         one = chosen.one(store, what[1])
-        figure, records = images.DRAW[what[0]](one, data_dir), [one.read()]
-        name = output.file_name(one.id, images.NAMES[what[0]])
+        figure, records = images.DRAW[what[0]](one, data_dir, weights), [one.read()]
+        name = output.file_name(one.id, images.NAMES[what[0]], weights=shown)
     elif len(what) == 1 and is_experiment(parse_selection(what[0]).name):
         from harness.figures import panels
         from harness.specs.experiment import Experiment
 
         asked = parse_selection(what[0])
         experiment = Experiment(asked.name)
-        stored = selection.group(store, experiment, say, versions, asked.where)
+        stored = of_weights(selection.group(store, experiment, say, versions, asked.where), weights, say)
         figure = panels.draw(experiment, stored, counter, estimator, scale)
         records = [run.record for run in stored]
         part = what[0].removeprefix(asked.name)  # such as :nz=20
-        name = output.file_name(experiment.name + part, "curves", of=estimator, by=counter or experiment.figure.x)
+        name = output.file_name(
+            experiment.name + part, "curves", of=estimator, by=counter or experiment.figure.x, weights=shown
+        )
     else:
         from harness.figures import trace
 
@@ -161,12 +170,13 @@ def plot(
         stored = selection.load(runs.values())
         for words in remarks(stored):
             say(words)
+        stored = of_weights(stored, weights, say)
         figure, records = (
             trace.draw(stored, counter or "samples", scale or "log", estimator),
             [run.record for run in stored],
         )
         more, kind = (f"-and-{len(runs) - 1}-more", "curves") if len(runs) > 1 else ("", "curve")
-        name = output.file_name(next(iter(runs)) + more, kind, of=estimator, by=counter or "samples")
+        name = output.file_name(next(iter(runs)) + more, kind, of=estimator, by=counter or "samples", weights=shown)
     path = out or store.root / "figures" / name
     formats = () if out and path.suffix else output.FORMATS
     for written in output.save(figure, path, records, formats):
@@ -184,6 +194,7 @@ def plot(
 @value_option(
     "--format", Choice(("text", "markdown", "csv", "latex")), "How to write it.", default="text", parameter="form"
 )
+@weights_option
 @versions_option
 @json_flag
 @in_store
@@ -192,6 +203,7 @@ def table(
     at: list[float] | None,
     targets: list[float] | None,
     form: str,
+    weights: "Weights",
     versions: "Versions",
     as_json: bool,
     store: "Store",
@@ -202,12 +214,14 @@ def table(
     interval beside them.
     """
     from harness.analysis import selection, table
+    from harness.analysis.weights import chosen as of_weights
     from harness.report import latex, tables, text
     from harness.specs.experiment import Experiment
 
     asked = parse_selection(experiment)
     chosen = Experiment(asked.name)
-    rows = table.rows(chosen, selection.group(store, chosen, say, versions, asked.where), at or [], targets or [])
+    stored = of_weights(selection.group(store, chosen, say, versions, asked.where), weights, say)
+    rows = table.rows(chosen, stored, at or [], targets or [])
     if as_json:
         print_json(table.plain(rows))
     elif form == "csv":
@@ -236,6 +250,7 @@ def table(
 @click.option(
     "--out", type=FILE, metavar="FILE", help="Where to draw it [figures/... in the store; nowhere with --json]."
 )
+@weights_option
 @json_flag
 @in_store
 def compare(
@@ -245,6 +260,7 @@ def compare(
     split: str,
     target: float | None,
     out: Path | None,
+    weights: "Weights",
     as_json: bool,
     store: "Store",
 ) -> None:
@@ -254,11 +270,14 @@ def compare(
     conditions where needed, such as figure2:algo=aevb,nz=20.
     """
     from harness.analysis import compare, versions
+    from harness.analysis.weights import chosen as of_weights
     from harness.report import comparisons
 
     sides = compare.side(store, first), compare.side(store, second)
     for words in versions.remarks(run for side in sides for run in side.runs):
         say(words)
+    first_side, second_side = (side._replace(runs=of_weights(side.runs, weights, say)) for side in sides)
+    sides = first_side, second_side
     chosen = compare.estimator_of(*sides, estimator)
     found = compare.compare(*sides, chosen, split, target)
     drawn = []
@@ -266,8 +285,8 @@ def compare(
         from harness.figures import output
         from harness.figures.compare import draw
 
-        on = None if split == "test" else split
-        name = output.file_name(f"{first}-and-{second}", "compared", of=estimator, on=on)
+        on, shown = None if split == "test" else split, None if weights == "last" else weights
+        name = output.file_name(f"{first}-and-{second}", "compared", of=estimator, on=on, weights=shown)
         path = out or store.root / "figures" / f"{name}.png"
         records = [run.record for side in sides for run in side.runs]
         formats = () if path.suffix else output.FORMATS

@@ -311,6 +311,13 @@ versions_option = value_option(
     default="now",
 )
 
+weights_option = value_option(
+    "--weights",
+    Choice(("last", "average")),
+    "Estimates of the parameters after the last step, or of their mean over steps (--average).",
+    default="last",
+)
+
 experiment_argument = click.argument("experiment", shell_complete=complete(_experiments))
 
 claims_argument = click.argument("claims", shell_complete=complete(_claims))

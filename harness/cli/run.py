@@ -1,5 +1,6 @@
 """`harness run`, `resume` and `extend`: bring one run to its budget."""
 
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -80,6 +81,10 @@ def run(
     spec = make_spec(**arguments(options), settings=settings)
     horizon = spec.steps.horizon
     limits = within(spec.schedule, budget_of(budget or {"samples": horizon or DEFAULT_SAMPLES}))
+    if spec.average is not None and spec.average > (limits.samples or math.inf):
+        say(
+            f"--average begins after {spec.average:,} samples, beyond the budget, so there will be no averaged weights yet"
+        )
     _train(
         store.run(spec.run_id),
         limits,
@@ -158,6 +163,8 @@ def _train(run: "Run", budget: "Budget", work: "Callable[[Watch], Record]", quie
         record = work(watch)
     if as_json:
         (row,) = run_rows([run])
-        print_json({**row, "already": not trained, "path": str(run.path), "estimates": record.summary})
+        found = {**row, "already": not trained, "path": str(run.path), "estimates": record.summary}
+        averaged = next((row["averaged"] for row in run.rows()[-1:] if "averaged" in row), None)
+        print_json(found if record.spec["average"] is None else {**found, "averaged": averaged})
     elif not quiet:
         print_summary(run, record, already=not trained)

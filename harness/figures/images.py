@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness import safe_text
+from harness.analysis.weights import Weights
 from harness.figures.output import style
 from harness.store.run import Run
 
@@ -18,21 +19,21 @@ if TYPE_CHECKING:
     from harness.runs.images import Mosaic
 
 
-def manifold(run: Run, data_dir: str | None = None) -> Figure:
+def manifold(run: Run, data_dir: str | None = None, weights: Weights = "last") -> Figure:
     """Draw images over the plane of two latents; BadInput as `harness.runs.images.manifold`."""
     from harness.runs import images  # PyTorch
 
-    return draw(images.manifold(run, data_dir))
+    return draw(images.manifold(run, data_dir, weights))
 
 
-def samples(run: Run, data_dir: str | None = None) -> Figure:
+def samples(run: Run, data_dir: str | None = None, weights: Weights = "last") -> Figure:
     """Draw samples of a run's model; BadInput as `harness.runs.images.samples`."""
     from harness.runs import images  # PyTorch
 
-    return draw(images.samples(run, data_dir))
+    return draw(images.samples(run, data_dir, weights))
 
 
-DRAW: dict[str, Callable[[Run, str | None], Figure]] = {"manifold": manifold, "samples": samples}
+DRAW: dict[str, Callable[[Run, str | None, Weights], Figure]] = {"manifold": manifold, "samples": samples}
 
 NAMES = {"manifold": "latent-plane", "samples": "prior-samples"}
 """What the files of these figures are called."""

@@ -71,6 +71,11 @@ def over_points(data: "pd.DataFrame") -> str:
     return f"over {' and '.join(words)} points" if words else "none"
 
 
+def of_weights(runs: Iterable[StoredRun]) -> str:
+    """Return what to say behind other words where estimates are of the mean of parameters over steps; else nothing."""
+    return "; of averaged weights" if any(run.weights == "average" for run in runs) else ""
+
+
 def counter_label(counter: str) -> str:
     """Return what an axis of a counter is called."""
     return COUNTERS.get(counter, label(counter.replace("_", " ")))

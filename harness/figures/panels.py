@@ -22,6 +22,7 @@ from harness.figures.labels import (
     counter_label,
     differing_settings,
     estimate_label,
+    of_weights,
     over_points,
     seeds_in_words,
 )
@@ -125,7 +126,7 @@ def draw(
                 axes.set_xlabel(counter_label(counter))
         title = [safe_text.title(experiment.title), *(seeds if len(seeds) == 1 else ())]
         figure.suptitle("; ".join(filter(None, title)), fontsize=10, x=0.01, ha="left")
-        words = f"curves: {over_points(data)}"
+        words = f"curves: {over_points(data)}{of_weights(runs)}"
         settings = _settings(experiment, list(itertools.chain.from_iterable(parts)))
         legend_below(figure, _legend(recipe, data, colours, shown, settings), max(4, columns + 2), words)
         sns.despine(figure)

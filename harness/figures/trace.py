@@ -12,7 +12,15 @@ from harness import safe_text
 from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.figures.labels import DASHES, MOST_CURVES, counter_label, estimate_label, over_points, seeds_in_words
+from harness.figures.labels import (
+    DASHES,
+    MOST_CURVES,
+    counter_label,
+    estimate_label,
+    of_weights,
+    over_points,
+    seeds_in_words,
+)
 from harness.figures.marks import (
     below_handle,
     cross,
@@ -66,7 +74,9 @@ def _facts(run: StoredRun) -> dict[str, Any]:
     facts = {"algorithm": run.algorithm, "dataset": spec["dataset"]["name"], "model": spec["model"]["name"]}
     for part in ("model", "algorithm", "dataset"):
         facts |= spec[part]["settings"]
-    return facts | {"N": spec["n_train"] or "all", "seed": run.seed, "threads": spec["threads"]}
+    average = "none" if spec["average"] is None else f"from {spec['average']:,} samples"
+    facts |= {"N": spec["n_train"] or "all", "seed": run.seed, "threads": spec["threads"]}
+    return facts | {"schedule": spec["schedule"], "average": average}
 
 
 def draw(
@@ -150,6 +160,7 @@ def draw(
         axes.set_title(safe_text.label(_title(runs)), fontsize="medium", loc="left")
         without = [label for run, label in zip(runs, labels(runs), strict=True) if not (data["run"] == run.id).any()]
         words = f"curves: {over_points(data)}; bands: ± one standard error of that mean"
+        words += of_weights(runs)
         words += f"; no {safe_text.label(estimator)}: {', '.join(without)}" if without else ""
         figure.set_figheight(HEIGHT + legend_below(figure, handles, 3, words))
         sns.despine(figure)

@@ -28,7 +28,8 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
             rows.append((one.panel, f"{mark.samples:,.0f}", f"{mark.points:,}", *means, interval, pairs))
         if (cost := one.target_cost) is not None:
             costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
-    show(f"{estimator} on {split}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
+    of = ", of averaged weights" if any(run.weights == "average" for one in comparisons for run in one.sides[0]) else ""
+    show(f"{estimator} on {split}{of}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
     print_table(("panel", "samples", "points", "A", "B", "A - B ± se", "95% interval", "seeds"), rows)
     for one in comparisons:
         if one.left_out:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.reliability import LEGEND, MARK, doubts, tails, unreliable
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
+from harness.analysis.weights import no_average
 from harness.errors import BadInput, in_one_line
 from harness.report.text import estimate_text, fits_terminal, marked, print_table, quantity, with_error
 from harness.safe_text import show, show_exactly
 from harness.specs.horizon import horizon_of
-from harness.store.record import Record, changes, final_estimates
+from harness.store.record import Record, changes, final_estimates, over_most_points
 from harness.store.run import Run
 from harness.store.store import Store
 
@@ -202,6 +203,7 @@ def print_run(
     print_table(("", "plugin", "settings"), plugins)
     rest = {"n_train": spec["n_train"] or "all", "seed": spec["seed"], "threads": spec["threads"]}
     rest |= {"schedule": spec["schedule"]} if spec["schedule"] != "constant" else {}
+    rest |= {"average": f"from {spec['average']:,} samples on"} if spec["average"] is not None else {}
     show("", "  ".join(f"{name}={value}" for name, value in rest.items()))
     show("budget: " + "  ".join(f"{name}={quantity(limit)}" for name, limit in record.budget.items()), "")
     print_table(("spent", ""), [(name, quantity(value)) for name, value in record.ledger.items()])
@@ -209,6 +211,10 @@ def print_run(
     print_estimates(record.summary)
     if rows and not _has_bound(record):
         show(_no_bound(record))
+    if spec["average"] is not None:
+        show("", _average_in_words(record))
+        if rows and "averaged" in rows[-1]:
+            print_estimates(rows[-1]["averaged"])
     if evaluations:
         show("", "estimated after training, in order of time")
         print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
@@ -218,16 +224,17 @@ def print_run(
             "at every mark: nats per datapoint ± standard error over points and noise (higher is better), and means of what "
             "steps reported",
         )
-        heads = list(dict.fromkeys(f"{e['estimator']} {e['split']}" for row in rows for e in row["estimates"]))
+        every = [[*row["estimates"], *row.get("averaged", ())] for row in rows]
+        heads = list(dict.fromkeys(f"{_named(e)} {e['split']}" for estimates in every for e in estimates))
         names = list(rows[-1]["info"])
         table = []
-        for row in rows:
-            curve = {f"{e['estimator']} {e['split']}": estimate_text(e) for e in reversed(row["estimates"])}
+        for row, estimates in zip(rows, every, strict=True):
+            curve = {f"{_named(e)} {e['split']}": estimate_text(e) for e in reversed(estimates)}
             counters = (f"{row['ledger']['samples']:,}", f"{row['ledger']['cpu_seconds']:.1f}")
             info = (f"{row['info'][name]:.4g}" if name in row["info"] else "" for name in names)
             table.append((*counters, *(curve.get(head, "") for head in heads), *info))
         print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
-        if any(unreliable(e) for row in rows for e in row["estimates"]):
+        if any(unreliable(e) for estimates in every for e in estimates):
             show(LEGEND)
 
 
@@ -269,7 +276,7 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
         return
     rows = [
         [
-            e["estimator"],
+            _named(e),
             e["split"],
             f"{e['points']:,}",
             marked(f"{e['mean']:.2f}", unreliable(e)),
@@ -296,6 +303,18 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
     print_table(columns, rows)
     for words in doubts(estimates):
         show(f"{MARK} {words}")
+
+
+def _named(estimate: dict[str, Any]) -> str:
+    """Return the estimator of an estimate, and whether it is of averaged weights."""
+    return f"{estimate['estimator']}{' (average)' if estimate.get('weights') == 'average' else ''}"
+
+
+def _average_in_words(record: Record) -> str:
+    """Return of which steps the mean of a run's parameters is, or why there is none yet."""
+    if why := no_average(record):
+        return f"no averaged weights yet: {why}"
+    return f"averaged weights, the mean over steps after {record.spec['average']:,} samples:"
 
 
 def _diagnostics(estimate: dict[str, Any]) -> list[str]:
@@ -333,6 +352,11 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
     show(f"{run.id}: {'was done already' if already else record.status}")
     for e in final_estimates(record):
         show(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
+    if record.spec["average"] is not None:
+        averaged = next((row.get("averaged", []) for row in run.rows()[-1:]), [])
+        show(f"  {_average_in_words(record)}")
+        for e in over_most_points(averaged):
+            show(f"  {_named(e)} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
     for words in doubts(final_estimates(record)):
         show(f"  {MARK} {words}")
     if record.ledger and not _has_bound(record):

@@ -37,9 +37,8 @@ def print_damage(store: Store, damaged: Sequence[dict[str, Any]], leftovers: Seq
 def print_exported(runs: Sequence["Exported"], path: Path) -> None:
     """Print where an export is, and how many runs, rows and estimates it has."""
     rows = sum(len(run.rows) for run in runs)
-    estimates = sum(len(row.get("estimates", [])) for run in runs for row in run.rows) + sum(
-        len(r.evaluations) for r in runs
-    )
+    estimates = sum(len(row.get(key, [])) for run in runs for row in run.rows for key in ("estimates", "averaged"))
+    estimates += sum(len(r.evaluations) for r in runs)
     show(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
 
 

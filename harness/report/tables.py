@@ -57,7 +57,8 @@ def note(rows_: Sequence[Row]) -> str:
         for key, n in row["points"].items():
             points.setdefault(key.rpartition(" ")[2], set()).add(n)
     over = " and ".join(f"{either(sorted(n))} {split}" for split, n in points.items() if n)
-    return f"nats per datapoint over {over} points, means over seeds; ± is the standard error (se) over seeds"
+    of = " of averaged weights" if any(row.get("weights") == "average" for row in rows_) else ""
+    return f"nats per datapoint{of} over {over} points, means over seeds; ± is the standard error (se) over seeds"
 
 
 def notes(rows_: Sequence[Row]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from harness.analysis.weights import Weights, no_average
 from harness.errors import BadInput
 from harness.runs.code import code_version
 from harness.runs.inputs import loading, require_same_data
@@ -14,6 +15,7 @@ from harness.runs.stored_spec import stored_spec
 from harness.specs import registry
 from harness.specs.run import validated
 from harness.store.run import Run
+from harness.training.average import mean
 from harness.training.evaluation import Estimate, Estimator, Split, finite
 from harness.training.process import prepare_process
 from harness.training.subject import Subject
@@ -25,12 +27,13 @@ class Trained:
     Args:
         run: the run.
         data_dir: the user's folder of data files.
+        weights: "last" for the parameters after its last step, "average" for their mean over steps.
 
     Raises:
-        BadInput: the checkpoint or the data are gone, or they are not those of the run.
+        BadInput: the checkpoint or the data are gone, they are not those of the run, or it has no mean of its parameters.
     """
 
-    def __init__(self, run: Run, data_dir: str | None = None):
+    def __init__(self, run: Run, data_dir: str | None = None, weights: Weights = "last"):
         record, checkpoint = run.read(), run.checkpoint()
         if checkpoint is None:
             raise BadInput(
@@ -46,8 +49,14 @@ class Trained:
         built = Subject.build(self.spec, data_dir)
         self.subject = replace(built, recognition=None) if checkpoint.get("phi") is None else built
         require_same_data(run, record, self.subject.dataset.sha256, self.subject.dataset.source)
+        self.weights = weights
         with loading(run, checkpoint):
             self.subject.load(checkpoint)
+        if weights == "average":
+            if (why := no_average(record)) or not checkpoint.get("average", {}).get("taken"):
+                raise BadInput(f"run {run.id} has no averaged weights: {why or 'its checkpoint has none'}")
+            with loading(run, checkpoint):
+                self.subject.load(mean(checkpoint["average"], checkpoint["theta"].dtype))
         self.ledger: dict[str, int] = checkpoint["ledger"]
         if not all(map(finite, self.subject.parts)):
             raise BadInput(
@@ -91,6 +100,7 @@ class Trained:
             raise BadInput(f"{plugin.name} cannot evaluate run {self.run.id}: {reason}")
         each = estimator.each(self.subject, split, points, self.spec.seed)
         found = estimator.summary(self.subject, split, each)
+        found = replace(found, weights="average") if self.weights == "average" else found
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
         row |= {} if plugin.file is None else {"sha256": plugin.sha256}
         if keep:

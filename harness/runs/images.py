@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from harness.analysis.weights import Weights
 from harness.errors import BadInput
 from harness.inference.protocols import Latents, LatentVariableModel, MeanImage
 from harness.inference.rng import Streams
@@ -45,13 +46,13 @@ class Mosaic(NamedTuple):
     greys: tuple[float, float] = (0.0, 1.0)
 
 
-def manifold(run: Run, data_dir: str | None = None) -> Mosaic:
+def manifold(run: Run, data_dir: str | None = None, weights: Weights = "last") -> Mosaic:
     """Return images E[x|z] over the plane of two latents: each axis at equally spaced quantiles of the prior N(0, 1).
 
     Raises:
         BadInput: the model does not have two continuous latents, it has no `mean_x`, or its data are no images.
     """
-    trained = Trained(run, data_dir)
+    trained = Trained(run, data_dir, weights)
     model = trained.subject.model
     latents = model.latents if isinstance(model, LatentVariableModel) else Latents(())
     if not latents.only("continuous") or latents.total != 2:
@@ -70,13 +71,13 @@ def manifold(run: Run, data_dir: str | None = None) -> Mosaic:
     return Mosaic(images, side, _name(trained), "E[x|z] at quantiles of p(z)", tuple(quantiles.tolist()), None, greys)
 
 
-def samples(run: Run, data_dir: str | None = None) -> Mosaic:
+def samples(run: Run, data_dir: str | None = None, weights: Weights = "last") -> Mosaic:
     """Return images E[x|z] for z drawn from the prior; of a model without `mean_x`, draws of x itself. Data are beside them.
 
     Raises:
         BadInput: its data are no images.
     """
-    trained = Trained(run, data_dir)
+    trained = Trained(run, data_dir, weights)
     model = trained.subject.model
     rng = Streams(trained.spec.seed)("figure of samples")
     side = _side(_shape(trained), WIDTH * 2 // 3)
@@ -136,4 +137,5 @@ def _name(trained: Trained) -> str:
     spec = trained.spec
     model = trained.subject.model
     n_z = f", $N_z$ = {model.latents.total}" if isinstance(model, LatentVariableModel) else ""
-    return f"{spec.algorithm.name}, {spec.dataset.name}{n_z}, {trained.ledger['samples']:,} samples"
+    of = ", averaged weights" if trained.weights == "average" else ""
+    return f"{spec.algorithm.name}, {spec.dataset.name}{n_z}, {trained.ledger['samples']:,} samples{of}"

@@ -210,7 +210,7 @@ def _cost(training: Training) -> CostEstimate:
             start = time.process_time()
             with contextlib.suppress(Exception):
                 estimator.estimate(training.subject, split, n, 0)
-            per_point = (time.process_time() - start) / n
+            per_point = (time.process_time() - start) / n * (1 if training.average is None else 2)
             per_mark += per_point * min(asked.points, size)
             at_end += per_point * min(asked.final_points, size)
     return CostEstimate(per_sample, per_mark, at_end, training.warnings)

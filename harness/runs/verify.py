@@ -135,6 +135,13 @@ def _evaluated_again(run: Run, data_dir: str | None) -> Verified:
             if estimator := estimators.get(stored["estimator"]):
                 again = estimator.estimate(trained.subject, stored["split"], stored["points"], spec.seed).row()
                 compared.estimate(number, row, stored, again)
+    if any("averaged" in row for _, row in own):
+        averaged = Trained(run, data_dir, "average").subject.to(spec.device)
+        for number, row in own:
+            for stored in row.get("averaged", ()):
+                if estimator := estimators.get(stored["estimator"]):
+                    again = estimator.estimate(averaged, stored["split"], stored["points"], spec.seed).row()
+                    compared.estimate(number, row, stored, {**again, "weights": "average"})
     return compared.found(len(own))
 
 
@@ -142,7 +149,7 @@ def _contradiction(record: Record, rows: Sequence[Row], spec: RunSpec) -> str | 
     """Say in what a record and its rows contradict one another; None if in nothing."""
     asked = {one.name for one in spec.evaluation.estimators}
     for number, row in enumerate(rows, 1):
-        for estimate in row["estimates"]:
+        for estimate in _estimates(row):
             if estimate["estimator"] not in asked:
                 return f"row {number} has an estimate by {estimate['estimator']}, by which the run is not evaluated"
     saved = rows[: record.trace["rows"]]  # a process that was killed, or still trains, has written more of them
@@ -231,8 +238,8 @@ class _Compared:
             for name, value in row["info"].items():
                 if not _same(value, again["info"].get(name, math.nan)):
                     self._note(number, row, f"{name} was {value!r} and is {again['info'].get(name)!r}")
-        others = {_key(estimate): estimate for estimate in again["estimates"]}
-        for estimate in row["estimates"]:
+        others = {_key(estimate): estimate for estimate in _estimates(again)}
+        for estimate in _estimates(row):
             if _key(estimate) in others:
                 self.estimate(number, row, estimate, others[_key(estimate)])
 
@@ -258,8 +265,13 @@ class _Compared:
             self.differs = f"row {number}, at {row['ledger']['samples']:,} samples: {words}"
 
 
+def _estimates(row: Row) -> list[Row]:
+    """Return the estimates of a row, those of the mean of parameters over steps included."""
+    return [*row["estimates"], *row.get("averaged", ())]
+
+
 def _key(estimate: Row) -> tuple[Any, ...]:
-    return estimate["estimator"], estimate["split"], estimate["points"]
+    return estimate["estimator"], estimate["split"], estimate["points"], estimate.get("weights")
 
 
 def _same(one: Any, other: Any) -> bool:

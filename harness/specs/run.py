@@ -5,6 +5,7 @@ The budget is not part of it, so that a run can be extended; nor is where data a
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -207,6 +208,10 @@ def make_spec(
         spec = RunSpec.model_validate(frame)
     except pydantic.ValidationError as error:
         raise BadInput(sentence(error, "of the run")) from None
+    if spec.average is not None and spec.average >= (spec.steps.horizon or math.inf):
+        raise BadInput(
+            f"--average is {spec.average:,}, and --schedule {spec.schedule} ends there or before: begin with fewer samples"
+        )
     if spec.steps.horizon is not None and not chosen["algo"].module.TRAITS.schedule:
         able = [p.name for p in registry.listing("algorithms") if p.module is not None and p.module.TRAITS.schedule]
         raise BadInput(

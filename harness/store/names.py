@@ -86,7 +86,8 @@ def modern_row(row: Content, algorithm: str) -> Content:
         algorithm: the name of the run's algorithm.
     """
     ledger, info = _renamed(row["ledger"], COUNTERS), _renamed(row["info"], DIAGNOSTICS.get(algorithm, {}))
-    return {**row, "ledger": ledger, "info": info, "estimates": list(map(_modern_estimate, row["estimates"]))}
+    estimates = {name: list(map(_modern_estimate, row[name])) for name in ("estimates", "averaged") if name in row}
+    return {**row, "ledger": ledger, "info": info, **estimates}
 
 
 def modern_rows(rows: Sequence[Content], algorithm: str) -> list[Content]:

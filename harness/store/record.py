@@ -1,6 +1,7 @@
 """The content of a run.json."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,8 +69,13 @@ def empty_trace() -> dict[str, Any]:
 
 def final_estimates(record: Record) -> list[dict[str, Any]]:
     """Return a run's last estimates, of each estimator and split the one over most points."""
+    return over_most_points(record.summary)
+
+
+def over_most_points(estimates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return of each estimator and split the estimate over most points."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
-    for estimate in record.summary:
+    for estimate in estimates:
         key = estimate["estimator"], estimate["split"]
         if key not in best or estimate["points"] > best[key]["points"]:
             best[key] = estimate

@@ -130,6 +130,7 @@ _is_ledger = checker(_LEDGER)
 _ESTIMATE = {
     "estimator": str, "settings": dict, "direction": str, "split": str, "points": _count, "mean": _number, "se_points": _number,
     "se_estimator": _number, "diagnostics": {str: _number}, "heavy_tails?": _number, "reliable?": bool, "instead?": str,
+    "weights?": str,
 }  # fmt: skip
 
 _SESSION = {
@@ -138,6 +139,8 @@ _SESSION = {
     "sources?": {str: {str: str}}, "warnings?": [str], "memory?": {"first": _count, "last": _count, "most": _count},
     "primitives?": str,
 }  # fmt: skip
+
+_AVERAGE = {"steps": _whole, "taken": _whole, "theta": _tensor, "phi": lambda value: value is None or _tensor(value)}
 
 is_record = checker({
     "run": lambda value: isinstance(value, str) and re.match(NAME, value), "spec": _SPEC,
@@ -151,12 +154,15 @@ is_checkpoint = checker({
     "theta": _tensor, "phi": lambda value: value is None or _tensor(value), "rng": {str: _tensor}, "info_steps": _whole,
     "ledger": {str: _whole}, "seconds": {str: _count}, "info": {str: _number}, "unread?": [{str: _number}],
     "due?": lambda value: value is None or _is_due(value), "divergence?": str | None,
-    "trace": {"rows": _whole, "bytes": _whole, "sha256": str},
+    "trace": {"rows": _whole, "bytes": _whole, "sha256": str}, "average?": _AVERAGE,
 })  # fmt: skip
 """Says whether the state in a checkpoint has the shape of a run's; the algorithm's own is not known here."""
 
 are_rows = checker([
-    {"marks": {str: _count}, "end": bool, "ledger": _LEDGER, "info": {str: _number}, "estimates": [_ESTIMATE]},
+    {
+        "marks": {str: _count}, "end": bool, "ledger": _LEDGER, "info": {str: _number}, "estimates": [_ESTIMATE],
+        "averaged?": [_ESTIMATE],
+    },
 ])  # fmt: skip
 """Says whether plain data have the shape of a trace's rows."""
 

@@ -68,6 +68,7 @@ class Estimate:
         heavy_tails: the share of points whose importance weights have a Pareto k-hat above 0.7; None where it is not known.
         reliable: whether these are few enough for the estimate to be trusted; None where it is not known.
         instead: what should be used instead where it is not reliable: an estimator, or more samples.
+        weights: "average" where it is of the mean of the parameters over steps; None where it is of the parameters themselves.
     """
 
     estimator: str
@@ -82,6 +83,7 @@ class Estimate:
     heavy_tails: float | None = None
     reliable: bool | None = None
     instead: str | None = None
+    weights: Literal["average"] | None = None
 
     def row(self) -> dict[str, Any]:
         """Return it as a plain dict, without what is not known."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from harness.specs.budget import Budget, Ledger
 from harness.specs.plugin_errors import blaming, failed
 from harness.specs.run import EstimatorSpec, RunSpec
 from harness.store.checkpoint import digest
+from harness.training.average import EVERY, Average
 from harness.training.checkpoint import pack, restore
 from harness.training.clocks import Clocks
 from harness.training.divergence import Diagnosis
@@ -61,6 +62,7 @@ class Training:
         data_dir: the user's folder of data files.
 
     Attributes:
+        average: the mean of the parameters over steps; None where none is asked for.
         due: a row that is still to be evaluated.
         divergence: why the run has diverged; None if it has not.
         remedy: what may help where it has diverged.
@@ -97,11 +99,11 @@ class Training:
             raise BadInput(
                 f"algorithm {spec.algorithm.name!r} cannot run on model {spec.model.name!r}: {reason}; see `harness algos`"
             )
-        every = [
+        asked_for = [
             (e, Estimator(e.name, e.plugin("estimators").module, e.config("estimators")))
             for e in spec.evaluation.estimators
         ]
-        self.estimators = [pair for number, pair in enumerate(every) if self._applies(pair[1], default=number == 0)]
+        self.estimators = [pair for number, pair in enumerate(asked_for) if self._applies(pair[1], default=number == 0)]
         self.splits = spec.evaluation.splits
         for split in self.splits:
             if getattr(self.dataset, split) is None:
@@ -111,6 +113,8 @@ class Training:
         self.order_rng, self.binarise_rng = self.streams("minibatch order"), self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
         self.guard = Guard(spec, self.subject, self.ledger, [estimator.module for _, estimator in self.estimators])
+        every = 1 if self.batch_size is None else EVERY
+        self.average = None if spec.average is None else Average(spec, self.subject, every)
         with self._blaming(), self.guard.init(lambda: self.clocks.cpu("setup")):
             self.state = self.algorithm.init(problem, config, self.streams("training noise"))
         self.info: dict[str, float] = {}  # sums since the last mark
@@ -242,6 +246,8 @@ class Training:
                 return self._broken
             raise failed(f"algorithm {self.spec.algorithm.name!r}", error, self.algorithm) from error
         self.updates.look()
+        if self.average is not None:
+            self.average.look(self.ledger.samples)
         self.ledger.add(batch.index.shape[0], "datapoints")
         self.info_steps += 1
         return info
@@ -288,13 +294,16 @@ class Training:
     def _row(self, *, last: bool) -> Row:
         """Return the row of this moment: what was spent, what the steps since the last mark reported, and every estimate."""
         marks = self.schedule.reached(self.ledger.samples, self.clocks.cpu)
-        return {
+        row = {
             "marks": marks,
             "end": last,
             "ledger": self.spent(),
             "info": {name: total / self.info_steps for name, total in self.info.items()},
-            "estimates": [estimate.row() for estimate in self._estimates(last)],
+            "estimates": [estimate.row() for estimate in self._estimates(self.subject, last)],
         }
+        if self.average is not None and (mean := self.average.subject()) is not None:
+            row["averaged"] = [replace(one, weights="average").row() for one in self._estimates(mean, last)]
+        return row
 
     def _applies(self, estimator: Estimator, *, default: bool) -> bool:
         """Say whether an estimator can evaluate this run. A lower bound by default may be left out; others were asked for."""
@@ -306,12 +315,12 @@ class Training:
             raise BadInput(f"estimator {estimator.name} cannot evaluate this run: {reason}")
         return reason is None
 
-    def _estimates(self, last: bool) -> Iterator[Estimate]:
+    def _estimates(self, subject: Subject, last: bool) -> Iterator[Estimate]:
         """Apply every estimator to every split, on the curve's points and at the end on the final points too."""
         for asked, estimator in self.estimators:
             for split in self.splits:
                 for points in self._points(asked, split, last):
-                    yield estimator.estimate(self.subject, split, points, self.spec.seed)
+                    yield estimator.estimate(subject, split, points, self.spec.seed)
 
     def _points(self, asked: EstimatorSpec, split: str, last: bool) -> list[int]:
         n = len(getattr(self.dataset, split))
@@ -337,12 +346,15 @@ class Training:
             "unread": [{name: float(value) for name, value in zip(*one, strict=True)} for one in self._unread],
             "due": None if self.due is None else list(self.due),
             "divergence": self.divergence,
+            **({} if self.average is None else {"average": pack(self.average.state())}),
         }
 
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Continue where `checkpoint` was taken; raises BadInput, or anything, if it is not of such a run."""
         self.subject.load(checkpoint)
         self.state = restore(self.state, checkpoint["algorithm"])
+        if self.average is not None:
+            self.average.load(checkpoint["average"])
         self.order_rng.set_state(checkpoint["rng"]["minibatch order"])
         self.binarise_rng.set_state(checkpoint["rng"]["binarisation"])
         if digest(self._learned()) != digest({name: checkpoint[name] for name in ("theta", "phi", "algorithm", "rng")}):

@@ -1,0 +1,54 @@
+"""Which parameters of a run are meant: those after its last step, or their mean over steps (Polyak averaging).
+
+Nobody chooses between the two by what they are worth: whoever reads estimates says which.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from harness.analysis.stored_run import StoredRun
+from harness.errors import BadInput
+from harness.store.record import Record
+
+Weights = Literal["last", "average"]
+
+MOST_NAMED = 5  # runs that a message names
+
+
+def no_average(record: Record) -> str | None:
+    """Return in words why a run has no mean of its parameters; None if it has one."""
+    begin, spent = record.spec["average"], record.ledger.get("samples", 0)
+    if begin is None:
+        return "it was made without --average; make a run with it"
+    if spent < begin or not spent:
+        return f"its --average begins after {begin:,} samples, and it has spent {spent:,}; extend it beyond them"
+    return None
+
+
+def chosen(runs: Sequence[StoredRun], weights: Weights, say: Callable[[str], None]) -> list[StoredRun]:
+    """Return runs with the estimates of these weights alone, as if they had no others.
+
+    Args:
+        runs: as they are stored.
+        weights: "last" leaves them as they are; "average" leaves the rows from the beginning of the average on.
+        say: told of runs that are left out, as they have no average yet, or none at all.
+
+    Raises:
+        BadInput: none of the runs has an average.
+    """
+    if weights == "last":
+        return list(runs)
+    found, without = list[StoredRun](), list[str]()
+    for run in runs:
+        rows = [{**row, "estimates": row["averaged"]} for row in run.rows if "averaged" in row]
+        if rows:
+            found.append(replace(run, rows=rows, weights="average"))
+        else:
+            without.append(f"{run.id} ({no_average(run.record) or 'it has no row since its average began'})")
+    said = "; ".join(without[:MOST_NAMED]) + (f"; and {len(without) - MOST_NAMED} more" if without[MOST_NAMED:] else "")
+    if not found:
+        raise BadInput(f"--weights is 'average', and no run has averaged weights: {said}")
+    if without:
+        say(f"left out, as they have no averaged weights: {said}")
+    return found
