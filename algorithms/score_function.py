@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Recognition), latents=("continuous", "binary"))
+TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Recognition), latents=("continuous", "binary"), schedule=True)
 
 
 class Config(api.Config):

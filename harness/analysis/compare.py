@@ -5,7 +5,7 @@ the options that its runs have: `figure2:algo=aevb,nz=20`, `../other/results:nz=
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.analysis import chosen, curves, selection
@@ -26,7 +26,10 @@ class Side(NamedTuple):
 
 
 class AtMark(NamedTuple):
-    """Both sides at a mark: means over seeds, the first minus the second, all over so many points, and which is unreliable."""
+    """Both sides at a mark: means over seeds, the first minus the second, all over so many points, and which is unreliable.
+
+    `spent` are the samples and the datapoints of each side there, means over seeds, as far as they are known.
+    """
 
     samples: float
     first: float
@@ -34,6 +37,7 @@ class AtMark(NamedTuple):
     difference: Difference
     points: int
     unreliable: tuple[bool, bool] = (False, False)
+    spent: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {})  # a default that nobody changes
 
     @property
     def half_width(self) -> float | None:
@@ -247,8 +251,16 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
             means = [mean(list(one.values())).mean for one in values]
             first, second = (any(map(unreliable, one.values())) for one in found)
             n = points[estimator, split]
-            out.append(AtMark(mark, means[0], means[1], difference(values[0], values[1]), n, (first, second)))
+            both, spent = difference(values[0], values[1]), [_spent([by[mark] for _, by in side_]) for side_ in rows]
+            out.append(AtMark(mark, means[0], means[1], both, n, (first, second), (spent[0], spent[1])))
     return out
+
+
+def _spent(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the means of samples and datapoints over rows; a baseline does not tell the latter."""
+    ledgers = [row["ledger"] for row in rows]
+    names = [name for name in ("samples", "datapoints") if all(name in ledger for ledger in ledgers)]
+    return {name: math.fsum(ledger[name] for ledger in ledgers) / len(ledgers) for name in names}
 
 
 def _doubts(runs: Sequence[StoredRun], marks: Sequence[AtMark], estimator: str, split: str) -> list[str]:
@@ -304,7 +316,8 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         marks = [
             {"samples": m.samples, "first": m.first, "second": m.second, "difference": m.difference.mean,
              "error": m.difference.error, "interval": m.half_width, "points": m.points,
-             "pairs": m.difference.n if m.difference.paired else 0, "unreliable": m.unreliable}
+             "pairs": m.difference.n if m.difference.paired else 0, "unreliable": m.unreliable,
+             "datapoints": [one.get("datapoints") for one in m.spent]}
             for m in one.marks
         ]  # fmt: skip
         ids = [[run.id for run in runs] for runs in one.sides]

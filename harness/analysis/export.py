@@ -217,7 +217,7 @@ def _about(record: Record) -> Line:
 
 def _estimated(row: Line, estimate: Line) -> Line:
     """Return the columns of an estimate, with the training that the model had; of its settings JSON, as each has its own."""
-    spent = {name: row.get("ledger", {}).get(name) for name in ("samples", "cpu_seconds", "wall_seconds")}
+    spent = {name: row.get("ledger", {}).get(name) for name in ("samples", "datapoints", "cpu_seconds", "wall_seconds")}
     return spent | _leaves(estimate | {"settings": to_json(estimate.get("settings", {}))})
 
 

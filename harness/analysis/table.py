@@ -16,6 +16,9 @@ from harness.specs.where import Where
 
 Row = dict[str, Any]
 
+NOWHERE = {"end": "is done, so none has an end: give --at samples, or go on with `harness sweep`"}
+"""Why no run has a mark that is a word."""
+
 COLUMNS = {"algo": "algorithm"}
 """What the columns of options are called that are not called like the option."""
 
@@ -28,11 +31,14 @@ class Spread(NamedTuple):
     sd: float | None
 
 
-def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float], targets: Sequence[float]) -> list[Row]:
-    """Return a row for each panel, number of samples and curve, as plain data.
+def rows(
+    experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float | str], targets: Sequence[float]
+) -> list[Row]:
+    """Return a row for each panel, mark and curve, as plain data.
 
     A row has the options of its panel and those that are compared (by default `algorithm`); the `mark`, as asked for, at
-    which curves are compared, and `samples`, how many were evaluated there on average; `seeds` and the seeds that `diverged`
+    which curves are compared, and the means over seeds of what was spent there, `samples` and `datapoints` (None where a
+    baseline does not tell); `seeds` and the seeds that `diverged`
     before; for every estimator and split the mean over seeds with its standard error, `<estimator> <split>`, and in `points`
     over how many points it is; of its `estimator` on the test set `difference`, the mean paired difference to the best curve
     over the seeds that both have, with its standard `error` and `interval`, the half-width of its 95 % confidence interval by
@@ -48,7 +54,8 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
     Args:
         experiment: whose recipe says what is compared by which estimator, and where the published curves are.
         runs: the experiment's.
-        at: numbers of samples; if empty the recipe's, else the largest mark that all curves have.
+        at: numbers of samples, or "end" for the end of each run that is done; if empty the recipe's, else the largest mark that
+            all curves have, or "end" where all budgets are of datapoints.
         targets: nats; if empty the recipe's.
 
     Raises:
@@ -61,18 +68,22 @@ def rows(experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float],
     estimator = curves.estimator_of(experiment, runs)
     found: list[Row] = []
     every = selection.index(runs)
-    asked: dict[float, None] = {}  # in order, each once
+    asked: dict[float | str, None] = {}  # in order, each once
     for panel in _in_order([run.options(panels) for run in runs]):
         here = every.meeting(panel)
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
         selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
-        for samples in at or [_shared(here, experiment.figure.compare)]:
-            asked[samples] = None
-            found += _panel(experiment.figure, panel, here, estimator, samples, targets)
+        for mark in at or [_shared(here, experiment.figure.compare)]:
+            asked[mark] = None
+            found += _panel(experiment.figure, panel, here, estimator, mark, targets)
     if not found:
-        have = ", ".join(curves.nearest(runs, samples) for samples in asked)
-        said = f"no run of {experiment.name} has a row at {', '.join(f'{samples:,.0f}' for samples in asked)} samples"
-        raise BadInput(f"{said}: choose marks with --at, the nearest are {have}")
+        numbers = [mark for mark in asked if not isinstance(mark, str)]
+        said = " or ".join(NOWHERE[mark] for mark in asked if isinstance(mark, str))
+        if not numbers:
+            raise BadInput(f"no run of {experiment.name} {said}")
+        at_samples = f"has a row at {', '.join(f'{samples:,.0f}' for samples in numbers)} samples"
+        have = ", ".join(curves.nearest(runs, samples) for samples in numbers)
+        raise BadInput(f"no run of {experiment.name} {at_samples}: choose marks with --at, the nearest are {have}")
     return found
 
 
@@ -93,11 +104,22 @@ def _farthest(run: StoredRun) -> float:
     return max(run.sound_marks, default=0.0)
 
 
-def _shared(runs: Sequence[StoredRun], compare: Sequence[str]) -> float:
-    """Return the largest number of samples at which every curve has a row; the largest of all where they share none."""
+def _shared(runs: Sequence[StoredRun], compare: Sequence[str]) -> float | str:
+    """Return where curves are compared unless told otherwise.
+
+    It is the largest number of samples at which every curve has a row, the largest of all where they share none; or "end" where
+    every run has a budget of datapoints and none of samples, and every curve has a run that is done.
+    """
     marks: dict[str, set[float]] = {}
+    done: dict[str, bool] = {}
     for run in runs:
-        marks.setdefault(run.curve(compare), set()).update(run.marks)
+        name = run.curve(compare)
+        marks.setdefault(name, set()).update(run.marks)
+        done[name] = done.get(name, False) or run.at("end") is not None
+    if all(done.values()) and all(
+        {"samples", "datapoints"} & run.record.budget.keys() == {"datapoints"} for run in runs
+    ):
+        return "end"
     shared = set.intersection(*marks.values())
     return max(shared or set.union(*marks.values()), default=0.0)
 
@@ -107,15 +129,15 @@ def _panel(
     panel: Where,
     runs: Sequence[StoredRun],
     estimator: str | None,
-    samples: float,
+    mark: float | str,
     targets: Sequence[float],
 ) -> list[Row]:
-    """Return the rows of one panel at one number of samples."""
+    """Return the rows of one panel at one mark."""
     members: dict[str, list[StoredRun]] = {}
     for run in runs:
         members.setdefault(run.curve(recipe.compare), []).append(run)
     reached = {
-        name: {run.seed: row for run in own if (row := run.at(samples)) is not None} for name, own in members.items()
+        name: {run.seed: row for run in own if (row := run.at(mark)) is not None} for name, own in members.items()
     }
     if not any(reached.values()):
         return []
@@ -132,16 +154,19 @@ def _panel(
         diverged = [
             run.seed
             for run in own
-            if run.seed not in reached[name] and run.status == "diverged" and _farthest(run) < samples
+            if run.seed not in reached[name]
+            and run.status == "diverged"
+            and (isinstance(mark, str) or _farthest(run) < mark)
         ]
-        spent = [row["ledger"]["samples"] for row in reached[name].values()]
-        line: Row = {**panel, **compared, "mark": samples, "samples": statistics.fmean(spent) if spent else None}
+        spent = [row["ledger"] for row in reached[name].values()]
+        line: Row = {**panel, **compared, "mark": mark, **_spent(spent)}
         line |= {"seeds": sorted(reached[name]), "diverged": diverged}
         for key in points:
             line[" ".join(key)] = _spread(list(_values(reached[name], key[0], points, key[1]).values()))
         line["points"] = {" ".join(key): n for key, n in points.items()}
         line |= _difference(values[name], values[best]) if best is not None and values[name] and several else {}
-        line |= _published(recipe, panel, own[0].algorithm, samples, values[name])
+        there = line["samples"] if isinstance(mark, str) else mark
+        line |= _published(recipe, panel, own[0].algorithm, there or 0.0, values[name])
         data = curves.estimates(own, estimators[name]) if targets or estimator is None else []
         line["targets"] = [_reaching(data, target) for target in targets]
         line["estimator"] = estimators[name]
@@ -174,6 +199,12 @@ def _doubted(by_seed: Mapping[int, StoredRow], points: Mapping[tuple[str, str], 
             if e is not None and (words := doubt(e)):
                 found[key] = words
     return found
+
+
+def _spent(ledgers: Sequence[Mapping[str, float]]) -> Row:
+    """Return the means of samples and datapoints; None of what is not known."""
+    known = {name: [ledger[name] for ledger in ledgers if name in ledger] for name in ("samples", "datapoints")}
+    return {name: statistics.fmean(own) if own and len(own) == len(ledgers) else None for name, own in known.items()}
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

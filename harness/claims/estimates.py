@@ -64,7 +64,8 @@ def estimates_at(
         compared_with: runs with which they are compared: all estimates are over points that these have, too.
 
     Raises:
-        BadInput: two runs that would count as one, or ends at different marks.
+        BadInput: two runs that would count as one, or ends that do not compare: at different marks, and by other budgets than the
+            same number of datapoints.
     """
     rows = {run.id: row for run in runs if (row := run.at(mark)) is not None}
     shorter = 0
@@ -80,9 +81,13 @@ def estimates_at(
     others = [(run, row) for run in compared_with if (row := run.at(mark)) is not None]
     chosen = [run for run in runs if run.id in rows]
     marks = {run.mark(rows[run.id]) for run in chosen}
-    if isinstance(mark, str) and len(ends := marks | {run.mark(row) for run, row in others}) > 1:
+    ends = marks | {run.mark(row) for run, row in others}
+    if isinstance(mark, str) and len(ends) > 1 and not _same_data([*chosen, *(run for run, _ in others)]):
         said = " and ".join(f"{n:,.0f}" for n in sorted(ends)[:3])
-        raise evidence.refusal(claim, f"runs end at {said} samples, so their ends do not compare: give a mark as at")
+        raise evidence.refusal(
+            claim,
+            f"runs end at {said} samples, so their ends do not compare: give a mark as at, or the runs the same --datapoints",
+        )
     points = curves.common_points([*rows.values(), *(row for _, row in others)])
     values: Values = {}
     whose: dict[Any, StoredRun] = {}
@@ -104,6 +109,12 @@ def estimates_at(
             doubted.append(f"run {run.id}, {words}")
     said = f"{len(doubted)} of {len(values)} estimates cannot be relied on: {doubted[0]}" if doubted else ""
     return Estimates(values, max(marks), shorter=shorter, doubt=said)
+
+
+def _same_data(runs: Sequence[StoredRun]) -> bool:
+    """Say whether a number of datapoints is the only budget of runs, and the same."""
+    budgets = [run.record.budget for run in runs]
+    return all(budget.keys() == {"datapoints"} and budget == budgets[0] for budget in budgets)
 
 
 def judged(verdict: Verdict, *estimates: Estimates) -> Verdict:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.store.run import Run
     from harness.store.store import Store
 
-SORTED = ("group", "time", "status", "samples", "test")
+SORTED = ("group", "time", "status", "samples", "datapoints", "test")
 
 
 @click.command("list")
@@ -186,7 +186,10 @@ def plot(
 @click.command()
 @click.argument("experiment", metavar="EXPERIMENT[:OPTION=VALUE,...]", shell_complete=complete_drawable)
 @value_option(
-    "--at", FiniteNumbers("1e6,1e7"), "Compare at these numbers of samples [the experiment's, else the last mark]."
+    "--at",
+    FiniteNumbers("1e6,1e7", words=("end",)),
+    "Compare at these numbers of samples, or at the end of each run [the experiment's, else the last mark of all; the end "
+    "where budgets are of datapoints].",
 )
 @value_option(
     "--targets", FiniteNumbers("-140,-120", "NATS,..."), "Show what it cost to reach these estimates on the test set."
@@ -200,7 +203,7 @@ def plot(
 @in_store
 def table(
     experiment: str,
-    at: list[float] | None,
+    at: list[float | str] | None,
     targets: list[float] | None,
     form: str,
     weights: "Weights",

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from harness.runs.sweep import Scheduler
     from harness.store.store import Store
 
+DEFAULT_SAMPLES = 20_000
+"""Of a trial of tuning."""
+
 
 @click.command()
 @experiment_argument
@@ -85,7 +88,8 @@ def sweep(
 
 @click.command(cls=TakesSettings)
 @run_options("algo", "model", "dataset", "n-train", "schedule")
-@value_option("--samples", WholeNumber(), "Budget of a trial with each seed.", default="20000")
+@value_option("--samples", WholeNumber(), "Budget of a trial with each seed [20000, unless --datapoints is given].")
+@value_option("--datapoints", WholeNumber(), "The same in training points presented in minibatches.")
 @value_option("--seeds", WholeNumbers(WholeNumber(0)), "Try every setting with each of these seeds.", default="0")
 @value_option(
     "--trials", WholeNumber(), "How many settings are tried; if these are not all, TPE chooses them [all, else 20]."
@@ -98,7 +102,8 @@ def sweep(
 @settings_argument
 def tune(
     options: Options,
-    samples: int,
+    samples: int | None,
+    datapoints: int | None,
     seeds: list[int],
     trials: int | None,
     estimator: str | None,
@@ -122,7 +127,8 @@ def tune(
 
     if estimator is not None:
         registry.get("estimators", estimator)
-    rule = TuneRule(samples=samples, seeds=tuple(seeds), trials=trials, estimator=estimator)
+    samples = DEFAULT_SAMPLES if samples is None and datapoints is None else samples
+    rule = TuneRule(samples=samples, datapoints=datapoints, seeds=tuple(seeds), trials=trials, estimator=estimator)
     study = Study(to_tune({**options, **settings}), rule)
     store.require_writable()
     tuned = tune(store, study, scheduler(store, jobs, data_dir).run)

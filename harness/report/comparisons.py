@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.analysis.reliability import MARK
-from harness.report.text import counted, interval_text, marked, print_table, quantity, with_error
+from harness.report.text import counted, interval_text, marked, other_data, print_table, quantity, with_error
 from harness.safe_text import show
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
     from harness.analysis.compare import what_differs
 
     rows, costs = [], []
+    both = other_data(spent for one in comparisons for mark in one.marks for spent in mark.spent)
     for one in comparisons:
         for mark in _shown(one.marks):
             found = mark.difference
@@ -25,12 +26,15 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
             figures = (f"{mark.first:.2f}", f"{mark.second:.2f}", with_error(found.mean, found.error, sign=True))
             means = map(marked, figures, (*mark.unreliable, any(mark.unreliable)))
             pairs = counted(found.n, "pair") if found.paired else "unpaired"
-            rows.append((one.panel, f"{mark.samples:,.0f}", f"{mark.points:,}", *means, interval, pairs))
+            known = [spent.get("datapoints") for spent in mark.spent] if both else []
+            data = ["" if n is None else f"{n:,.0f}" for n in known]
+            rows.append((one.panel, f"{mark.samples:,.0f}", *data, f"{mark.points:,}", *means, interval, pairs))
         if (cost := one.target_cost) is not None:
             costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
     of = ", of averaged weights" if any(run.weights == "average" for one in comparisons for run in one.sides[0]) else ""
     show(f"{estimator} on {split}{of}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
-    print_table(("panel", "samples", "points", "A", "B", "A - B ± se", "95% interval", "seeds"), rows)
+    data = ["datapoints A", "datapoints B"] if both else []
+    print_table(("panel", "samples", *data, "points", "A", "B", "A - B ± se", "95% interval", "seeds"), rows)
     for one in comparisons:
         if one.left_out:
             show(f"{one.panel}: left out {', '.join(one.left_out)}")

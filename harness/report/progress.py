@@ -18,7 +18,7 @@ from harness.runs.sweep import Planned
 from harness.specs.budget import Budget
 from harness.training.loop import Row, Tick, Training
 
-UNITS = {"samples": "samples", "cpu_seconds": "CPU s", "wall_seconds": "s"}
+UNITS = {"samples": "samples", "datapoints": "datapoints", "cpu_seconds": "CPU s", "wall_seconds": "s"}
 
 
 WIDE = 120  # columns of a terminal from which on a run's bar has its id and rate

@@ -12,7 +12,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
 from harness.analysis.weights import no_average
 from harness.errors import BadInput, in_one_line
-from harness.report.text import estimate_text, fits_terminal, marked, print_table, quantity, with_error
+from harness.report.text import estimate_text, fits_terminal, marked, other_data, print_table, quantity, with_error
 from harness.safe_text import show, show_exactly
 from harness.specs.horizon import horizon_of
 from harness.store.record import Record, changes, final_estimates, over_most_points
@@ -54,6 +54,7 @@ def run_row(run: Run, now: PluginFiles) -> dict[str, Any]:
         "n_train": spec["n_train"],
         "seed": spec["seed"],
         "samples": record.ledger.get("samples", 0),
+        "datapoints": record.ledger.get("datapoints", 0),
         "cpu_seconds": record.ledger.get("cpu_seconds", 0.0),
         "train": bounds["train"]["mean"] if "train" in bounds else None,
         "test": bounds["test"]["mean"] if "test" in bounds else None,
@@ -112,18 +113,23 @@ def _short(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         slug, _, digits = row["run"].rpartition("-")
         words = [digits, slug if len(slug) <= SLUG else f"{slug[: SLUG - 1]}…", row.get("model", ""), _status(row)]
-        samples = quantity(row["samples"]) if "samples" in row else ""
+        spent = [quantity(row[name]) if name in row else "" for name in _counters(rows)]
         test = row.get("test") if row.get("test") is not None else row.get("marginal_test")
         doubtful = row.get("test") is None and "marginal_test" in row.get("unreliable", ())
-        lines.append([*words, samples, "" if test is None else marked(f"{test:.2f}", doubtful)])
-    return ["id", "run", "model", "status", "samples", "test"], lines
+        lines.append([*words, *spent, "" if test is None else marked(f"{test:.2f}", doubtful)])
+    return ["id", "run", "model", "status", *_counters(rows), "test"], lines
+
+
+def _counters(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the counters that a list of runs shows: datapoints too where samples do not tell how many there were."""
+    return ["samples", *(["datapoints"] if other_data(rows) else ())]
 
 
 def _whole(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    table = []
+    table, counters = [], _counters(rows)
     for row in rows:
         if row["status"] == "unreadable":
-            table.append((row["run"], "unreadable", *[""] * 8))
+            table.append((row["run"], "unreadable", *[""] * (7 + len(counters))))
             continue
         figures = ("train", "test", "marginal_train", "marginal_test")
         bound = [
@@ -131,20 +137,21 @@ def _whole(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
             for figure in figures
         ]
         seconds = f"{row['cpu_seconds']:.1f}"
-        table.append((row["run"], _status(row), row["group"], row["model"], quantity(row["samples"]), seconds, *bound))
+        spent = [quantity(row[name]) for name in counters]
+        table.append((row["run"], _status(row), row["group"], row["model"], *spent, seconds, *bound))
     heads = [
         "run",
         "status",
         "group",
         "model",
-        "samples",
+        *counters,
         "CPU s",
         "train bound",
         "test bound",
         "train log p(x)",
         "test log p(x)",
     ]
-    used = [i for i in range(len(heads)) if i < 8 or any(line[i] for line in table)]
+    used = [i for i in range(len(heads)) if i < 7 + len(counters) or any(line[i] for line in table)]
     return [heads[i] for i in used], [[line[i] for i in used] for line in table]
 
 
@@ -226,14 +233,14 @@ def print_run(
         )
         every = [[*row["estimates"], *row.get("averaged", ())] for row in rows]
         heads = list(dict.fromkeys(f"{_named(e)} {e['split']}" for estimates in every for e in estimates))
-        names = list(rows[-1]["info"])
+        names, counted = list(rows[-1]["info"]), _counters([row["ledger"] for row in rows])
         table = []
         for row, estimates in zip(rows, every, strict=True):
             curve = {f"{_named(e)} {e['split']}": estimate_text(e) for e in reversed(estimates)}
-            counters = (f"{row['ledger']['samples']:,}", f"{row['ledger']['cpu_seconds']:.1f}")
+            counters = (*(f"{row['ledger'][name]:,}" for name in counted), f"{row['ledger']['cpu_seconds']:.1f}")
             info = (f"{row['info'][name]:.4g}" if name in row["info"] else "" for name in names)
             table.append((*counters, *(curve.get(head, "") for head in heads), *info))
-        print_table(("samples", "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
+        print_table((*counted, "CPU s", *heads, *(name.replace("_", " ") for name in names)), table)
         if any(unreliable(e) for estimates in every for e in estimates):
             show(LEGEND)
 
@@ -363,9 +370,10 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
         show(f"  {_no_bound(record)}")
     spent = record.ledger
     excluded = sum(spent[f"{phase}_wall_seconds"] for phase in ("setup", "output"))
+    data = f", {spent['datapoints']:,} datapoints" if other_data([spent]) else ""
     show(
-        f"  spent {spent['samples']:,} samples, {spent['cpu_seconds']:.1f} CPU s and {spent['wall_seconds']:.1f} s of training; "
-        f"evaluation {spent['evaluation_wall_seconds']:.1f} s, set-up and output {excluded:.1f} s"
+        f"  spent {spent['samples']:,} samples{data}, {spent['cpu_seconds']:.1f} CPU s and {spent['wall_seconds']:.1f} s "
+        f"of training; evaluation {spent['evaluation_wall_seconds']:.1f} s, set-up and output {excluded:.1f} s"
     )
     if spent["samples"] >= (horizon_of(record.spec["schedule"]) or math.inf):
         show(f"  --schedule {record.spec['schedule']} has come to its end, where the step size is 0")

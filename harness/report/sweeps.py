@@ -24,6 +24,7 @@ def planned_row(planned: "Planned") -> dict[str, Any]:
         "budget": planned.job.budget.limits(),
         "state": planned.state,
         "samples": planned.spent,
+        "datapoints": planned.datapoints,
         "seconds_left": planned.seconds,
         "reason": planned.reason,
     }
@@ -32,13 +33,15 @@ def planned_row(planned: "Planned") -> dict[str, Any]:
 def print_plan(name: str, planned: Sequence["Planned"], workers: int) -> None:
     """Print the runs of a sweep, what is done, and what the rest will cost."""
     rows = []
+    counted = any("datapoints" in p.job.budget.limits() for p in planned)
     for p in planned:
         budget = ", ".join(
             f"{quantity(limit)} {counter.replace('_', ' ')}" for counter, limit in p.job.budget.limits().items()
         )
         left = "" if p.seconds is None else duration(p.seconds)
-        rows.append((p.job.spec.run_id, budget, p.state, quantity(p.spent), left))
-    print_table(("run", "budget", "state", "samples", "CPU time left"), rows)
+        spent = (quantity(p.spent), quantity(p.datapoints)) if counted else (quantity(p.spent),)
+        rows.append((p.job.spec.run_id, budget, p.state, *spent, left))
+    print_table(("run", "budget", "state", "samples", *(["datapoints"] if counted else ()), "CPU time left"), rows)
     _print_reasons((p.job.spec.run_id, p.state, p.reason) for p in planned)
     to_run = [p.seconds for p in planned if p.seconds is not None]
     done = sum(p.state == "done" for p in planned)
@@ -96,7 +99,8 @@ def print_tuned(estimator: str, tuned: "Tuned") -> None:
     words = " ".join(f"--{name} {value}" for name, value in tuned.chosen.items())
     spent = tuned.spent
     show("", f"{tuned.study}: {words}")
-    cost = f"{quantity(spent['samples'])} samples and {spent['cpu_seconds']:.1f} CPU s of training"
+    data = f", {quantity(spent['datapoints'])} datapoints" if spent["datapoints"] != spent["samples"] else ""
+    cost = f"{quantity(spent['samples'])} samples{data} and {spent['cpu_seconds']:.1f} CPU s of training"
     show(f"spent {cost} on {len(tuned.trials)} trials")
     show("next: harness run " + " ".join(f"--{name} tuned" for name in names) + ", and all other options as here")
 

@@ -28,7 +28,11 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         columns[name] = ["all" if row[name] is None and name == "n-train" else _text(row[name]) for row in rows_]
     columns["estimator"] = [_text(row["estimator"]) if "bias" in row else "" for row in rows_]
     columns["bias"] = [row.get("bias", "") for row in rows_]
-    columns["at samples"] = [f"{row['mark']:,.0f}" for row in rows_]
+    columns["at"] = [row["mark"] if isinstance(row["mark"], str) else "" for row in rows_]
+    columns["at samples"] = [_samples(row) for row in rows_]
+    data = [row.get("datapoints") for row in rows_]
+    both = any(n not in (None, row.get("samples")) for n, row in zip(data, rows_, strict=True))
+    columns["datapoints"] = ["" if n is None or not both else f"{n:,.0f}" for n in data]
     columns["seeds"] = [_seeds(row) for row in rows_]
     for key in estimates:
         columns[key] = [marked(_spread(row.get(key)), key in row["unreliable"]) for row in rows_]
@@ -64,6 +68,12 @@ def note(rows_: Sequence[Row]) -> str:
 def notes(rows_: Sequence[Row]) -> list[str]:
     """Return what has to stand below the table: why figures in it are not to be trusted."""
     return list(dict.fromkeys(f"{MARK} {words}" for row in rows_ for words in row["doubts"]))
+
+
+def _samples(row: Row) -> str:
+    """Return the number of samples that was asked for, or how many were spent at a mark that is a word."""
+    number = row["samples"] if isinstance(row["mark"], str) else row["mark"]
+    return "" if number is None else f"{number:,.0f}"
 
 
 def _text(value: object) -> str:

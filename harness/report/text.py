@@ -3,7 +3,7 @@
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.analysis.reliability import MARK, unreliable
@@ -125,6 +125,11 @@ def interval_text(middle: float, half_width: float, error: float | None) -> str:
 def either(numbers: Sequence[int]) -> str:
     """Return numbers as alternatives: 465 or 10,000."""
     return " or ".join(f"{n:,}" for n in numbers)
+
+
+def other_data(ledgers: Iterable[Mapping[str, float]]) -> bool:
+    """Say whether samples do not tell how many training points were presented, so that a table has to show both."""
+    return any(one["datapoints"] != one["samples"] for one in ledgers if "datapoints" in one)
 
 
 def counted(n: int, what: str) -> str:

@@ -44,19 +44,23 @@ class CostEstimate(NamedTuple):
         per_mark: CPU seconds of the evaluation at a mark.
         at_end: CPU seconds of the evaluation at the end.
         warnings: of data that do not suit the model, in sentences by what they are about.
+        samples_a_point: samples for each training point that is presented.
     """
 
     per_sample: float
     per_mark: float
     at_end: float
     warnings: Mapping[str, str] = {}  # a default that nobody changes
+    samples_a_point: float = 1.0
 
     def seconds(self, job: Job, spent: float = 0.0) -> float:
         """Return the CPU seconds that a job still costs when its run has spent this number of samples."""
         limits = job.budget.limits()
         times = [limits[name] for name in ("cpu_seconds", "wall_seconds") if name in limits]
-        if "samples" in limits:
-            times.append((limits["samples"] - spent) * self.per_sample)
+        samples_of = {"samples": 1.0, "datapoints": self.samples_a_point}
+        times += [
+            (limits[name] * each - spent) * self.per_sample for name, each in samples_of.items() if name in limits
+        ]
         training = max(0.0, min(times))
         last = spent + training / max(self.per_sample, 1e-12)
         evaluation = job.spec.evaluation

@@ -213,7 +213,8 @@ def _cost(training: Training) -> CostEstimate:
             per_point = (time.process_time() - start) / n * (1 if training.average is None else 2)
             per_mark += per_point * min(asked.points, size)
             at_end += per_point * min(asked.final_points, size)
-    return CostEstimate(per_sample, per_mark, at_end, training.warnings)
+    samples_a_point = training.ledger.samples / max(1, training.ledger.datapoints)
+    return CostEstimate(per_sample, per_mark, at_end, training.warnings, samples_a_point)
 
 
 def _executor_is_gone() -> bool:

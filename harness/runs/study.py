@@ -27,7 +27,7 @@ from harness.store.store import Store
 
 GROUP = "tune"
 DEFAULT_TRIALS = 20  # where not all of a few are tried
-SPENT = ("samples", "cpu_seconds", "wall_seconds")
+SPENT = ("samples", "datapoints", "cpu_seconds", "wall_seconds")
 
 Settings = dict[str, Any]
 
@@ -135,7 +135,7 @@ class Study:
     def budget(self) -> Budget:
         """What a trial may spend with each seed; BadInput if that is beyond the horizon of the runs' schedule."""
         given = {**self.options, **self.rule.override}
-        return within(str(given.get("schedule", "constant")), Budget(samples=int(self.rule.samples)))
+        return within(str(given.get("schedule", "constant")), Budget(**self.rule.limits))
 
     @cached_property
     def id(self) -> str:
@@ -150,7 +150,8 @@ class Study:
     @property
     def group(self) -> str:
         """The store's group of its trials: one for each budget, as a run goes on and never back."""
-        return f"{GROUP}-{int(self.rule.samples)}"
+        words = [str(limit) if name == "samples" else f"{name}-{limit}" for name, limit in self.rule.limits.items()]
+        return "-".join((GROUP, *words))
 
     def jobs(self, settings: Iterable[Settings]) -> list[Job]:
         """Return the runs of the trials of these settings."""

@@ -29,6 +29,7 @@ class Planned(NamedTuple):
         spent: samples that its run has spent.
         seconds: CPU seconds that it still costs, by calibration; None if it is not going to run.
         reason: why it is not going to run, if it is not done.
+        datapoints: training points that were presented to its run.
     """
 
     job: Job
@@ -36,6 +37,7 @@ class Planned(NamedTuple):
     spent: float
     seconds: float | None
     reason: str | None = None
+    datapoints: float = 0.0
 
     @property
     def outcome(self) -> Outcome | None:
@@ -89,42 +91,43 @@ class Scheduler:
         So a sweep that is half done has the first seeds of everything.
         """
         planned: list[Planned] = []
-        open_: list[tuple[Job, str, float]] = []
+        open_: list[tuple[Job, str, float, float]] = []
         for job in jobs:
             stored = job.stored(self.store)
             if not stored.exists():
-                open_.append((job, "new", 0.0))
+                open_.append((job, "new", 0.0, 0.0))
                 continue
             try:
                 record = stored.read()
             except BadInput as error:
                 planned.append(Planned(job, "failed", 0.0, None, str(error)))
                 continue
-            spent = record.ledger.get("samples", 0)
+            spent, data = record.ledger.get("samples", 0), record.ledger.get("datapoints", 0)
             if finished(record, job.budget):
                 try:
                     self.inputs.require_same(stored, record, job.spec)
-                    planned.append(Planned(job, "done", spent, None))
+                    planned.append(Planned(job, "done", spent, None, None, data))
                 except BadInput as error:
-                    planned.append(Planned(job, OTHER_DATA, spent, None, str(error)))
+                    planned.append(Planned(job, OTHER_DATA, spent, None, str(error), data))
             elif record.status in ("diverged", "failed"):
                 reason = f"{record.reason}; {again(stored, record)}"
-                planned.append(Planned(job, record.status, spent, None, reason))
+                planned.append(Planned(job, record.status, spent, None, reason, data))
             else:
-                open_.append((job, "to extend" if record.status == "done" else record.status, spent))
-        unknown = {_kind(job.spec): job.spec for job, _, _ in open_ if _kind(job.spec) not in self._calibrations}
+                state = "to extend" if record.status == "done" else record.status
+                open_.append((job, state, spent, data))
+        unknown = {_kind(job.spec): job.spec for job, *_ in open_ if _kind(job.spec) not in self._calibrations}
         if unknown:
             self._say(f"timing {len(unknown)} kinds of run, a moment each")
         self._calibrations |= zip(unknown, self._executor.calibrate(list(unknown.values())), strict=True)
-        for job, _, _ in open_:
+        for job, *_ in open_:
             self._warn_of(job.spec)
-        for job, state, spent in open_:
+        for job, state, spent, data in open_:
             found = self._calibrations[_kind(job.spec)]
             if isinstance(found, CostEstimate):
-                planned.append(Planned(job, state, spent, found.seconds(job, spent)))
+                planned.append(Planned(job, state, spent, found.seconds(job, spent), None, data))
             else:
                 status, reason = found
-                planned.append(Planned(job, status, spent, None, reason))
+                planned.append(Planned(job, status, spent, None, reason, data))
         return sorted(planned, key=lambda p: (p.seconds is not None, p.job.spec.seed, p.seconds or 0.0))
 
     def _warn_of(self, spec: RunSpec) -> None:

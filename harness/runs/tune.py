@@ -76,7 +76,7 @@ def tune(store: Store, study: Study, work: Work) -> Tuned:
             trials.append(ended)
     best = max(trials, key=lambda trial: trial.value)
     if best.value == -math.inf:
-        raise RunFailed(f"every trial of {study.id} diverged: give a smaller budget with --samples, or other settings")
+        raise RunFailed(f"every trial of {study.id} diverged: give them a smaller budget, or other settings")
     trials.sort(key=lambda trial: -trial.value)
     tuned = Tuned(study.id, trials, best.settings, {name: sum(t.spent[name] for t in trials) for name in SPENT})
     _write(store, study, tuned)
@@ -153,9 +153,9 @@ def look_up(store: Store, options: Options) -> dict[str, Any]:
     for path in sorted((store.root / GROUP).glob("*.json")):
         content = stored(store, path.stem)
         if content is not None and _same_problem(content, like, names):
-            found.append((content["rule"]["samples"], path.stem, content))
+            found.append((_longest(content), path.stem, content))
     if not found:
-        words = " ".join(f"--{n} {v}" for n, v in options.items() if n not in ("samples", "seed") and v != TUNED)
+        words = " ".join(f"--{n} {v}" for n, v in options.items() if n not in (*BUDGETS, "seed") and v != TUNED)
         raise BadInput(
             f"{' and '.join(names)} of {options['algo']} {'has' if len(names) == 1 else 'have'} not been tuned for this run: "
             f"do it with `harness tune {words}`"
@@ -173,7 +173,13 @@ def filled(store: Store, options: Options, settings: Options) -> tuple[Options, 
 def in_words(content: dict[str, Any]) -> str:
     """Return what a study chose and spent, as a sentence."""
     words = " ".join(f"--{name} {value}" for name, value in content["chosen"].items())
-    cost = f"{content['spent']['samples']:,.0f} samples and {content['spent']['cpu_seconds']:.1f} CPU s"
+    spent = content["spent"]
+    data = (
+        f", {spent['datapoints']:,.0f} datapoints"
+        if spent.get("datapoints", spent["samples"]) != spent["samples"]
+        else ""
+    )
+    cost = f"{spent['samples']:,.0f} samples{data} and {spent['cpu_seconds']:.1f} CPU s"
     doubtful = sum(bool(trial.get("doubts")) for trial in content["trials"])
     said = f"; the estimates of {doubtful} trials are not to be trusted by their own diagnostics" if doubtful else ""
     return f"{content['study']}: {words}, by {len(content['trials'])} trials of {cost} together{said}"
@@ -198,6 +204,14 @@ def _distribution(space: Mapping[str, Any]) -> Any:
     if "Choice" in space:
         return distributions.CategoricalDistribution(space["Choice"]["values"])
     return distributions.FloatDistribution(**space["LogUniform"], log=True)
+
+
+def _longest(content: Mapping[str, Any]) -> float:
+    """Return the samples of a trial; where its budget was of datapoints alone, those that the longest one came to."""
+    given: float | None = content["rule"]["samples"]
+    if given is not None:
+        return given
+    return float(max(trial["spent"]["samples"] / len(trial["runs"]) for trial in content["trials"]))
 
 
 def _same_problem(content: Mapping[str, Any], like: Mapping[str, Any], names: Sequence[str]) -> bool:

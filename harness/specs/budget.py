@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.errors import BadInput
-from harness.specs.options import BUDGETS
+from harness.specs.options import BUDGETS, WholeNumber
 
 
 @dataclass
@@ -15,8 +15,8 @@ class Ledger:
     """Counters of one run, all in rows (datapoints × samples) unless said otherwise.
 
     Attributes:
-        samples: points on which the generative model's density, or its gradient, was evaluated; the budget's unit.
-        datapoints: training points presented.
+        samples: points on which the generative model's density, or its gradient, was evaluated; marks are counted in these.
+        datapoints: training points presented in minibatches.
         fantasies: fantasy points sampled from the generative model.
         decoder_rows: rows forward through the generative network.
         decoder_rows_grad: of those, rows differentiated.
@@ -77,12 +77,14 @@ class Budget:
     """The limits of a run; the one that is exhausted first ends it, after the step that exhausts it."""
 
     samples: int | None = None
+    datapoints: int | None = None
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not self.limits():
-            raise BadInput("a run needs a budget: give --samples, --cpu-seconds or --wall-seconds")
+            *some, last = (f"--{name}" for name in BUDGETS)
+            raise BadInput(f"a run needs a budget: give {', '.join(some)} or {last}")
 
     def limits(self) -> dict[str, float]:
         """Return the limits that are set, by counter."""
@@ -92,6 +94,7 @@ class Budget:
         """Say whether any limit has been reached."""
         return (
             (self.samples is not None and ledger.samples >= self.samples)
+            or (self.datapoints is not None and ledger.datapoints >= self.datapoints)
             or (self.cpu_seconds is not None and clocks.cpu() >= self.cpu_seconds)
             or (self.wall_seconds is not None and clocks.wall() >= self.wall_seconds)
         )
@@ -102,7 +105,7 @@ def budget_of(options: Mapping[str, object], scale: float = 1.0) -> Budget:
 
     Args:
         options: by name, such as {"samples": "1e6"}.
-        scale: what every limit is multiplied by; of samples one is left at least.
+        scale: what every limit is multiplied by; of what is counted one is left at least.
 
     Raises:
         BadInput: a limit is not allowed, or there is none.
@@ -113,6 +116,7 @@ def budget_of(options: Mapping[str, object], scale: float = 1.0) -> Budget:
             limit = options[name]
             if scale != 1.0:
                 limit = option.read(limit) * scale
-                limit = max(1, round(limit)) if name == "samples" and math.isfinite(limit) else limit
+                counted = isinstance(option.value, WholeNumber) and math.isfinite(limit)
+                limit = max(1, round(limit)) if counted else limit
             limits[option.field] = option.read(limit)
     return Budget(**limits)

@@ -73,17 +73,19 @@ class FiniteNumber(NamedTuple):
 
 
 class FiniteNumbers(NamedTuple):
-    """Finite numbers with commas between."""
+    """Finite numbers with commas between, or some of a few words in place of numbers."""
 
     such_as: str
     metavar: str = "N,..."
+    words: tuple[str, ...] = ()
 
-    def read(self, given: object) -> list[float]:
-        """Return the numbers; see above."""
-        values = [number(word) for word in str(given).split(",")]
-        if not all(map(math.isfinite, values)):
-            raise ValueError(f"give numbers with commas between, such as {self.such_as}")
-        return [float(value) for value in values]
+    def read(self, given: object) -> list[Any]:
+        """Return the numbers and words; see above."""
+        values = [word if word in self.words else number(word) for word in str(given).split(",")]
+        if not all(value in self.words or math.isfinite(value) for value in values):  # type: ignore[arg-type]
+            words = f", or {' or '.join(self.words)}" if self.words else ""
+            raise ValueError(f"give numbers with commas between, such as {self.such_as}{words}")
+        return [value if value in self.words else float(value) for value in values]
 
 
 class WholeNumbers(NamedTuple):
@@ -264,6 +266,10 @@ BUDGETS: dict[str, Option] = {
     option.name: option
     for option in (
         Option("samples", "samples", WholeNumber(such_as="1e6"), "End after N samples, such as 1e6."),
+        Option(
+            "datapoints", "datapoints", WholeNumber(such_as="1e6"),
+            "End after N training points were presented in minibatches.",
+        ),
         Option(
             "cpu-seconds", "cpu_seconds", PositiveNumber("a positive number of seconds, such as 600", "SECONDS"),
             "End after this CPU time of training.",

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -33,18 +33,43 @@ class TuneRule(Part):
     """How settings that are "tuned" are chosen; see `harness.runs.tune`.
 
     Attributes:
-        samples: budget of a trial.
+        samples: budget of a trial; None where it is given in `datapoints` alone.
+        datapoints: the same in training points presented; of both, the one that is reached first ends the trial.
         seeds: every setting is tried with each of these.
         trials: how many settings are tried, where not all of a few.
         estimator: whose training-set estimate decides; by default the lower bound, and hmc-density where there is none.
         override: options of `harness run` that trials have instead of the runs' own, such as a smaller training set.
     """
 
-    samples: float = pydantic.Field(20_000, gt=0)
+    samples: float | None = 20_000
+    datapoints: float | None = None
     seeds: tuple[int, ...] = pydantic.Field((0,), min_length=1)
     trials: int | None = pydantic.Field(None, gt=0)
     estimator: str | None = None
     override: dict[str, Value] = pydantic.Field({})
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _in_datapoints_alone(cls, given: Any) -> Any:
+        return {"samples": None, **given} if isinstance(given, dict) and given.get("datapoints") is not None else given
+
+    @pydantic.model_serializer(mode="wrap")
+    def _as_before(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was added later where it has its default: studies keep their ids."""
+        return {name: value for name, value in dump(self).items() if (name, value) != ("datapoints", None)}
+
+    @pydantic.field_validator("samples", "datapoints")
+    @classmethod
+    def _whole(cls, limit: float | None, about: pydantic.ValidationInfo) -> float | None:
+        if limit is not None:
+            BUDGETS[str(about.field_name)].value.read(limit)
+        return limit
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """What a trial may spend with each seed, by counter."""
+        given = {"samples": self.samples, "datapoints": self.datapoints}
+        return {name: int(limit) for name, limit in given.items() if limit is not None}
 
     @pydantic.field_validator("estimator")
     @classmethod
@@ -56,7 +81,7 @@ class TuneRule(Part):
     def _of_trials(cls, override: dict[str, Value]) -> dict[str, Value]:
         for name in ("seed", *BUDGETS):
             if name in override:
-                raise ValueError(f"{name} has a key of its own in [tune]: seeds or samples")
+                raise ValueError(f"{name} has a key of its own in [tune]: seeds, samples or datapoints")
         return override
 
 
@@ -156,9 +181,9 @@ class TableRecipe(Part):
     """What `harness table` shows of an experiment unless told otherwise.
 
     Attributes:
-        at: samples at which curves are compared.
+        at: samples at which curves are compared, or "end" for the end of each run.
         targets: estimates (nats, test set) whose cost is told.
     """
 
-    at: tuple[float, ...] = ()
+    at: tuple[float | Literal["end"], ...] = ()
     targets: tuple[float, ...] = ()

@@ -144,7 +144,7 @@ _AVERAGE = {"steps": _whole, "taken": _whole, "theta": _tensor, "phi": lambda va
 
 is_record = checker({
     "run": lambda value: isinstance(value, str) and re.match(NAME, value), "spec": _SPEC,
-    "budget": {f"{name}?": _count for name in _SPENT}, "reason": str | None, "overshoot": {str: _count},
+    "budget": {f"{name}?": _count for name in (*_SPENT, "datapoints")}, "reason": str | None, "overshoot": {str: _count},
     "ledger": lambda value: value == {} or _is_ledger(value),  # before the first save it is empty
     "summary": [_ESTIMATE], "trace": {"rows": int, "bytes": int, "sha256": str}, "provenance": [_SESSION],
 })  # fmt: skip

@@ -23,13 +23,12 @@ from harness.training.clocks import Clocks
 from harness.training.divergence import Diagnosis
 from harness.training.evaluation import Estimate, Estimator, finite
 from harness.training.guard import Guard
+from harness.training.idle import IdleSteps, counted
 from harness.training.marks import Marks, Schedule
 from harness.training.metering import UpdateCounter, metered_twin
 from harness.training.process import prepare_process, require_device
 from harness.training.subject import Subject
 
-MAX_IDLE_STEPS = 1000
-"""So many steps without a sample cannot be on the way to the end of a budget of samples."""
 READ_STEPS = 100
 """After so many steps what they report is read from a GPU, which waits for all that it has been given to do."""
 TICK_SECONDS = 0.1
@@ -121,7 +120,7 @@ class Training:
         self.info_steps = 0
         self._unread: list[tuple[tuple[str, ...], tuple[Any, ...]]] = []  # what steps reported, not yet in the sums
         self._broken: dict[str, float] = {}
-        self.idle_steps, self.remedy = 0, ""
+        self._idle, self.remedy = IdleSteps(), ""
         self.due: Due | None = None
         self.divergence: str | None = None
         self.warnings = self.subject.warnings(spec.dataset.name)
@@ -151,7 +150,7 @@ class Training:
             if self.due is None:
                 self._train(budget)
             if self.due is None:
-                self._require_progress(budget)
+                self._idle.require_few(self.spec.algorithm.name, budget)
             if self.due is None or self.stopping:
                 self.clocks.switch("output")
                 yield TICK
@@ -188,8 +187,9 @@ class Training:
 
     def _train(self, budget: Budget) -> None:
         """Take steps until a row is due, or for the time of a tick."""
-        samples, steps = self.ledger.samples, self.info_steps
+        before, steps, ledger = counted(budget, self.ledger), self.info_steps, self.ledger
         until = min(self.schedule.next_samples, math.inf if budget.samples is None else budget.samples)
+        points = math.inf if budget.datapoints is None else budget.datapoints
         timed = budget.cpu_seconds is not None or budget.wall_seconds is not None  # any step may end it
         pause = perf_counter() + TICK_SECONDS
         self.whole = False
@@ -197,20 +197,14 @@ class Training:
             self.clocks.switch("training")
             while True:
                 self._step()
-                if self.ledger.samples >= until or timed or self._broken:  # else no row can be due
+                if (
+                    ledger.samples >= until or ledger.datapoints >= points or timed or self._broken
+                ):  # else no row is due
                     self.due = self._row_due(budget)
                 if self.due is not None or perf_counter() >= pause:
                     break
         self.whole = True  # whoever stops it from here on knows that a row is due
-        self.idle_steps = self.idle_steps + self.info_steps - steps if self.ledger.samples == samples else 0
-
-    def _require_progress(self, budget: Budget) -> None:
-        """Raise RunFailed where a budget of samples alone would never end."""
-        if budget.limits().keys() == {"samples"} and self.idle_steps >= MAX_IDLE_STEPS:
-            raise RunFailed(
-                f"algorithm {self.spec.algorithm.name!r} evaluated no sample in {self.idle_steps} steps, so --samples "
-                "would never end: give --cpu-seconds or --wall-seconds"
-            )
+        self._idle.note(self.info_steps - steps, before, counted(budget, self.ledger))
 
     def _evaluated(self, due: Due, *, last: bool) -> Row:
         """Return the row that is due, and note whether it shows divergence."""

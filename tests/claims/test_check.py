@@ -540,6 +540,18 @@ def test_other_data_are_refused_in_an_order(judged: Callable[..., list[Verdict]]
         judged('kind = "order"\nabove = "aevb"\nbelow = "wake-sleep"\n' + AT, runs)
 
 
+def test_ends_after_the_same_data_compare_at_any_number_of_samples(judged: Callable[..., list[Verdict]]) -> None:
+    runs = [*seeds(-130.0, -131.0), *(stored("wake-sleep", seed, (-200.0, -150.0 - seed)) for seed in (0, 1))]
+    text = 'kind = "order"\nabove = "aevb"\nbelow = "wake-sleep"\nat = "end"\n'
+    for run in runs:
+        run.record.budget = {"datapoints": 5e4}
+    assert [verdict.says for verdict in judged(text, runs)] == ["holds"]
+    for other in ({"datapoints": 4e4}, {"datapoints": 5e4, "cpu_seconds": 60.0}, {"samples": 1e6}):
+        runs[0].record.budget = other
+        with pytest.raises(BadInput, match="ends do not compare: give a mark as at, or the runs the same --datapoints"):
+            judged(text, runs)
+
+
 def test_ends_at_different_marks_do_not_compare(judged: Callable[..., list[Verdict]]) -> None:
     short = stored(seed=1, test=(-200.0, -150.0))
     short.record.budget = {"samples": 1e5}

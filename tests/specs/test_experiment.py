@@ -112,7 +112,7 @@ BAD = [
     ("[base]\nnz = 2\n", r"mine.toml:1: grid: an experiment needs one or more \[\[grid\]\]"),
     ('[[grid]]\nalgo = []\nsamples = 3\n', r"mine.toml:2: algo has no values: give one or more"),
     ('[[grid]]\nnz = 3\nsamples = 3\n', r"mine.toml:1: this grid has no algo: give one"),
-    ('[[grid]]\nalgo = "aevb"\n', r"mine.toml:1: this grid has no samples nor cpu-seconds nor wall-seconds: give one"),
+    ('[[grid]]\nalgo = "aevb"\n', r"mine.toml:1: this grid has no samples nor datapoints nor cpu-seconds nor wall-sec"),
     ('[[grid]]\nalgo = "aevb"\nsamples = "many"\n', r"mine.toml:3: samples is 'many': give a number"),
     ('[[grid]]\nalgo = "aevb"\nsamples = -1\n', r"mine.toml:3: --samples is -1: give a whole number from 1"),
     ('[[grid]]\nalgo = "avb"\nsamples = 1\n', r"mine.toml:2: there is no algorithm 'avb' \(did you mean 'aevb'\?\)"),

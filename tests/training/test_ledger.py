@@ -154,7 +154,7 @@ def test_evaluation_spends_nothing() -> None:
     assert run.ledger == before
 
 
-@pytest.mark.parametrize("limit", ["samples", "cpu_seconds", "wall_seconds"])
+@pytest.mark.parametrize("limit", ["samples", "datapoints", "cpu_seconds", "wall_seconds"])
 def test_overshoot_is_at_most_one_step(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is noted with what was spent before and after it: the limit falls within the last one.
 
@@ -175,7 +175,7 @@ def test_overshoot_is_at_most_one_step(limit: str, monkeypatch: pytest.MonkeyPat
         return objective
 
     run._step = noted  # type: ignore[method-assign]
-    target = {"samples": 12_345, "cpu_seconds": 0.4, "wall_seconds": 0.4}[limit]
+    target = {"samples": 12_345, "datapoints": 12_345, "cpu_seconds": 0.4, "wall_seconds": 0.4}[limit]
     for _ in run.rows(Budget(**{limit: target})):
         pass
     spent = {**vars(run.ledger), **run.clocks.seconds()}[limit]
