@@ -46,13 +46,13 @@ def test_every_command_is_described(command: str) -> None:
 
 
 def test_the_algorithm_it_shows_is_the_tested_file() -> None:
-    assert (PLUGINS / "iwae.py").read_text().strip() in README
+    assert (PLUGINS / "renyi.py").read_text().strip() in README
 
 
 def test_the_experiment_that_docs_show_is_sound(tmp_path: Path) -> None:
     (text,) = [block for block in re.findall(r"```toml\n(.*?)```", EXPERIMENTS, re.DOTALL) if "[[grid]]" in block]
     path = tmp_path / "mine.toml"
-    path.write_text(text.replace("./my_algorithm.py", str(PLUGINS / "iwae.py")))
+    path.write_text(text.replace("./my_algorithm.py", str(PLUGINS / "renyi.py")))
     experiment = Experiment(str(path))
     assert len(experiment.tasks()) == 3 * 2 * 2 * 3
     assert experiment.figure is not None
@@ -62,7 +62,7 @@ def test_the_experiment_that_docs_show_is_sound(tmp_path: Path) -> None:
 def test_the_claims_that_docs_show_are_sound(tmp_path: Path) -> None:
     (claims,) = [block for block in re.findall(r"```toml\n(.*?)```", CLAIMS, re.DOTALL) if "[[claim]]" in block]
     (experiment,) = [block for block in re.findall(r"```toml\n(.*?)```", EXPERIMENTS, re.DOTALL) if "[[grid]]" in block]
-    (tmp_path / "mine.toml").write_text(experiment.replace("./my_algorithm.py", str(PLUGINS / "iwae.py")))
+    (tmp_path / "mine.toml").write_text(experiment.replace("./my_algorithm.py", str(PLUGINS / "renyi.py")))
     (tmp_path / "claims.toml").write_text(claims)
     assert [claim.kind for claim in Claims(str(tmp_path / "claims.toml")).claims] == ["baseline", "bound", "order"]
     for kind in KINDS:

@@ -45,7 +45,7 @@ where = { algo = "dreg" }
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "dreg.py").write_text((PLUGINS / "iwae.py").read_text())
+    (tmp_path / "dreg.py").write_text((PLUGINS / "renyi.py").read_text())
     (tmp_path / "e.toml").write_text(EXPERIMENT)
     (tmp_path / "c.toml").write_text(CLAIMS)
     return tmp_path
@@ -71,7 +71,7 @@ def test_runs_of_an_edited_file_are_left_out_and_shown_side_by_side(harness: Har
     assert harness("baseline", "save", "c.toml").code == 0
     assert harness("check", "c.toml").code == 0
 
-    (folder / "dreg.py").write_text((PLUGINS / "iwae.py").read_text() + "# a comment is enough\n")
+    (folder / "dreg.py").write_text((PLUGINS / "renyi.py").read_text() + "# a comment is enough\n")
     left = "harness: left out of 4 runs: 2 of an earlier version of dreg.py; `harness table e.toml --versions all` shows them"
     for words in (["table", "e.toml"], ["plot", "e.toml", "--out", "a.png"]):
         done = harness(*words)
@@ -91,7 +91,7 @@ def test_runs_of_an_edited_file_are_left_out_and_shown_side_by_side(harness: Har
     # The model of such a run needs no algorithm, and its code is kept.
     assert harness("evaluate", old, "--estimator", "importance", "--K", 5, "--points", 10).code == 0
     assert harness("show", old, "--source").out.startswith(
-        f"# dreg.py\n{(PLUGINS / 'iwae.py').read_text()}\n# toy.py\n"
+        f"# dreg.py\n{(PLUGINS / 'renyi.py').read_text()}\n# toy.py\n"
     )
 
     make()

@@ -18,7 +18,7 @@ from harness.training.process import prepare_process
 
 BATCH, LEAPFROG, UPDATES, CHAINS, K = 100, 10, 5, 1000, 5
 STEP_SIZE = 0.05  # of the row of leapfrog steps
-IWAE = Path(__file__).parents[1] / "plugins" / "iwae.py"
+RENYI = Path(__file__).parents[1] / "plugins" / "renyi.py"
 KERNELS = path.kernels
 
 Weights = dict[str, torch.Tensor]
@@ -123,9 +123,9 @@ class Start:
 
 def training(row: Row, threads: int) -> Training:
     """Return a run of the row's algorithm at its beginning; of AEVB for one that has no algorithm of its own."""
-    name, settings = {"iwae": str(IWAE), "leapfrog": "aevb"}.get(row.algorithm, row.algorithm), {}
+    name, settings = {"iwae": str(RENYI), "leapfrog": "aevb"}.get(row.algorithm, row.algorithm), {}
     if row.algorithm == "iwae":
-        settings["K"] = K
+        settings |= {"K": K, "alpha": 0.0}
     settings |= {"nz": row.nz, "hidden": row.hidden}
     return Training(make_spec(name, row.dataset, settings=settings, n_train=row.n_train, threads=threads))
 

@@ -247,7 +247,7 @@ def test_an_algorithm_that_raises_is_failed_and_exits_3(
 ) -> None:
     path = tmp_path / "raiser.py"
     path.write_text(
-        (PLUGINS / "iwae.py").read_text().replace("state.adam.zero_grad()", "raise RuntimeError('out of luck')")
+        (PLUGINS / "renyi.py").read_text().replace("state.adam.zero_grad()", "raise RuntimeError('out of luck')")
     )
     words = ["run", "--algo", str(path), "--dataset", toy.__file__, "--nz", "2", "--samples", "1e4"]
     done = harness(*words)

@@ -87,8 +87,8 @@ def test_help_of_a_run_lists_the_settings_of_the_plugins_chosen(harness: Harness
     assert "--binarize none|stochastic|threshold" in "\n".join(section(shown, "Settings of dataset mnist"))
     assert "Settings of estimator" not in shown
     assert harness("run", "--help", "--algo=aevb").out == shown
-    shown = harness("run", "--algo", PLUGINS / "iwae.py", "--final-marginal", "importance", "--marginal", "--help").out
-    for heading in ("algorithm iwae", "model mlp", "estimator importance", "estimator hmc-density"):
+    shown = harness("run", "--algo", PLUGINS / "renyi.py", "--final-marginal", "importance", "--marginal", "--help").out
+    for heading in ("algorithm renyi", "model mlp", "estimator importance", "estimator hmc-density"):
         assert f"Settings of {heading}:" in shown
     shown = harness("run", "--model", "linear-gaussian", "--help").out
     assert "Settings of model linear-gaussian" in shown

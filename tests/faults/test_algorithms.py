@@ -50,7 +50,7 @@ HEAD = """
 
 def written(folder: Path, name: str, fault: str) -> Path:
     """Write an algorithm that trains soundly for some steps and then has this fault."""
-    before, step, after = (PLUGINS / "iwae.py").read_text().partition("    q = state")
+    before, step, after = (PLUGINS / "renyi.py").read_text().partition("    q = state")
     before = before.replace("class Config", "steps = 0\n\nclass Config")
     path = folder / f"{name}.py"
     path.write_text(before + HEAD.format(after=AFTER, fault=fault.replace("\n", "\n    ")).lstrip("\n") + step + after)
@@ -79,7 +79,7 @@ first-mark = 1000
 samples = 10000
 
 [[grid]]
-algo = [{files}, "{PLUGINS / "iwae.py"}"]
+algo = [{files}, "{PLUGINS / "renyi.py"}"]
 
 [[grid]]
 algo = ["aevb", "wake-sleep"]
@@ -102,7 +102,7 @@ x = "samples"
         assert record.status == ("running" if name == "killed" else status)
         assert [row["ledger"]["samples"] for row in rows][:5] == [1000, 1300, 1600, 2000, 2550]
         kept += 1
-    assert found["iwae"]["status"] == "done"
+    assert found["renyi"]["status"] == "done"
     tens = [row["status"] for row in outcomes if row["run"].startswith(("aevb", "wake"))]
     assert set(tens) <= {"diverged", "done"}  # Adagrad makes less of a step of 10
     assert list(store.damage()) == []

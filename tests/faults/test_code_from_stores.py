@@ -244,7 +244,7 @@ def test_no_export_names_code(
 def algorithm(folder: Path, sentinel: Path) -> Path:
     """Return an algorithm's file, which makes a folder when it is executed."""
     path = folder / "mine.py"
-    text = (PLUGINS / "iwae.py").read_text().replace("import math\n", "import math, os\n", 1)
+    text = (PLUGINS / "renyi.py").read_text().replace("import math\n", "import math, os\n", 1)
     path.write_text(text.replace("TRAITS =", f"os.makedirs({str(sentinel)!r}, exist_ok=True)\nTRAITS =", 1))
     return path
 
@@ -275,12 +275,12 @@ def test_a_run_goes_on_when_its_file_is_named_wherever_it_is_now(
     assert not sentinel.exists()
     (elsewhere := tmp_path / "elsewhere").mkdir()
     mine.rename(elsewhere / "mine.py")
-    (other := tmp_path / "other.py").write_text((PLUGINS / "iwae.py").read_text())
+    (other := tmp_path / "other.py").write_text((PLUGINS / "renyi.py").read_text())
     assert harness("extend", run.id, "--samples", 600, "--algo", other).code == 2
     done = harness("extend", run.id, "--samples", 600, "--algo", other, "--algo", elsewhere / "mine.py")
     assert done.code == 0, done.err
     assert sentinel.exists()
-    (elsewhere / "mine.py").write_text((PLUGINS / "iwae.py").read_text())
+    (elsewhere / "mine.py").write_text((PLUGINS / "renyi.py").read_text())
     changed = harness("extend", run.id, "--samples", 9000, "--algo", elsewhere / "mine.py")
     assert changed.code == 2
     assert "mine.py has changed since this run began" in changed.err

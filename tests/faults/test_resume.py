@@ -35,7 +35,7 @@ CASES: list[tuple[str, str, dict[str, Any], str | None, int]] = [
     ("wake-sleep", toy.__file__, NETWORK, "ais", 2000),
     ("wake-sleep", toy.__file__, NETWORK, "quadrature", 1000),
     ("mcem", toy.__file__, CHAINS, "hmc-density", 20_000),
-    (str(PLUGINS / "iwae.py"), toy.__file__, NETWORK, None, 5000),
+    (str(PLUGINS / "renyi.py"), toy.__file__, NETWORK, None, 5000),
     ("aevb", "mnist", {"nz": 2, "hidden": 20, "binarize": "stochastic"}, None, 3000),
 ]  # fmt: skip
 

@@ -39,7 +39,7 @@ LONG = [
 def hanging(folder: Path) -> tuple[Path, Path]:
     """Return an algorithm whose step does not end while a file is there, and that file."""
     flag, path = folder / "hang", folder / "hanging.py"
-    before, step, after = (PLUGINS / "iwae.py").read_text().partition("    q = state")
+    before, step, after = (PLUGINS / "renyi.py").read_text().partition("    q = state")
     path.write_text(before + NEVER.format(flag=str(flag)).lstrip("\n") + step + after)
     return path, flag
 

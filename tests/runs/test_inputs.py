@@ -153,7 +153,7 @@ def test_a_gate_makes_its_runs_again_on_other_data(harness: Harness, words: list
 
 def test_a_module_beside_a_plugin_is_part_of_it(harness: Harness, tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text((PLUGINS / "iwae.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1))
+    mine.write_text((PLUGINS / "renyi.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1))
     (tmp_path / "scales.py").write_text("from deeper.inner import VALUE\n")
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "inner.py").write_text("VALUE = 1\n")
@@ -177,13 +177,13 @@ def test_each_plugin_has_its_own(tmp_path: Path) -> None:
     for n in (1, 2):
         folder = tmp_path / str(n)
         folder.mkdir()
-        text = (PLUGINS / "iwae.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1)
+        text = (PLUGINS / "renyi.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1)
         (folder / f"mine{n}.py").write_text(text)
         (folder / "scales.py").write_text(f"VALUE = {n}\n")
         plugins.append(registry.get("algorithms", user_names(folder / f"mine{n}.py")))
     assert [plugin.module.scales.VALUE for plugin in plugins] == [1, 2]
-    alone = registry.get("algorithms", user_names(PLUGINS / "iwae.py"))
-    assert alone.sha256 == sha256(PLUGINS / "iwae.py")  # as in stored runs
+    alone = registry.get("algorithms", user_names(PLUGINS / "renyi.py"))
+    assert alone.sha256 == sha256(PLUGINS / "renyi.py")  # as in stored runs
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_cannot_be_imported_is_told(tmp_path: Path, head: str, said: str) -
     (tmp_path / "scales.py").write_text("VALUE = 1\n")
     (tmp_path / "support.py").write_text("")
     (tmp_path / "mine.py").write_text(
-        (PLUGINS / "iwae.py").read_text().replace("import torch\n", "import torch\n" + head, 1)
+        (PLUGINS / "renyi.py").read_text().replace("import torch\n", "import torch\n" + head, 1)
     )
     with pytest.raises((BadInput, PluginFailed), match=said):
         registry.get("algorithms", user_names(tmp_path / "mine.py"))

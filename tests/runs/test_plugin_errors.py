@@ -43,7 +43,7 @@ def line_of(text: str, part: str) -> int:
     ],
 )
 def test_of_an_algorithm(harness: Harness, tmp_path: Path, before: str, after: str, function: str) -> None:
-    text = (PLUGINS / "iwae.py").read_text().replace(before, after, 1)
+    text = (PLUGINS / "renyi.py").read_text().replace(before, after, 1)
     (tmp_path / "dreg.py").write_text(text)
     words = ["run", "--algo", tmp_path / "dreg.py", "--dataset", toy.__file__, *WORDS]
     done = harness(*words)
@@ -124,7 +124,7 @@ def test_of_a_dataset_a_model_and_an_estimator(harness: Harness, tmp_path: Path)
 
 def test_a_mistake_in_a_module_beside_it_and_a_later_edit(harness: Harness, tmp_path: Path) -> None:
     (tmp_path / "scales.py").write_text("def scale(x):\n    return x / 0\n")
-    text = (PLUGINS / "iwae.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1)
+    text = (PLUGINS / "renyi.py").read_text().replace("import torch\n", "import torch\nimport scales\n", 1)
     (tmp_path / "dreg.py").write_text(text.replace("    params = [", "    scales.scale(1)\n    params = [", 1))
     done = harness("run", "--algo", tmp_path / "dreg.py", "--dataset", toy.__file__, *WORDS)
     assert "algorithm 'dreg': scales.py:2 in scale: ZeroDivisionError: division by zero: `return x / 0`" in done.err

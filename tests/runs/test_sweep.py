@@ -189,7 +189,7 @@ model = "linear-gaussian"  # which cannot describe binary data
 
 def test_a_worker_that_dies_is_told_and_resumed(harness: Harness, store: Store, tmp_path: Path) -> None:
     deadly = tmp_path / "deadly.py"
-    before, step, after = (PLUGINS / "iwae.py").read_text().partition("    q = state")
+    before, step, after = (PLUGINS / "renyi.py").read_text().partition("    q = state")
     die = f"    import os; os.path.exists({str(tmp_path / 'die')!r}) and os.kill(os.getpid(), 9)\n"
     deadly.write_text(before + die + step + after)
     path = tmp_path / "mine.toml"
@@ -288,7 +288,7 @@ def test_ctrl_c_leaves_checkpoints_and_the_sweep_goes_on(
 def one_line(folder: Path, line: str) -> Path:
     """Write an algorithm with this line in its step, and return its path."""
     path = folder / "odd.py"
-    path.write_text((PLUGINS / "iwae.py").read_text().replace("    q = state", f"    {line}\n    q = state"))
+    path.write_text((PLUGINS / "renyi.py").read_text().replace("    q = state", f"    {line}\n    q = state"))
     return path
 
 

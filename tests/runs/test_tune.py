@@ -22,7 +22,7 @@ Harness = Callable[..., Result]
 
 OPTIONS = {"dataset": toy.__file__, "nz": 2, "hidden": 5}
 SMALL = {"algo": "aevb", "batch-size": 10, "warmup": 5, **OPTIONS}
-IWAE = {"algo": str(PLUGINS / "iwae.py"), "batch-size": 10, "K": 2, **OPTIONS}
+RENYI = {"algo": str(PLUGINS / "renyi.py"), "batch-size": 10, "K": 2, **OPTIONS}
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_diverged_trial_is_the_worst(store: Store) -> None:
 
 
 def test_tpe_goes_on_from_its_runs(store: Store) -> None:
-    study = Study({**IWAE, "lr": "tuned"}, TuneRule(samples=500, trials=5))
+    study = Study({**RENYI, "lr": "tuned"}, TuneRule(samples=500, trials=5))
     work = Here(store)
     found = tune(store, study, work)
     assert (work.done, len(found.trials)) == (5, 5)
@@ -129,7 +129,7 @@ def test_trials_of_another_budget_are_others(store: Store) -> None:
 
 def test_tpe_finds_the_better_region(store: Store) -> None:
     """With values that peak at 10⁻³, the last five of 25 trials are nearer to it than the first ten, on average in decades."""
-    study = Study({**IWAE, "lr": "tuned"}, TuneRule(samples=100, trials=25))
+    study = Study({**RENYI, "lr": "tuned"}, TuneRule(samples=100, trials=25))
     object.__setattr__(
         study, "_value", lambda record: -(math.log10(record.spec["algorithm"]["settings"]["lr"] / 1e-3) ** 2)
     )

@@ -187,7 +187,7 @@ def raise_above(bound):
 def test_an_algorithm_that_is_not_imported_cannot_help_its_model(store: Store, tmp_path: Path) -> None:
     """It makes the bound better where it runs; what stands in the store is found out without it."""
     path = tmp_path / "flatters.py"
-    text = (PLUGINS / "iwae.py").read_text()
+    text = (PLUGINS / "renyi.py").read_text()
     path.write_text(text.replace("    return Info", "    raise_above(bound)\n    return Info") + FLATTERER)
     spec = make_spec(str(path), toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 10}, first_mark=1000)
     ensure(store, spec, Budget(samples=3000))

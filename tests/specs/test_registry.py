@@ -37,14 +37,14 @@ def test_names_are_listed_without_importing() -> None:
 
 
 def test_a_file_of_30_lines_is_an_algorithm(harness: Callable[..., Result], tiny_run: list[str]) -> None:
-    path = PLUGINS / "iwae.py"
+    path = PLUGINS / "renyi.py"
     assert len(path.read_text().splitlines()) <= 30
     conformance.check_algorithm(str(path))
     words = [w if w != "aevb" else str(path) for w in tiny_run]
     words = words[: words.index("--warmup")]
     done = harness(*words, "--samples", "30000", "--K", "3", "--lr", "0.01")
     assert done.code == 0, done.err
-    assert "iwae-toy-nz2-s0-" in done.out
+    assert "renyi-toy-nz2-s0-" in done.out
     assert "lower-bound on 40 test points: -" in done.out
 
 
@@ -87,7 +87,7 @@ def _copy(source: Path, target: Path) -> Path:
 
 def test_two_plugins_of_one_name_are_refused_naming_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "aevb.py"
-    path.write_text((PLUGINS / "iwae.py").read_text())
+    path.write_text((PLUGINS / "renyi.py").read_text())
     with pytest.raises(BadInput, match=r"2 algorithms are called 'aevb': .*aevb\.py and built-in; rename one"):
         registry.get("algorithms", user_names(path))
     point = EntryPoint("aevb", "harness.algorithms.aevb", "harness.algorithms")

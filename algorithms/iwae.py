@@ -1,0 +1,101 @@
+"""Importance-weighted auto-encoder: stochastic gradient ascent on the bound L_K of K weighted samples a point.
+
+Yuri Burda, Roger Grosse and Ruslan Salakhutdinov (2016), arXiv 1509.00519. Maximises, over θ and φ together,
+
+    Σ over the minibatch of  L_K(θ, φ; x) = E[log 1/K Σ_k w_k],  w_k = p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)     eq. (8)
+
+plus M/N · (log p(θ) + log p(φ)). L_1 is the lower bound of AEVB, and L_K rises to log p(x) with K. θ ascends the gradient of
+L_K, with normalised weights w̃_k = w_k / Σ w. For φ there are three estimates, where z_k moves with φ:
+
+    standard   Σ_k w̃_k ∂/∂φ log w_k, eq. (14): unbiased; its signal drowns in noise as K grows
+    stl        the same without φ's direct part in log q(z_k|x): "sticking the landing" (Geoffrey Roeder, Yuhuai Wu and David
+               Duvenaud 2017, arXiv 1703.09194). Unbiased for K = 1. For K > 1 it is biased: it is not the gradient of L_K
+    dreg       Σ_k w̃_k² ∂log w_k/∂z_k ∂z_k/∂φ: doubly reparameterised (George Tucker, Dieterich Lawson, Shixiang Gu and Chris
+               Maddison 2019, arXiv 1810.04152). Unbiased, and its noise falls with K. For K = 1 it is stl
+
+Departures from the papers: as in AEVB, the optimiser is Adagrad, whose first steps only accumulate squared gradients, the
+objective is summed over the minibatch, and the prior is on the weight matrices of both networks. The papers use Adam.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness import api
+
+TRAITS = api.Traits(
+    needs=(api.LatentVariableModel, api.Reparameterised), latents=("continuous",), batch="minibatch", lower_bound=True
+)
+
+
+class Config(api.Config):
+    """Settings of the bound and of its ascent."""
+
+    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
+    K: int = api.setting(5, "weighted samples of z a point; a step counts M·K samples", gt=0)
+    gradient: Literal["standard", "stl", "dreg"] = api.setting(
+        "standard", "of φ; standard: of L_K; stl: without the score of q, biased for K > 1; dreg: of L_K, less noise"
+    )
+    warmup: int = api.setting(100, "first steps, which only accumulate squared gradients", ge=0)
+
+
+@dataclass
+class State:
+    """The optimiser and the noise."""
+
+    problem: api.Problem
+    config: Config
+    rng: torch.Generator
+    adagrad: api.Adagrad
+
+
+class Info(NamedTuple):
+    """The objective of a step: the estimate of L_K, nats per datapoint."""
+
+    objective: Tensor
+
+
+def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
+    """Set up Adagrad for θ and φ together."""
+    adagrad = api.Adagrad(
+        problem.model.params,
+        problem.recognition.params,
+        lr=config.lr,
+        prior_weight=config.batch_size / problem.data.n_train,
+        warmup=config.warmup,
+    )
+    return State(problem, config, rng, adagrad)
+
+
+def step(state: State, batch: api.Batch) -> Info:
+    """Ascend the bound of one minibatch."""
+    bound, by_theta, by_phi = gradients(state.problem, state.config, batch.x, state.rng)
+    state.adagrad.ascend([by_theta, by_phi])
+    return Info(objective=bound / len(batch.index))
+
+
+def gradients(problem: api.Problem, config: Config, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return an estimate of L_K summed over points x (B, D), in nats, and of its gradients by θ and by φ.
+
+    The gradients are flat, laid out like the parameters. Those of the prior on weights are not in them.
+    """
+    theta, phi = problem.model.params.flat, problem.recognition.params.flat
+    q = problem.recognition.posterior(x)
+    z = q.rsample(config.K, rng)  # (K, B, Z)
+    log_w = problem.model.log_p_xz(x, z) - q.log_prob(z)  # (K, B)
+    log_sum = log_w.detach().logsumexp(0)  # (B,)
+    weight = (log_w.detach() - log_sum).exp()  # w̃ (K, B)
+    bound = log_sum.double().sum() - len(x) * math.log(config.K)
+    objective = (weight * log_w).sum()  # which has the gradient of L_K, eq. (14)
+    if config.gradient == "standard":
+        by_theta, by_phi = torch.autograd.grad(objective, [theta, phi])
+        return bound, by_theta, by_phi
+    by_theta, by_z = torch.autograd.grad(objective, [theta, z])  # by z alone: φ's direct part is left out
+    if config.gradient == "dreg":
+        by_z = weight.unsqueeze(-1) * by_z  # w̃² in all
+    (by_phi,) = torch.autograd.grad(z, phi, by_z)
+    return bound, by_theta, by_phi
