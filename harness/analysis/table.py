@@ -1,5 +1,6 @@
 """An experiment's numbers: for each curve of each panel what was reached, how sure, at what cost, and how far from the paper."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -40,8 +41,9 @@ def rows(
     which curves are compared, and the means over seeds of what was spent there, `samples` and `datapoints` (None where a
     baseline does not tell); `seeds` and the seeds that `diverged`
     before; for every estimator and split the mean over seeds with its standard error, `<estimator> <split>`, and in `points`
-    over how many points it is; of its `estimator` on the test set `difference`, the mean paired difference to the best curve
-    over the seeds that both have, with its standard `error` and `interval`, the half-width of its 95 % confidence interval by
+    over how many points it is; for documents also `<estimator> <split> perplexity`, of which lower is better; of its `estimator`
+    on the test set `difference`, the mean paired difference to the best curve over the seeds that both have, with its standard
+    `error` and `interval`, the half-width of its 95 % confidence interval by
     Student's t (both None for one seed); `paper`, the published value there, and `distance`, ours minus the paper's; and for
     every target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached`
     seeds. `unreliable` names those of its columns that rest on estimates which are not to be trusted by their own diagnostics,
@@ -163,6 +165,8 @@ def _panel(
         line |= {"seeds": sorted(reached[name]), "diverged": diverged}
         for key in points:
             line[" ".join(key)] = _spread(list(_values(reached[name], key[0], points, key[1]).values()))
+            if perplexities := _perplexities(reached[name], key, points):
+                line[f"{' '.join(key)} perplexity"] = _spread(perplexities)
         line["points"] = {" ".join(key): n for key, n in points.items()}
         line |= _difference(values[name], values[best]) if best is not None and values[name] and several else {}
         there = line["samples"] if isinstance(mark, str) else mark
@@ -188,6 +192,14 @@ def _values(
     """Return the estimates of those seeds that have one, nats per datapoint."""
     found = {seed: curves.value(row, estimator, split, points) for seed, row in by_seed.items()}
     return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _perplexities(
+    by_seed: Mapping[int, StoredRow], key: tuple[str, str], points: Mapping[tuple[str, str], int]
+) -> list[float]:
+    """Return the perplexities of those seeds whose estimate has one."""
+    found = [curves.estimate(row, *key, points) or {} for row in by_seed.values()]
+    return [e["perplexity"] for e in found if math.isfinite(e.get("perplexity", math.nan))]
 
 
 def _doubted(by_seed: Mapping[int, StoredRow], points: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], str]:

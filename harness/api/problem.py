@@ -76,6 +76,11 @@ class DataFacts:
         """The mean of the training points (D,), float32; 1/2 where no data are at hand. A copy, computed when first asked for."""
         return self._computed_mean.clone()
 
+    @property
+    def observations(self) -> float:
+        """How much is observed of a point: the words of a document on average, for counts, and D dimensions otherwise."""
+        return self._computed_mean.sum().item() if self.kind == "counts" else float(self.dim)
+
     @cached_property
     def _computed_mean(self) -> Tensor:
         return torch.full((self.dim,), 0.5) if self._mean is None else self._mean()

@@ -25,7 +25,7 @@ class Dataset:
         train: training points (N, D) as stored, of float32, bool or integers of up to 64 bits; a tensor, or a NumPy array, which
             becomes one. Images (N, rows, columns) are flattened, and their shape is kept.
         test: test points (N', D).
-        kind: what a model sees: "binary" {0, 1}, "unit" [0, 1] or "real".
+        kind: what a model sees: "binary" {0, 1}, "unit" [0, 1], "real", or "counts": whole numbers from 0 on, one 1 or more.
         sha256: identifies the data; recorded with every run. Left out, it is computed from them.
         source: where it was found; not recorded, as it may name a private path.
         scale: a stored value times this is what a model sees.

@@ -18,6 +18,8 @@ AT_A_TIME = 5000  # points
 
 ROUNDING = 1e-6  # beyond the ends of [0, 1], of stored values times a scale
 
+MOST_COUNTED = 1 << 24  # single precision, in which models see counts, has every whole number up to here
+
 
 def as_points(name: str, given: object) -> Tensor:
     """Return a split as a tensor of a type that is supported, (N, D) or (N, rows, columns).
@@ -63,11 +65,18 @@ def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochasti
     """Raise BadInput, with the first value that is not, unless points (N, D) are finite and within the range of their kind."""
     if kind not in get_args(Kind):
         raise BadInput(f"kind is {kind!r}: choose one of {', '.join(get_args(Kind))}")
+    if kind == "counts" and (scale != 1.0 or stochastic):
+        given = "stochastic=True" if stochastic else f"scale={scale:g}"
+        raise BadInput(
+            f"kind is 'counts', which are whole numbers as they are: leave out {given}, or give another kind"
+        )
     within = kind == "unit" or stochastic
     for start in range(0, len(points), AT_A_TIME):
         part = points[start : start + AT_A_TIME]
         if part.is_floating_point():
             _refuse(name, points, start, ~part.isfinite(), 1.0, "give finite numbers, or leave such points out")
+        if kind == "counts":
+            _require_counts(name, points, start, part)
         if part.dtype == torch.bool:
             continue
         least, most = (end.item() * scale for end in part.aminmax())
@@ -82,6 +91,21 @@ def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochasti
             shown = part * scale if scale != 1.0 else part
             hint = "give stochastic=True if values are probabilities, or kind 'unit' or 'real'"
             _refuse(name, points, start, (shown != 0) & (shown != 1), scale, f"kind 'binary' means 0 and 1: {hint}")
+
+
+def _require_counts(name: str, points: Tensor, start: int, part: Tensor) -> None:
+    """Raise BadInput unless these rows are whole numbers from 0 on, and none of them is empty."""
+    bad = part < 0
+    if part.max().item() > MOST_COUNTED:  # asked first, as bytes are not compared with what is none
+        bad |= part > MOST_COUNTED
+    if part.is_floating_point():
+        bad |= part != part.round()
+    what = f"kind 'counts' means whole numbers from 0 to {MOST_COUNTED:,}: give those, or another kind"
+    _refuse(name, points, start, bad, 1.0, what)
+    empty = (part == 0).all(-1)
+    if empty.any():
+        row = start + int(empty.nonzero()[0].item())
+        raise BadInput(f"{name} has an empty document in row {row}, and no word can be predicted there: leave it out")
 
 
 def _refuse(name: str, points: Tensor, start: int, bad: Tensor, scale: float, what: str) -> None:

@@ -17,8 +17,12 @@ from torch import Tensor
 from harness.inference.metered import metered
 from harness.inference.parameters import Parameters
 
-Kind = Literal["binary", "unit", "real"]
-"""What observations are: {0, 1}, [0, 1], or real numbers."""
+Kind = Literal["binary", "unit", "real", "counts"]
+"""What observations are: {0, 1}, [0, 1], real numbers, or how often each word of a vocabulary occurs in a document.
+
+The density of counts x is that of the words in their order, given how many there are: log p(x) = Σ_w x_w log π_w where words are
+independent, without the multinomial coefficient (Σ_w x_w)! / Π_w x_w!. Perplexity per word is then comparable between models.
+"""
 LatentKind = Literal["continuous", "binary"]
 
 

@@ -12,7 +12,17 @@ from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
 from harness.analysis.weights import no_average
 from harness.errors import BadInput, in_one_line
-from harness.report.text import estimate_text, fits_terminal, marked, other_data, print_table, quantity, with_error
+from harness.report.text import (
+    PERPLEXITY,
+    estimate_text,
+    fits_terminal,
+    marked,
+    other_data,
+    perplexity_text,
+    print_table,
+    quantity,
+    with_error,
+)
 from harness.safe_text import show, show_exactly
 from harness.specs.horizon import horizon_of
 from harness.store.record import Record, changes, final_estimates, over_most_points
@@ -304,10 +314,16 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
         "bias",
         "mean over points of",
     ]
+    perplexities = [perplexity_text(e) for e in estimates]
+    if any(perplexities):
+        columns.append("perplexity ± se")
+        rows = [[*row, perplexity] for row, perplexity in zip(rows, perplexities, strict=True)]
     if samples:
         columns.append("samples")
         rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
     print_table(columns, rows)
+    if any(perplexities):
+        show(PERPLEXITY)
     for words in doubts(estimates):
         show(f"{MARK} {words}")
 
@@ -354,16 +370,22 @@ def print_certificate(certificate: "Certificate") -> None:
         show(f"not trustworthy: {where} may be wrong by more than {limit:g} nats")
 
 
+def _final_line(e: dict[str, Any]) -> str:
+    per_word = f"; perplexity {perplexity_text(e)}" if perplexity_text(e) else ""
+    nats = f"{estimate_text(e)} nats (± standard error)"
+    return f"  {_named(e)} on {e['points']:,} {e['split']} points: {nats}{per_word}"
+
+
 def print_summary(run: Run, record: Record, *, already: bool) -> None:
     """Print how a run ended, what it cost, where it is and what to do next."""
     show(f"{run.id}: {'was done already' if already else record.status}")
     for e in final_estimates(record):
-        show(f"  {e['estimator']} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
+        show(_final_line(e))
     if record.spec["average"] is not None:
         averaged = next((row.get("averaged", []) for row in run.rows()[-1:]), [])
         show(f"  {_average_in_words(record)}")
         for e in over_most_points(averaged):
-            show(f"  {_named(e)} on {e['points']:,} {e['split']} points: {estimate_text(e)} nats (± standard error)")
+            show(_final_line(e))
     for words in doubts(final_estimates(record)):
         show(f"  {MARK} {words}")
     if record.ledger and not _has_bound(record):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness import safe_text
 from harness.analysis.reliability import MARK
 from harness.analysis.table import Row, Spread
-from harness.report.text import decimals, either, interval_text, marked, quantity, with_error
+from harness.report.text import PERPLEXITY, decimals, either, interval_text, marked, quantity, with_error
 
 SE = " ± se"  # what a head ends in whose numbers have their standard errors
 
@@ -35,7 +35,10 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns["datapoints"] = ["" if n is None or not both else f"{n:,.0f}" for n in data]
     columns["seeds"] = [_seeds(row) for row in rows_]
     for key in estimates:
-        columns[key] = [marked(_spread(row.get(key)), key in row["unreliable"]) for row in rows_]
+        for name in (key, f"{key} perplexity"):
+            columns[name] = [
+                marked(_spread(row.get(name)), key in row["unreliable"]) if name in row else "" for row in rows_
+            ]
     columns[difference] = [
         marked(_difference(row), "difference" in row["unreliable"] and row.get("difference") is not None)
         for row in rows_
@@ -62,7 +65,11 @@ def note(rows_: Sequence[Row]) -> str:
             points.setdefault(key.rpartition(" ")[2], set()).add(n)
     over = " and ".join(f"{either(sorted(n))} {split}" for split, n in points.items() if n)
     of = " of averaged weights" if any(row.get("weights") == "average" for row in rows_) else ""
-    return f"nats per datapoint{of} over {over} points, means over seeds; ± is the standard error (se) over seeds"
+    documents = any(key.endswith(" perplexity") for row in rows_ for key in row)
+    per_word = f"; {PERPLEXITY}" if documents else ""
+    return (
+        f"nats per datapoint{of} over {over} points, means over seeds; ± is the standard error (se) over seeds{per_word}"
+    )
 
 
 def notes(rows_: Sequence[Row]) -> list[str]:

@@ -86,6 +86,15 @@ def estimate_text(estimate: dict[str, Any]) -> str:
     return marked(with_error(estimate["mean"], error), unreliable(estimate))
 
 
+PERPLEXITY = "perplexity is per word, and lower is better; where nats err low, it errs high"
+"""What has to stand below perplexities."""
+
+
+def perplexity_text(estimate: dict[str, Any]) -> str:
+    """Return the perplexity of an estimate over documents ± its standard error; nothing for other data."""
+    return with_error(estimate["perplexity"], estimate.get("se_perplexity")) if "perplexity" in estimate else ""
+
+
 def marked(text: str, doubtful: bool) -> str:
     """Return a figure, with the mark behind it if it is not to be trusted."""
     return f"{text} {MARK}" if doubtful else text

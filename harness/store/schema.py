@@ -130,7 +130,7 @@ _is_ledger = checker(_LEDGER)
 _ESTIMATE = {
     "estimator": str, "settings": dict, "direction": str, "split": str, "points": _count, "mean": _number, "se_points": _number,
     "se_estimator": _number, "diagnostics": {str: _number}, "heavy_tails?": _number, "reliable?": bool, "instead?": str,
-    "weights?": str,
+    "weights?": str, "perplexity?": _number, "se_perplexity?": _number,
 }  # fmt: skip
 
 _SESSION = {

@@ -130,17 +130,23 @@ def _same(a: dict[str, Any], b: dict[str, Any], when: str) -> None:
         assert digest(a[part]) == digest(b[part]), f"{part} is not the same {when}"
 
 
-def check_dataset(name: str, data_dir: str | None = None) -> None:
+def check_dataset(name: str, data_dir: str | None = None, **settings: Any) -> None:
     """Check a dataset: it is one, which was checked when it was made, and gives the same points again.
 
     It does so when it is loaded again, under the same SHA-256, and for the same stream of random numbers.
+
+    Args:
+        name: name or path.
+        data_dir: folder of the user's data.
+        settings: of the dataset, such as it needs.
     """
     named.note(name)
     plugin = registry.get("datasets", name)
     check_module(plugin)
-    data = plugin.module.load(plugin.module.Config(), data_dir)
+    config = plugin.module.Config(**settings)
+    data = plugin.module.load(config, data_dir)
     assert isinstance(data, api.Dataset), f"load returns {type(data).__name__}, and no api.Dataset"
-    again = plugin.module.load(plugin.module.Config(), data_dir)
+    again = plugin.module.load(config, data_dir)
     assert again.sha256 == data.sha256, "its SHA-256 differs from one load to the next, so no run could be compared"
     for part in ("train", "valid", "test"):
         first, second = getattr(data, part), getattr(again, part)

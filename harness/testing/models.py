@@ -73,6 +73,21 @@ def _states(dim: int) -> Tensor:
     return torch.tensor(list(itertools.product((0.0, 1.0), repeat=dim)), dtype=torch.float64)
 
 
+def _two_words(dim: int) -> Tensor:
+    """Return the counts of every sequence of two words of a vocabulary (D², D), float64."""
+    one = torch.eye(dim, dtype=torch.float64)
+    return (one.unsqueeze(0) + one.unsqueeze(1)).flatten(0, 1)
+
+
+def _require_sum_over_words(log_p: Tensor, what: str) -> None:
+    """Require that log densities (..., D²) of all sequences of two words sum to 1: those of words in order, given how many."""
+    total = log_p.exp().sum(-1)
+    assert torch.allclose(total, torch.ones_like(total), rtol=1e-6), (
+        f"{what} sums to {total.flatten()[0].item():.6g} over all sequences of two words, not 1: the density of counts is that "
+        "of words in their order, given how many there are, without the multinomial coefficient"
+    )
+
+
 def _require_mean(draws: Tensor, mean: Tensor, what: str) -> None:
     """Require that draws (n, D) have this mean (D,), within standard errors."""
     error = draws.std(0).clamp(min=1e-3) / math.sqrt(len(draws))
@@ -91,6 +106,9 @@ def _check_generative(case: Case, kind: str) -> None:
     assert x.shape == (5, dim), f"sample(5) returns x of shape {tuple(x.shape)}, not (5, {dim})"
     if kind == "binary":
         assert ((x == 0) | (x == 1)).all(), "sample returns values besides 0 and 1"
+    if kind == "counts":
+        assert ((x >= 0) & (x == x.round())).all(), "sample returns counts that are no whole numbers from 0 on"
+        assert x.any(-1).all(), "sample returns an empty document"
     twin = metered_twin(model, Ledger())
     for protocol, words in OF_MODELS.items():
         if isinstance(model, protocol) and not isinstance(twin, protocol):
@@ -118,6 +136,10 @@ def _check_latents(case: Case) -> None:
         assert torch.allclose(total, torch.ones_like(total), rtol=1e-6), (
             f"p(x|z) sums to {total[0].item():.6g} over all x, not 1: set normalised = False if Z is unknown"
         )
+    if model.kind == "counts" and model.normalised:
+        pairs = _two_words(model.dim)  # (B, D)
+        log_p = model.log_p_x_given_z(pairs, z[:, :1].expand(-1, len(pairs), -1))  # (S, B)
+        _require_sum_over_words(log_p, "p(x|z)")
     inputs = [model.params.flat]
     if model.latents.only("continuous"):
         inputs.append(z.requires_grad_())
@@ -162,6 +184,10 @@ def _check_tractable(case: Case) -> None:
             f"p(x) sums to {p.sum().item():.6g} over all x, not 1"
         )
         _require_mean(model.sample(DRAWS, streams("draws")).double(), p @ states, "the mean of draws")
+    if model.kind == "counts":
+        _require_sum_over_words(model.log_p_x(_two_words(model.dim)), "p(x)")
+        x, one = model.sample(DRAWS, streams("draws")).double(), torch.eye(model.dim, dtype=torch.float64)
+        _require_mean(x / x.sum(-1, keepdim=True), model.log_p_x(one).exp(), "the mean share of each word in draws")
 
 
 def _check_unnormalised(case: Case) -> None:

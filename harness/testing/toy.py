@@ -1,7 +1,7 @@
 """A tiny random dataset, on which plugins are tested: 60 training and 40 test points of 12 dimensions."""
 
 import hashlib
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
@@ -17,7 +17,7 @@ OTHER_KINDS = {kind: f"--kind {kind}" for kind in KINDS}
 class Config(api.Config):
     """What the data look like."""
 
-    kind: Literal["binary", "unit", "real"] = api.setting("binary", "binary {0, 1}, unit [0, 1] or real")
+    kind: api.Kind = api.setting("binary", "binary {0, 1}, unit [0, 1], real, or counts of words")
 
 
 def load(config: Config, data_dir: str | None = None) -> api.Dataset:
@@ -29,6 +29,7 @@ def load(config: Config, data_dir: str | None = None) -> api.Dataset:
         "binary": torch.bernoulli(0.9 * means + 0.05, generator=rng),
         "unit": (means + 0.1 * torch.randn(100, 12, generator=rng)).clamp(0, 1),
         "real": means + 0.5 * torch.randn(100, 12, generator=rng),
+        "counts": torch.poisson(3 * means + 0.1, generator=rng),
     }[config.kind]
     sha256 = hashlib.sha256(points.numpy().tobytes()).hexdigest()
     return api.Dataset(points[:60], points[60:], kind=config.kind, sha256=sha256, source="drawn at random")

@@ -10,7 +10,7 @@ from harness.training.evaluation import Estimator
 from harness.training.subject import Subject
 
 MIN_NATS = -100.0
-"""For every observed dimension: a bound below this is no bound of a working model (log 256 is 5.5)."""
+"""For every observed dimension or word: a bound below this is no bound of a working model (log 256 is 5.5)."""
 POINTS = 100
 """Over so many points is estimated whether a run was far off from the beginning."""
 
@@ -40,7 +40,7 @@ class Diagnosis:
     def implausible(self, row: dict[str, Any]) -> str | None:
         """Say what is wrong with the row's estimates, if one is beyond what any working model has."""
         for estimate in row["estimates"]:
-            if not estimate["mean"] > MIN_NATS * self._subject.facts.dim:
+            if not estimate["mean"] > MIN_NATS * self._subject.facts.observations:
                 return f"the {estimate['estimator']} on {estimate['split']} fell to {estimate['mean']:.4g} nats"
         return None
 
@@ -74,7 +74,7 @@ class Diagnosis:
             found = estimator.estimate(self._subject.begun_again(self._spec), split, points, self._spec.seed)
         except RunFailed:
             return None
-        if found.mean > MIN_NATS * self._subject.facts.dim:
+        if found.mean > MIN_NATS * self._subject.facts.observations:
             return None
         return f"at the initial weights it was {found.mean:.4g} nats already"
 

@@ -17,7 +17,14 @@ from harness.api import LogZ, PerPoint
 from harness.data.dataset import Dataset
 from harness.errors import OutOfMemory, RunFailed, out_of_memory
 from harness.inference import pareto
-from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, UnnormalisedModel, missing
+from harness.inference.protocols import (
+    GenerativeModel,
+    Kind,
+    LatentVariableModel,
+    Recognition,
+    UnnormalisedModel,
+    missing,
+)
 from harness.inference.rng import Streams
 from harness.specs import registry
 from harness.specs.plugin_errors import blaming
@@ -25,6 +32,8 @@ from harness.specs.plugin_errors import blaming
 CHUNK = 500  # rows evaluated at a time: activations stay in cache
 MOST_HEAVY = 0.05  # of the points may have weights of a heavy tail
 BETTER = ("exact", "quadrature", "ais")  # than a mean of such weights; the best first
+DISCRETE: dict[Kind, str] = {"binary": "bits", "counts": "words"}
+"""Data whose log-probabilities are not above 0, and of what these are."""
 MAX_ERRORS = 4.0  # standard errors by which noise may lift the mean of a log-probability above 0
 
 Split = Literal["train", "valid", "test", "simulated"]
@@ -69,6 +78,9 @@ class Estimate:
         reliable: whether these are few enough for the estimate to be trusted; None where it is not known.
         instead: what should be used instead where it is not reliable: an estimator, or more samples.
         weights: "average" where it is of the mean of the parameters over steps; None where it is of the parameters themselves.
+        perplexity: of documents, a word: exp of minus the mean over documents of nats per word. Lower is better, and where the
+            mean lies below log p(x) in expectation, this lies above that of the model. None for other data.
+        se_perplexity: its standard error, over the choice of points and the estimator's own noise together.
     """
 
     estimator: str
@@ -84,6 +96,8 @@ class Estimate:
     reliable: bool | None = None
     instead: str | None = None
     weights: Literal["average"] | None = None
+    perplexity: float | None = None
+    se_perplexity: float | None = None
 
     def row(self) -> dict[str, Any]:
         """Return it as a plain dict, without what is not known."""
@@ -157,6 +171,7 @@ class Estimator:
             se_points=((spread - own).clamp(min=0.0) / n).sqrt().item(),
             se_estimator=(variance if self.of_log_z else variance / n).sqrt().item(),
             diagnostics={key: numbers.double().mean().item() for key, numbers in each.diagnostics.items()},
+            **_perplexity(subject.dataset, split, value),
         )
         self._require_probability(subject, found)
         if each.k_hat is None:
@@ -167,14 +182,16 @@ class Estimator:
         return replace(found, heavy_tails=heavy, reliable=reliable, instead=better)
 
     def _require_probability(self, subject: Evaluated, found: Estimate) -> None:
-        """Raise RunFailed where a mean log-probability of bits is above 0, beyond what noise explains."""
-        if subject.model.kind != "binary" or found.direction == "upper":
+        """Raise RunFailed where a mean log-probability of bits or words is above 0, beyond what noise explains."""
+        what = DISCRETE.get(subject.model.kind)
+        if what is None or found.direction == "upper":
             return
         noise = found.se_estimator if math.isfinite(found.se_estimator) else 0.0
         if found.mean > MAX_ERRORS * noise + 1e-3:
             raise RunFailed(
-                f"estimator {self.name} gives {found.mean:.4g} nats on {found.split}, and no log-probability of bits is above 0: "
-                "the model's density is not normalised, or its methods do not belong together; see `harness.testing.check_model`"
+                f"estimator {self.name} gives {found.mean:.4g} nats on {found.split}, and no log-probability of {what} is above "
+                "0: the model's density is not normalised, or its methods do not belong together; see "
+                "`harness.testing.check_model`"
             )
 
     def each(self, subject: Evaluated, split: Split, points: int, seed: int) -> PerPoint:
@@ -225,6 +242,20 @@ class Estimator:
             f"{self.name} ran out of memory on {points:,} points of {split} ({said}): lower "
             f"{' or '.join(sizes) or 'the size of the model'}, or use a machine with more"
         )
+
+
+def _perplexity(dataset: Dataset, split: Split, value: Tensor) -> dict[str, float]:
+    """Return the perplexity of these log-probabilities (N,) of documents and its standard error; nothing for other data.
+
+    As Andriy Mnih and Karol Gregor (2014), arXiv 1402.0030, have it: exp(-1/N Σ_n 1/L_n log p(x_n)), document n of L_n words.
+    """
+    if dataset.kind != "counts" or split == "simulated":
+        return {}
+    words = torch.cat([x.sum(-1, dtype=torch.float64) for x, _ in _chosen(dataset, split, len(value))])
+    nats = value / words.to(value.device)
+    perplexity = (-nats.mean()).exp()
+    error = perplexity * nats.std() / len(nats) ** 0.5  # by the delta method
+    return {"perplexity": perplexity.item(), "se_perplexity": error.item()}
 
 
 def applicable(names: Iterable[str], subject: Evaluated) -> Iterator[str]:

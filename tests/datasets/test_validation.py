@@ -77,3 +77,31 @@ def test_a_fingerprint_is_computed_where_none_is_given() -> None:
     given = hashlib.sha256(b"a file").hexdigest()
     assert data(sha256=given).sha256 == given
     assert data(sha256=given).first(1).sha256 == given
+
+
+COUNTS = torch.tensor([[0, 3], [2, 0]])
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.bool]
+)
+def test_counts_of_every_type_are_taken(dtype: torch.dtype) -> None:
+    points = COUNTS.to(dtype)
+    assert torch.equal(api.Dataset(points, points, kind="counts").train, points)
+    with pytest.raises(api.BadInput, match="test has an empty document in row 1"):
+        api.Dataset(points, points * torch.tensor([[1], [0]]).to(dtype), kind="counts")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"train": -COUNTS}, "train has -3 in row 0, column 1: kind 'counts' means whole numbers from 0 to 16,777,216"),
+        ({"valid": COUNTS / 2}, "valid has 1.5 in row 0, column 1: kind 'counts'"),
+        ({"train": COUNTS * 10**7}, "train has 3e\\+07 in row 0, column 1: kind 'counts'"),
+        ({"scale": 0.5}, "kind is 'counts', .*: leave out scale=0.5"),
+        ({"stochastic": True}, "kind is 'counts', .*: leave out stochastic=True"),
+    ],
+)
+def test_counts_are_whole_numbers_from_0_on(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(api.BadInput, match=said):
+        api.Dataset(**{"train": COUNTS, "test": COUNTS, "kind": "counts", **given})
