@@ -48,10 +48,11 @@ from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
 from harness.data.suitability import Expects
 from harness.errors import BadInput, HarnessError
-from harness.inference import ais, gradients, hmc, pareto, posterior
+from harness.inference import ais, gibbs, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.belief_net import BeliefNet, BeliefRecognition, FactorialBeliefNet
 from harness.inference.encoder import GaussianEncoder
+from harness.inference.enumeration import states
 from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.optimisers import Adam, Optimiser, Sgd
@@ -131,6 +132,7 @@ __all__ = [
     "bernoulli",
     "files",
     "from_factors",
+    "gibbs",
     "gradients",
     "hmc",
     "metered",
@@ -140,4 +142,5 @@ __all__ = [
     "pareto",
     "posterior",
     "setting",
+    "states",
 ]

@@ -1,6 +1,5 @@
 """Exact log p(x): the model's own, or the sum over all states of a few binary latents."""
 
-import itertools
 import math
 
 import torch
@@ -10,7 +9,7 @@ from harness import api
 
 DIRECTION = "exact"
 NEEDS = (api.GenerativeModel,)
-MAX_BITS = 16
+MAX_BITS = 20
 
 
 class Config(api.Config):
@@ -27,7 +26,9 @@ def skip(config: Config, model: api.GenerativeModel, recognition: api.Recognitio
     if not latents.only("binary"):
         return "log p(x) of this model has no closed form: use importance, ais, or quadrature for up to 3 latents"
     if latents.total > MAX_BITS:
-        return f"2^{latents.total} states are too many to sum over, {MAX_BITS} latents are the most: use importance"
+        return (
+            f"2^{latents.total} states are too many to sum over, {MAX_BITS} latents are the most: use importance or ais"
+        )
     return None
 
 
@@ -39,9 +40,9 @@ def estimate(
         value = model.log_p_x(x)
     else:
         assert isinstance(model, api.LatentVariableModel)  # or `skip` has refused
-        states = torch.tensor(list(itertools.product((0.0, 1.0), repeat=model.latents.total)), dtype=x.dtype)
+        at_a_time = max(1, api.posterior.ROWS // len(x))
         value = torch.full((len(x),), -math.inf, dtype=torch.float64)
-        for part in states.split(api.posterior.pieces(len(states), len(x))):
-            z = part.unsqueeze(1).expand(-1, len(x), -1)  # (S, B, Z)
+        for states in api.states(model.latents.total, at_a_time, x.dtype):
+            z = states.unsqueeze(1).expand(-1, len(x), -1)  # (S, B, Z)
             value = torch.logaddexp(value, model.log_p_xz(x, z).double().logsumexp(0))
     return api.PerPoint(value, torch.zeros_like(value))

@@ -1,6 +1,5 @@
 """Exact log p(x) = log f(x) - log Z of an unnormalised model: Z is the sum of f over all states of a few bits."""
 
-import itertools
 import math
 
 import torch
@@ -28,9 +27,7 @@ def skip(config: Config, model: api.UnnormalisedModel, recognition: api.Recognit
 
 def estimate_log_z(model: api.UnnormalisedModel, config: Config, rng: torch.Generator) -> api.LogZ:
     """Return log Z, and no variance."""
-    states = itertools.product((0.0, 1.0), repeat=model.dim)
     total = torch.tensor(-math.inf, dtype=torch.float64)
-    while part := list(itertools.islice(states, AT_A_TIME)):
-        x = torch.tensor(part, dtype=model.params.flat.dtype)  # (B, D)
+    for x in api.states(model.dim, AT_A_TIME, model.params.flat.dtype):  # (B, D)
         total = torch.logaddexp(total, model.log_f_x(x).double().logsumexp(0))
     return api.LogZ(total.item(), 0.0)

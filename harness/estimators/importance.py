@@ -25,7 +25,7 @@ class Config(api.Config):
     K: int = api.setting(5000, "samples a point", gt=1)
     proposal: Literal["auto", "encoder", "gaussian", "posterior"] = api.setting(
         "auto",
-        "encoder; gaussian: fitted to HMC samples of the posterior; posterior: the closed form; "
+        "encoder; gaussian: fitted to HMC samples of the posterior of continuous latents; posterior: the closed form; "
         "auto: encoder where one was trained, else gaussian",
     )
     fit: int = api.setting(100, "HMC samples that a Gaussian proposal is fitted to", gt=3)
@@ -39,15 +39,18 @@ def _proposal(config: Config, recognition: api.Recognition | None) -> str:
 
 def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recognition | None) -> str | None:
     """Refuse a proposal that this model has not."""
-    proposal = _proposal(config, recognition)
-    if proposal == "encoder" and recognition is None:
-        return "no recognition model was trained to propose with: use --proposal gaussian"
-    if proposal == "posterior" and not isinstance(model, api.ClosedFormPosterior):
-        return "the model's posterior has no closed form: use --proposal encoder or gaussian"
-    if proposal == "gaussian" and not model.latents.only("continuous"):
-        return f"a Gaussian cannot propose {model.latents.kinds} latents, and no recognition model was trained"
-    if proposal == "gaussian" and config.fit <= model.latents.total:
-        return f"{config.fit} samples cannot tell a covariance in {model.latents.total} dimensions: use a larger --fit"
+    proposal, latents = _proposal(config, recognition), model.latents
+    no_encoder = "no recognition model was trained to propose with" if recognition is None else ""
+    no_form = "" if isinstance(model, api.ClosedFormPosterior) else "the model's posterior has no closed form"
+    no_gaussian = "" if latents.only("continuous") else f"a Gaussian cannot propose {latents.kinds} latents"
+    why = {"encoder": no_encoder, "gaussian": no_gaussian, "posterior": no_form}
+    if why[proposal]:
+        others = " or ".join(name for name in why if not why[name])
+        instead = f"--proposal {others}" if others else "ais" if latents.only("binary") else "quadrature"
+        reasons = [why[proposal]] if others else [reason for reason in why.values() if reason]
+        return f"{'; '.join(reasons)}: use {instead}"
+    if proposal == "gaussian" and config.fit <= latents.total:
+        return f"{config.fit} samples cannot tell a covariance in {latents.total} dimensions: use a larger --fit"
     return None
 
 

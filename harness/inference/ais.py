@@ -1,4 +1,4 @@
-"""Annealed importance sampling along a geometric path between two densities, with HMC moves.
+"""Annealed importance sampling along a geometric path between two densities, with HMC moves, or Gibbs updates of bits.
 
 Radford Neal, "Annealed importance sampling" (2001), arXiv physics/9803008; schedule and reverse chains as Yuhuai Wu, Yuri Burda,
 Ruslan Salakhutdinov and Roger Grosse, "On the quantitative analysis of decoder-based generative models" (2017),
@@ -6,14 +6,17 @@ arXiv 1611.04273, and Roger Grosse, Zoubin Ghahramani and Ryan Adams, "Sandwichi
 Monte Carlo" (2015), arXiv 1511.02543.
 """
 
+import functools
+import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from harness.inference import hmc
-from harness.inference.protocols import LatentVariableModel
+from harness.inference import gibbs, hmc
+from harness.inference.protocols import Latents, LatentVariableModel, Posterior
 
 PILOT_CHAINS = 4
 
@@ -29,9 +32,35 @@ class Path(NamedTuple):
     end: hmc.Target
 
 
+Ends = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""The same path where no gradient is needed: z (S, B, Z) -> log f_0 and log f_1, each (S, B)."""
+
+
 def from_prior(model: LatentVariableModel, x: Tensor) -> Path:
     """Return the path from p(z) to p(x, z) for points x (B, D)."""
     return Path(hmc.prior(model), hmc.joint(model, x))
+
+
+def ends_from_prior(model: LatentVariableModel, x: Tensor) -> Ends:
+    """Return the same path without gradients."""
+
+    def ends(z: Tensor) -> tuple[Tensor, Tensor]:
+        log_prior = model.log_p_z(z)
+        return log_prior, log_prior + model.log_p_x_given_z(x, z)
+
+    return ends
+
+
+def ends_from(q: Posterior, model: LatentVariableModel, x: Tensor) -> Ends:
+    """Return the path from q(z|x) to p(x, z), without gradients."""
+    return lambda z: (q.log_prob(z), model.log_p_xz(x, z))
+
+
+def refusal(latents: Latents) -> str | None:
+    """Return why no chain moves latents of several kinds; None where they are of one."""
+    if latents.only("continuous") or latents.only("binary"):
+        return None
+    return f"a chain moves latents of one kind, and the model's are {latents.kinds}: use importance or quadrature"
 
 
 def prior_draws(model: LatentVariableModel, n: int, points: int, rng: torch.Generator) -> Tensor:
@@ -73,6 +102,40 @@ def anneal(path: Path, z: Tensor, betas: Tensor, steps: Tensor, leapfrog: int, r
     """
     outcome, _ = _run(path, z, betas, leapfrog, rng, steps=steps)
     return outcome
+
+
+def anneal_bits(
+    ends: Ends, z: Tensor, betas: Tensor, flips: int, rng: torch.Generator, *, sampler: gibbs.Sampler
+) -> Outcome:
+    """Take chains of binary latents along a path, as `anneal` does, with updates of the latents in turn.
+
+    Args:
+        ends: the path.
+        z: exact samples of the density where it begins (S, B, Z).
+        betas: inverse temperatures (T + 1,).
+        flips: updates between two of them, each of one latent.
+        rng: randomness.
+        sampler: how a latent is updated.
+    """
+
+    def between(beta: float, z: Tensor, parts: tuple[Tensor, ...] = ()) -> gibbs.Point:
+        log_p0, log_p1 = parts or ends(z)
+        return gibbs.Point(z, (1 - beta) * log_p0 + beta * log_p1, (log_p0, log_p1))
+
+    log_w = torch.zeros(z.shape[:-1], dtype=torch.float64)
+    acceptance = torch.zeros(z.shape[1], dtype=z.dtype)
+    turns = itertools.cycle(range(z.shape[-1]))
+    at = between(0.0, z)
+    for t in range(1, len(betas)):
+        log_p0, log_p1 = at.parts
+        log_w += (betas[t] - betas[t - 1]) * (log_p1 - log_p0)
+        if t == len(betas) - 1:
+            break
+        target = functools.partial(between, betas[t].item())
+        some = itertools.islice(turns, flips)
+        at, probability = gibbs.move(target, target(at.z, at.parts), some, rng, sampler=sampler)
+        acceptance += probability.mean(0) / (len(betas) - 2)
+    return Outcome(log_w, acceptance)
 
 
 def pilot(path: Path, z: Tensor, betas: Tensor, leapfrog: int, rng: torch.Generator, target_accept: float) -> Tensor:

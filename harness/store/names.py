@@ -24,7 +24,11 @@ SETTINGS: Mapping[Plugin, Mapping[str, str]] = {
 }
 """Settings that were renamed: {former: today's}."""
 
-ADDED_SETTINGS: Mapping[Plugin, Mapping[str, Any]] = {}
+ADDED_SETTINGS: Mapping[Plugin, Mapping[str, Any]] = {
+    ("algorithms", "mcem"): {"flips": 10, "sampler": "gibbs"},
+    ("estimators", "ais"): {"flips": 10, "sampler": "metropolis"},
+    ("estimators", "ais-reverse"): {"flips": 10, "sampler": "metropolis"},
+}
 """Settings that a plugin has had only since some of its runs were stored, with their defaults."""
 
 ADDED_OPTIONS: Mapping[str, Any] = {"device": "cpu", "schedule": "constant", "average": None}

@@ -48,8 +48,8 @@ def test_enumeration_is_exact() -> None:
 
 def test_too_many_bits_are_refused() -> None:
     module = registry.get("models", NET).module
-    model, _ = module.build(module.Config(nz=17), api.DataFacts("binary", 5, 10), api.Streams(0))
-    assert "2^17 states are too many" in str(exact.skip(exact.Config(), model, None))
+    model, _ = module.build(module.Config(nz=21), api.DataFacts("binary", 5, 10), api.Streams(0))
+    assert "2^21 states are too many" in str(exact.skip(exact.Config(), model, None))
 
 
 def test_the_model_and_the_algorithm_pass_the_conformance_suite() -> None:
@@ -106,19 +106,14 @@ def test_resumed_is_uninterrupted() -> None:
     assert torch.equal(whole.recognition.params.flat, second.recognition.params.flat)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "words"), [("aevb", "latents are binary, and it infers continuous"), ("mcem", "latents are binary")]
-)
-def test_algorithms_of_continuous_latents_are_refused_with_the_reason(
-    algorithm: str, words: str, harness: Harness, tmp_path: Path
-) -> None:
-    done = harness("run", "--algo", algorithm, *WORDS)
+def test_algorithms_of_continuous_latents_are_refused_with_the_reason(harness: Harness, tmp_path: Path) -> None:
+    done = harness("run", "--algo", "aevb", *WORDS)
     assert done.code == 2
-    assert words in done.err
+    assert "latents are binary, and it infers continuous" in done.err
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("estimator", ["hmc-density", "ais", "quadrature"])
+@pytest.mark.parametrize("estimator", ["hmc-density", "quadrature"])
 def test_estimators_of_continuous_latents_are_refused_with_the_reason(estimator: str, harness: Harness) -> None:
     assert harness("run", "--algo", SCORE, *WORDS).code == 0
     done = harness("evaluate", "score-function", "--estimator", estimator, *FILES)

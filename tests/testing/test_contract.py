@@ -189,7 +189,7 @@ def test_what_does_not_go_together_is_refused_in_words() -> None:
         ("aevb", "nade", "it needs a model with latent variables"),
         ("aevb", "rbm", "it needs a model with latent variables"),
         ("aevb", "two_layer_net", "latents are binary, and it infers continuous"),
-        ("mcem", "mixed_layers", "latents are continuous and binary, and it infers continuous"),
+        ("mcem", "mixed_layers", "latents are continuous and binary, and a chain moves latents of one kind"),
         ("maximum_likelihood", "mlp", r"it needs a model whose log p\(x\) is tractable"),
         ("contrastive_divergence", "nade", "it needs an unnormalised model with Gibbs moves"),
         ("local_signals", "deep_gaussian", "latents are continuous, and it infers binary"),
