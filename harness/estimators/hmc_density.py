@@ -42,7 +42,8 @@ def skip(config: Config, model: api.LatentVariableModel, recognition: api.Recogn
     """Refuse what HMC cannot sample, and dimensions in which the estimate is far off."""
     n, kinds = model.latents.total, model.latents.kinds
     if kinds != "continuous":
-        return f"HMC samples continuous latents, and the model's are {kinds}"
+        instead = "ais or exact" if kinds == "binary" else "importance or quadrature"
+        return f"HMC samples continuous latents, and the model's are {kinds}: use {instead}"
     if n > MOST_LATENTS and not config.force:
         return (
             f"its error grows fast above {MOST_LATENTS} latents (appendix D), and the model has {n}: use importance or ais, "

@@ -54,7 +54,7 @@ def certify(
 ) -> Certificate:
     """Sandwich log p(x) between forward and reverse annealed importance sampling, and compare what the run reports.
 
-    Where some latents are not continuous, no chain moves them: log p(x) by a closed form, a sum over bits or quadrature takes the
+    Where latents are not all continuous and log p(x) can be had by a closed form, a sum over bits or quadrature, that takes the
     place of the sandwich.
 
     On points simulated from the model, forward AIS lies below log p(x) and reverse AIS above it, so the gap between them
@@ -115,7 +115,7 @@ def _told_apart(name: str, settings: Mapping[str, Any], reference: str, chosen: 
 
 
 def _exact(trained: Trained) -> str | None:
-    """Return the estimator that is exact for a model with other than continuous latents; None where chains can move them all."""
+    """Return the estimator that is exact for a model with other than continuous latents; None where there is none."""
     model = trained.subject.model
     if isinstance(model, LatentVariableModel) and model.latents.only("continuous"):
         return None

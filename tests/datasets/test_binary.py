@@ -119,3 +119,23 @@ def test_estimators_of_continuous_latents_are_refused_with_the_reason(estimator:
     done = harness("evaluate", "score-function", "--estimator", estimator, *FILES)
     assert done.code == 2
     assert "continuous latents, and the model's are binary" in done.err
+
+
+@pytest.mark.parametrize(("nz", "reference"), [(6, "exact"), (24, "ais")])
+def test_a_binary_model_without_an_encoder_is_certified(nz: int, reference: str, harness: Harness) -> None:
+    """By a sum over its states where these are few, else by AIS from both sides."""
+    words = ["--model", NET, "--dataset", toy.__file__, "--nz", nz, "--samples", 10_000]
+    marginal = ["--marginal", "ais", "--distributions", 50, "--marginal.flips", 4, "--marginal-points", 10]
+    done = harness("run", "--algo", "mcem", *words, *marginal)
+    assert done.code == 0, done.err
+    assert "ais on 10 test points" in done.out
+    certified = harness("certify", "mcem", "--points", 8, "--distributions", 100, "--flips", 4, "--json", *FILES)
+    found = json.loads(certified.out)
+    assert certified.code == 0, certified
+    assert found["reference"] == reference
+    assert abs(found["gap"]) < 0.2
+    assert found["disagreement"][0].startswith("ais")
+    refused = harness("evaluate", "mcem", "--estimator", "importance", *FILES)
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "use ais" in refused.err

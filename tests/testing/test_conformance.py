@@ -35,8 +35,8 @@ def test_model(name: str) -> None:
 
 # Quick settings, with which the delta method's variances are good enough; an untrained encoder's weights vary beyond them.
 QUICK = {
-    "ais": {"distributions": 100},
-    "ais-reverse": {"distributions": 200},
+    "ais": {"distributions": 100, "flips": 2},
+    "ais-reverse": {"distributions": 200, "flips": 2},
     "importance": {"K": 1000, "proposal": "gaussian"},
     "hmc-density": {"n_samples": 200},
 }
