@@ -22,7 +22,7 @@ def no_average(record: Record) -> str | None:
     if begin is None:
         return "it was made without --average; make a run with it"
     if spent < begin or not spent:
-        return f"its --average begins after {begin:,} samples, and it has spent {spent:,}; extend it beyond them"
+        return f"its --average begins after {begin:,} samples, and it has spent {spent:,.0f}; extend it beyond them"
     return None
 
 

@@ -74,9 +74,10 @@ def _facts(run: StoredRun) -> dict[str, Any]:
     facts = {"algorithm": run.algorithm, "dataset": spec["dataset"]["name"], "model": spec["model"]["name"]}
     for part in ("model", "algorithm", "dataset"):
         facts |= spec[part]["settings"]
-    average = "none" if spec["average"] is None else f"from {spec['average']:,} samples"
+    begin = spec.get("average")
     facts |= {"N": spec["n_train"] or "all", "seed": run.seed, "threads": spec["threads"]}
-    return facts | {"schedule": spec["schedule"], "average": average}
+    average = "none" if begin is None else f"from {begin:,} samples"
+    return facts | {"schedule": spec.get("schedule", "constant"), "average": average}
 
 
 def draw(

@@ -382,9 +382,8 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
     for e in final_estimates(record):
         show(_final_line(e))
     if record.spec["average"] is not None:
-        averaged = next((row.get("averaged", []) for row in run.rows()[-1:]), [])
         show(f"  {_average_in_words(record)}")
-        for e in over_most_points(averaged):
+        for e in over_most_points(e for row in run.rows()[-1:] for e in row.get("averaged", ())):
             show(_final_line(e))
     for words in doubts(final_estimates(record)):
         show(f"  {MARK} {words}")

@@ -49,14 +49,14 @@ class Trained:
         built = Subject.build(self.spec, data_dir)
         self.subject = replace(built, recognition=None) if checkpoint.get("phi") is None else built
         require_same_data(run, record, self.subject.dataset.sha256, self.subject.dataset.source)
-        self.weights = weights
+        self._weights = weights
         with loading(run, checkpoint):
             self.subject.load(checkpoint)
         if weights == "average":
             if (why := no_average(record)) or not checkpoint.get("average", {}).get("taken"):
                 raise BadInput(f"run {run.id} has no averaged weights: {why or 'its checkpoint has none'}")
             with loading(run, checkpoint):
-                self.subject.load(mean(checkpoint["average"], checkpoint["theta"].dtype))
+                self.subject.load(mean(checkpoint["average"]))
         self.ledger: dict[str, int] = checkpoint["ledger"]
         if not all(map(finite, self.subject.parts)):
             raise BadInput(
@@ -100,7 +100,7 @@ class Trained:
             raise BadInput(f"{plugin.name} cannot evaluate run {self.run.id}: {reason}")
         each = estimator.each(self.subject, split, points, self.spec.seed)
         found = estimator.summary(self.subject, split, each)
-        found = replace(found, weights="average") if self.weights == "average" else found
+        found = replace(found, weights="average") if self._weights == "average" else found
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
         row |= {} if plugin.file is None else {"sha256": plugin.sha256}
         if keep:

@@ -68,7 +68,9 @@ def manifold(run: Run, data_dir: str | None = None, weights: Weights = "last") -
     )  # (side, side, 2), the first latent along x
     images = _images(trained, z.reshape(1, -1, 2).to(model.params.flat.dtype))
     greys = _greys(_data(trained, side * side))
-    return Mosaic(images, side, _name(trained), "E[x|z] at quantiles of p(z)", tuple(quantiles.tolist()), None, greys)
+    return Mosaic(
+        images, side, _name(trained, weights), "E[x|z] at quantiles of p(z)", tuple(quantiles.tolist()), None, greys
+    )
 
 
 def samples(run: Run, data_dir: str | None = None, weights: Weights = "last") -> Mosaic:
@@ -90,7 +92,7 @@ def samples(run: Run, data_dir: str | None = None, weights: Weights = "last") ->
         with blaming(f"model {trained.spec.model.name!r}"):
             x = model.sample(side * side, rng)
         images, what = _shaped(trained, x), "x drawn from p(x)"
-    return Mosaic(images, side, _name(trained), what, data=data, greys=_greys(data))
+    return Mosaic(images, side, _name(trained, weights), what, data=data, greys=_greys(data))
 
 
 def _side(shape: tuple[int, int], pixels: int) -> int:
@@ -133,9 +135,9 @@ def _shaped(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
     return np.asarray(x.reshape(-1, *_shape(trained)).float().cpu().numpy())
 
 
-def _name(trained: Trained) -> str:
+def _name(trained: Trained, weights: Weights) -> str:
     spec = trained.spec
     model = trained.subject.model
     n_z = f", $N_z$ = {model.latents.total}" if isinstance(model, LatentVariableModel) else ""
-    of = ", averaged weights" if trained.weights == "average" else ""
+    of = ", averaged weights" if weights == "average" else ""
     return f"{spec.algorithm.name}, {spec.dataset.name}{n_z}, {trained.ledger['samples']:,} samples{of}"

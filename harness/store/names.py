@@ -90,7 +90,9 @@ def modern_row(row: Content, algorithm: str) -> Content:
         algorithm: the name of the run's algorithm.
     """
     ledger, info = _renamed(row["ledger"], COUNTERS), _renamed(row["info"], DIAGNOSTICS.get(algorithm, {}))
-    estimates = {name: list(map(_modern_estimate, row[name])) for name in ("estimates", "averaged") if name in row}
+    estimates: Content = {
+        name: list(map(_modern_estimate, row[name])) for name in ("estimates", "averaged") if name in row
+    }
     return {**row, "ledger": ledger, "info": info, **estimates}
 
 

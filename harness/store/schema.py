@@ -140,7 +140,9 @@ _SESSION = {
     "primitives?": str,
 }  # fmt: skip
 
-_AVERAGE = {"steps": _whole, "taken": _whole, "theta": _tensor, "phi": lambda value: value is None or _tensor(value)}
+_is_sums = checker({"sum": _tensor, "block": _tensor})
+
+_AVERAGE = {"steps": _whole, "taken": _whole, "theta": _is_sums, "phi": lambda value: value is None or _is_sums(value)}
 
 is_record = checker({
     "run": lambda value: isinstance(value, str) and re.match(NAME, value), "spec": _SPEC,

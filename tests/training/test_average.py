@@ -56,11 +56,14 @@ def flats(subject: Subject) -> list[Tensor]:
 @pytest.mark.parametrize(
     ("algorithm", "begin", "every"), [("aevb", 100, EVERY), ("wake-sleep", 0, EVERY), ("mcem", 2000, 1)]
 )
-def test_it_is_the_mean_of_the_parameters_after_these_steps(algorithm: str, begin: int, every: int) -> None:
+def test_it_is_the_mean_of_the_parameters_after_these_steps(
+    algorithm: str, begin: int, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.training.average.BLOCK", 3)
     run, after = Training(spec_of(begin, algorithm)), list[list[Tensor]]()
     assert run.average is not None
     assert run.average.subject() is None
-    for _ in range(33 if every > 1 else 6):
+    for _ in range(93 if every > 1 else 7):
         run.step()
         if run.ledger.samples >= begin:
             after.append(flats(run.subject))
@@ -111,8 +114,10 @@ def test_a_run_that_was_stopped_is_the_uninterrupted_one_bit_for_bit(algorithm: 
 
 @pytest.mark.parametrize("damage", [
     lambda state: state.pop("average"), lambda state: state["average"].pop("phi"),
-    lambda state: state["average"].update(theta=state["average"]["theta"][:-1]),
-    lambda state: state["average"].update(theta=state["average"]["theta"].float()),
+    lambda state: state["average"]["theta"].update(sum=state["average"]["theta"]["sum"][:-1]),
+    lambda state: state["average"]["phi"].update(sum=state["average"]["phi"]["sum"].float()),
+    lambda state: state["average"]["phi"].update(block=state["average"]["phi"]["block"].double()),
+    lambda state: state["average"]["theta"].pop("block"), lambda state: state["average"].update(theta=None),
     lambda state: state["average"].update(phi=None), lambda state: state["average"].update(taken=-1),
     lambda state: state["average"].update(steps=0.5), lambda state: state.update(average=[1]),
 ])  # fmt: skip
