@@ -52,7 +52,7 @@ def documents(
     _require_memory(n, width, form.itemsize)
     dense = np.zeros((n, width), form)
     dense[row[used], column] = count
-    full = dense.any(-1)
+    full = np.asarray(dense.any(-1))
     if empty == "refuse" and not full.all():
         number = numbers[document[row == np.flatnonzero(~full)[0]][0]] + 1
         raise BadInput(

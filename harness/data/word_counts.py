@@ -12,8 +12,9 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
+from typing import Any, BinaryIO, Literal, NoReturn
 
 import numpy as np
 
@@ -31,7 +32,8 @@ Lines = Iterator[tuple[int, bytes]]
 """Blocks of whole lines, each with the number of its first line."""
 
 
-class WordCounts(NamedTuple):
+@dataclass(frozen=True)
+class WordCounts:
     """How often words occur in documents, an entry for each word that a document has.
 
     Attributes:
@@ -279,7 +281,8 @@ def _triples(number: int, block: bytes, header: list[int]) -> np.ndarray[Any, An
 
 def _bad(found: np.ndarray[Any, Any], header: list[int]) -> np.ndarray[Any, Any]:
     low, high = np.array([1, 1, 0]), np.array([header[0], header[1], MOST_COUNTED])
-    return ~((found >= low) & (found <= high) & (found == np.rint(found))).all(-1)
+    sound: np.ndarray[Any, Any] = ((found >= low) & (found <= high) & (found == np.rint(found))).all(-1)
+    return ~sound
 
 
 def _not_counted(count: int) -> str:

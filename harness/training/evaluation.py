@@ -244,7 +244,7 @@ class Estimator:
         )
 
 
-def _perplexity(dataset: Dataset, split: Split, value: Tensor) -> dict[str, float]:
+def _perplexity(dataset: Dataset, split: Split, value: Tensor) -> dict[str, Any]:
     """Return the perplexity of these log-probabilities (N,) of documents and its standard error; nothing for other data.
 
     As Andriy Mnih and Karol Gregor (2014), arXiv 1402.0030, have it: exp(-1/N Σ_n 1/L_n log p(x_n)), document n of L_n words.

@@ -117,7 +117,7 @@ compare = ["topics"]
     )
     assert harness("sweep", sweep).code == 0
     table = harness("table", sweep)
-    assert "exact test perplexity ± se" in table.out
+    assert "exact test perplexity" in table.out
     assert note in table.out + table.err
     rows = json.loads(harness("table", sweep, "--json").out)
     assert all(1 < row["exact test perplexity"]["mean"] < 12 for row in rows)
