@@ -26,6 +26,7 @@ from harness.training.guard import Guard
 from harness.training.idle import IdleSteps, counted
 from harness.training.marks import Marks, Schedule
 from harness.training.metering import UpdateCounter, metered_twin
+from harness.training.order import Order
 from harness.training.process import prepare_process, require_device
 from harness.training.subject import Subject
 
@@ -109,18 +110,18 @@ class Training:
                 raise BadInput(
                     f"--splits has {split}, and dataset {spec.dataset.name!r} has no such points: leave it out"
                 )
-        self.order_rng, self.binarise_rng = self.streams("minibatch order"), self.streams("binarisation")
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
+        self.order = Order(self.facts.n_train, self.batch_size or 1, self.streams("minibatch order"))
+        self.binarise_rng = self.streams("binarisation")
         self.guard = Guard(spec, self.subject, self.ledger, [estimator.module for _, estimator in self.estimators])
         every = 1 if self.batch_size is None else EVERY
         self.average = None if spec.average is None else Average(spec, self.subject, every)
         with self._blaming(), self.guard.init(lambda: self.clocks.cpu("setup")):
             self.state = self.algorithm.init(problem, config, self.streams("training noise"))
         self.info: dict[str, float] = {}  # sums since the last mark
-        self.info_steps = 0
         self._unread: list[tuple[tuple[str, ...], tuple[Any, ...]]] = []  # what steps reported, not yet in the sums
         self._broken: dict[str, float] = {}
-        self._idle, self.remedy = IdleSteps(), ""
+        self._idle, self.remedy, self.info_steps = IdleSteps(), "", 0
         self.due: Due | None = None
         self.divergence: str | None = None
         self.warnings = self.subject.warnings(spec.dataset.name)
@@ -261,8 +262,7 @@ class Training:
     def _batch(self) -> Batch:
         if self.batch_size is None:
             return self.dataset.full_batch(self.binarise_rng)
-        index = torch.randint(self.facts.n_train, (self.batch_size,), generator=self.order_rng)
-        return self.dataset.batch(index, self.binarise_rng)
+        return self.dataset.batch(next(self.order), self.binarise_rng)
 
     def _warm_up(self) -> None:
         """Let the algorithm compile what it will need, on the set-up clock, and see that it has changed nothing."""
@@ -326,7 +326,7 @@ class Training:
             "theta": pack(self.model.params.flat),
             "phi": None if self.recognition is None else pack(self.recognition.params.flat),
             "algorithm": pack(self.state),
-            "rng": {"minibatch order": self.order_rng.get_state(), "binarisation": self.binarise_rng.get_state()},
+            "rng": {"minibatch order": self.order.get_state(), "binarisation": self.binarise_rng.get_state()},
         }
 
     def checkpoint(self) -> dict[str, Any]:
@@ -349,7 +349,7 @@ class Training:
         self.state = restore(self.state, checkpoint["algorithm"])
         if self.average is not None:
             self.average.load(checkpoint["average"])
-        self.order_rng.set_state(checkpoint["rng"]["minibatch order"])
+        self.order.set_state(checkpoint["rng"]["minibatch order"])
         self.binarise_rng.set_state(checkpoint["rng"]["binarisation"])
         if digest(self._learned()) != digest({name: checkpoint[name] for name in ("theta", "phi", "algorithm", "rng")}):
             raise BadInput("the state of the algorithm is of another structure or of other types than its own")
