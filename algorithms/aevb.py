@@ -74,4 +74,4 @@ def step(state: State, batch: api.Batch) -> Info:
         p, q, batch.x, config.n_samples, state.rng, analytic_kl=config.estimator == "B"
     )
     state.adagrad.ascend([by_theta, by_phi])  # update θ and φ
-    return Info(objective=bound / len(batch.index))
+    return Info(objective=bound / batch.index.shape[0])

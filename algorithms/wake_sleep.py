@@ -67,7 +67,7 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
 def step(state: State, batch: api.Batch) -> Info:
     """Wake, then sleep."""
     p, q = state.problem.model, state.problem.recognition
-    M = len(batch.index)
+    M = batch.index.shape[0]
 
     x = batch.x
     z = q.posterior(x).sample(state.config.n_samples, state.rng)  # (S, M, Z)

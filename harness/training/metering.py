@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _are_functorch_transforms_active as transforms_active
 from torch._C._functorch import get_unwrapped, is_batchedtensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -124,7 +125,7 @@ def _rows(counted: Any) -> int:
     if not isinstance(counted, Tensor):
         return int(counted)
     last = counted.shape[-1]
-    while is_batchedtensor(counted):
+    while transforms_active() and is_batchedtensor(counted):
         counted = get_unwrapped(counted)
     return counted.numel() // last if last else 0
 
