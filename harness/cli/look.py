@@ -52,14 +52,14 @@ def list_runs(selections: tuple[str, ...], sort: str, limit: int | None, as_json
       status=failed       those of the whole store that have them
     """
     from harness.analysis import chosen
-    from harness.report import runs
+    from harness.report import listing
 
-    rows = runs.run_rows(chosen.several(store, selections, say) if selections else store.runs())
-    rows = runs.ordered(rows, sort)[:limit]
+    rows = listing.run_rows(chosen.several(store, selections, say) if selections else store.runs())
+    rows = listing.ordered(rows, sort)[:limit]
     if as_json:
         print_json(rows)
     else:
-        runs.print_runs(store, rows)
+        listing.print_runs(store, rows)
 
 
 @click.command()

@@ -147,8 +147,9 @@ def _train(run: "Run", budget: "Budget", work: "Callable[[Watch], Record]", quie
     """Do the work under a progress bar, and print how it ended."""
     from contextlib import nullcontext
 
+    from harness.report.listing import run_rows
     from harness.report.progress import ProgressBar
-    from harness.report.runs import print_summary, run_rows
+    from harness.report.runs import print_summary
 
     trained = False
 

@@ -68,14 +68,14 @@ def rm(selections: tuple[str, ...], yes: bool, dry_run: bool, store: "Store") ->
     """
     from harness.analysis import chosen
     from harness.errors import BadInput, HarnessError
-    from harness.report import runs
+    from harness.report import listing
     from harness.report.text import counted
     from harness.store.gc import remove
 
     if not all(selections):
         raise BadInput("a selection is empty, which would mean all runs: name a run, a group or conditions")
     found = chosen.several(store, selections, say)
-    runs.print_runs(store, runs.run_rows(found))
+    listing.print_runs(store, listing.run_rows(found))
     if dry_run:
         return
     if not yes:

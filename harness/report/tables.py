@@ -67,9 +67,7 @@ def note(rows_: Sequence[Row]) -> str:
     of = " of averaged weights" if any(row.get("weights") == "average" for row in rows_) else ""
     documents = any(key.endswith(" perplexity") for row in rows_ for key in row)
     per_word = f"; {PERPLEXITY}" if documents else ""
-    return (
-        f"nats per datapoint{of} over {over} points, means over seeds; ± is the standard error (se) over seeds{per_word}"
-    )
+    return f"nats per datapoint{of} over {over} points, means over seeds; ± is the standard error (se) over seeds{per_word}"
 
 
 def notes(rows_: Sequence[Row]) -> list[str]:

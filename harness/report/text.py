@@ -144,3 +144,8 @@ def other_data(ledgers: Iterable[Mapping[str, float]]) -> bool:
 def counted(n: int, what: str) -> str:
     """Return how many there are of something, such as 1 run and 2 runs."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def counters_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the counters that a list of runs shows: datapoints too where samples do not tell how many there were."""
+    return ["samples", *(["datapoints"] if other_data(rows) else ())]
