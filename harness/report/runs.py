@@ -252,8 +252,11 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
         show(_final_line(e))
     if record.spec["average"] is not None:
         show(f"  {_average_in_words(record)}")
-        for e in over_most_points(e for row in run.rows()[-1:] for e in row.get("averaged", ())):
+        averaged = over_most_points(e for row in run.rows()[-1:] for e in row.get("averaged", ()))
+        for e in averaged:
             show(_final_line(e))
+        for words in doubts(averaged):
+            show(f"  {MARK} of averaged weights, {words}")
     for words in doubts(final_estimates(record)):
         show(f"  {MARK} {words}")
     if record.ledger and not _has_bound(record):

@@ -293,10 +293,10 @@ class Training:
             "end": last,
             "ledger": self.spent(),
             "info": {name: total / self.info_steps for name, total in self.info.items()},
-            "estimates": [estimate.row() for estimate in self._estimates(self.subject, last)],
+            "estimates": [estimate.row() for estimate in self._estimates(last)],
         }
         if self.average is not None and (mean := self.average.subject()) is not None:
-            row["averaged"] = [replace(one, weights="average").row() for one in self._estimates(mean, last)]
+            row["averaged"] = [replace(one, weights="average").row() for one in self._estimates(last, mean)]
         return row
 
     def _applies(self, estimator: Estimator, *, default: bool) -> bool:
@@ -309,12 +309,12 @@ class Training:
             raise BadInput(f"estimator {estimator.name} cannot evaluate this run: {reason}")
         return reason is None
 
-    def _estimates(self, subject: Subject, last: bool) -> Iterator[Estimate]:
+    def _estimates(self, last: bool, subject: Subject | None = None) -> Iterator[Estimate]:
         """Apply every estimator to every split, on the curve's points and at the end on the final points too."""
         for asked, estimator in self.estimators:
             for split in self.splits:
                 for points in self._points(asked, split, last):
-                    yield estimator.estimate(subject, split, points, self.spec.seed)
+                    yield estimator.estimate(subject or self.subject, split, points, self.spec.seed)
 
     def _points(self, asked: EstimatorSpec, split: str, last: bool) -> list[int]:
         n = len(getattr(self.dataset, split))
