@@ -27,7 +27,11 @@ from torch import Tensor
 from harness import api
 
 TRAITS = api.Traits(
-    needs=(api.LatentVariableModel, api.Reparameterised), latents=("continuous",), batch="minibatch", lower_bound=True
+    needs=(api.LatentVariableModel, api.Reparameterised),
+    latents=("continuous",),
+    batch="minibatch",
+    lower_bound=True,
+    schedule=True,
 )
 
 
@@ -66,6 +70,7 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
         problem.recognition.params,
         lr=config.lr,
         prior_weight=config.batch_size / problem.data.n_train,
+        schedule=problem.schedule,
         warmup=config.warmup,
     )
     return State(problem, config, rng, adagrad)

@@ -172,6 +172,19 @@ def test_learning_raises_the_exact_likelihood(model: str) -> None:
     assert after > max(before, independent) + 0.1
 
 
+def test_resumed_is_uninterrupted() -> None:
+    whole, first, second = (run(flips=3) for _ in range(3))
+    for _ in range(5):
+        whole.step()
+    for _ in range(2):
+        first.step()
+    second.load(first.checkpoint())
+    for _ in range(3):
+        second.step()
+    assert torch.equal(whole.model.params.flat, second.model.params.flat)
+    assert torch.equal(whole.state.z, second.state.z)
+
+
 def test_latents_of_several_kinds_are_refused_in_words() -> None:
     with pytest.raises(api.BadInput, match="are continuous and binary, and a chain moves latents of one kind; see"):
         run(MIXED)
