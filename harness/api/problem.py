@@ -81,6 +81,11 @@ class DataFacts:
         """How much is observed of a point: the words of a document on average, for counts, and D dimensions otherwise."""
         return self._computed_mean.sum().item() if self.kind == "counts" else float(self.dim)
 
+    @property
+    def words(self) -> int:
+        """The words of a document on average, in whole, one at least; 0 for data that are no counts."""
+        return max(1, round(self.observations)) if self.kind == "counts" else 0
+
     @cached_property
     def _computed_mean(self) -> Tensor:
         return torch.full((self.dim,), 0.5) if self._mean is None else self._mean()

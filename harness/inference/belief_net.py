@@ -7,6 +7,9 @@ networks" (2014), arXiv 1402.0030. Here h_0 = x, and z is h_1, the layer next to
 
     p(x, z) = p(h_L) Π_i p(h_i | h_(i+1))        q(z|x) = Π_i q(h_i | h_(i-1)),  or of a linear one  Π_i q(h_i | x)
 
+Documents, counts of words x, are drawn word by word from one softmax given h_1, as by Ruslan Salakhutdinov and Geoffrey Hinton,
+"Replicated softmax: an undirected topic model" (NIPS 2009), and have the density of the words in their order.
+
 Nothing here is differentiable by z, which is binary. Everything a layer's gradient needs is in that layer: no gradient flows from
 one to the next.
 """
@@ -56,10 +59,17 @@ class Score(NamedTuple):
 
 
 class Layers:
-    """Layers of Bernoulli units, by number, and their parameters: W_i, U_i without the zeros of a triangle, and b_i."""
+    """Layers of Bernoulli units, by number, and their parameters: W_i, U_i without the zeros of a triangle, and b_i.
 
-    def __init__(self, layers: Sequence[Units], prior_sd: float, dtype: torch.dtype):
-        self.units = layers
+    Args:
+        layers: the layers.
+        prior_sd: of the prior on weights.
+        dtype: of the parameters.
+        words: if above 0, layer 0 are counts of words, drawn from a softmax of its logits; so many are drawn.
+    """
+
+    def __init__(self, layers: Sequence[Units], prior_sd: float, dtype: torch.dtype, words: int = 0):
+        self.units, self._words = layers, words
         self._own = [number for number, layer in enumerate(layers) if layer.autoregressive]
         weights: dict[str, tuple[int, ...]] = {f"W{i}": (k, m) for i, (k, m, _) in enumerate(layers)}
         weights |= {f"U{i}": (layers[i].units * (layers[i].units - 1) // 2,) for i in self._own}
@@ -79,11 +89,16 @@ class Layers:
             a = a + c @ parts[number]
         if self.units[number].autoregressive:
             a = a + u @ native.triangle(self._triangle(number, parts), self.units[number].units)
+        if self._words and number == 0:
+            return (u * a.log_softmax(-1)).sum(-1)
         return (u * a - torch.nn.functional.softplus(a)).sum(-1)
 
     def score(self, number: int, u: Tensor, c: Tensor | None, a: Tensor | None = None) -> Score:
         """Return log p(u | c) as `log_p` does, and what its gradient needs; a: the logits, where they are known already."""
         layer, autoregressive = self.params.layers[number], self.units[number].autoregressive
+        if self._words and number == 0:
+            log_pi = self._logits(number, c).log_softmax(-1)
+            return Score(torch.linalg.vecdot(u, log_pi), u - u.sum(-1, keepdim=True) * log_pi.exp(), c, None)
         if c is not None and c.ndim == 3 and not autoregressive and a is None:
             rows = u if u.ndim == 2 else u.flatten(0, 1)
             found = native.observed_layer("bernoulli", rows, c.flatten(0, 1), layer, slope=True)
@@ -102,6 +117,12 @@ class Layers:
     ) -> tuple[Tensor, Tensor]:
         """Draw units (*shape, m) given inputs c (*shape, k), or of its last dimensions; return them with the logits c W + b."""
         a, m = self._logits(number, c), self.units[number].units
+        if self._words and number == 0:
+            words = torch.multinomial(
+                a.softmax(-1).flatten(0, -2), self._words, replacement=True, generator=rng
+            )  # (n, L)
+            counts = a.new_zeros(len(words), m).scatter_add_(1, words, torch.ones_like(words, dtype=a.dtype))
+            return counts.view(*shape, m), a
         if self.units[number].autoregressive:
             rows = a.expand(*shape, m).reshape(-1, m)
             rows = rows.clone() if rows.data_ptr() == a.data_ptr() else rows
@@ -158,10 +179,10 @@ class BeliefNet(LatentVariableModel):
         observed_too: whether the observed units are.
         prior_sd: of the prior on weights.
         dtype: of the parameters.
+        words: if above 0, x are counts of words, and documents that are drawn have so many.
     """
 
     normalised = True
-    kind: Kind = "binary"
 
     def __init__(
         self,
@@ -172,21 +193,31 @@ class BeliefNet(LatentVariableModel):
         observed_too: bool,
         prior_sd: float,
         dtype: torch.dtype,
+        words: int = 0,
     ):
-        self.dim, self.latents = dim, Latents.of("binary", *sizes)
+        self.kind: Kind = "counts" if words else "binary"
+        self.dim, self.latents, self._words = dim, Latents.of("binary", *sizes), words
         below = [dim, *sizes]  # layer i is given layer i + 1
         layers = [
             Units(k, m, autoregressive if number else observed_too)
             for number, (k, m) in enumerate(zip([*sizes, 0], below, strict=True))
         ]
-        self._layers = Layers(layers, prior_sd, dtype)
+        self._layers = Layers(layers, prior_sd, dtype, words)
         self.params = self._layers.params
 
     def initialise(self, sd: float, mean: Tensor, rng: torch.Generator) -> None:
-        """Draw weights from N(0, sd²); biases of observed units are the log odds of the data's mean (D,), others 0."""
+        """Draw weights from N(0, sd²); biases of observed units are the log odds of the data's mean (D,), others 0.
+
+        Those of words are the log of how often each is used.
+        """
         self._layers.initialise(sd, rng)
         with torch.no_grad():
-            self.params.layers[0].b.copy_(mean.clamp(0.001, 0.999).logit())
+            p = (
+                (mean / mean.sum()).clamp(min=0.01 / self.dim).log()
+                if self._words
+                else mean.clamp(0.001, 0.999).logit()
+            )
+            self.params.layers[0].b.copy_(p)
 
     @metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -238,14 +269,15 @@ class BeliefNet(LatentVariableModel):
 
 
 class FactorialBeliefNet(BeliefNet):
-    """A belief net whose observed units are independent given h_1."""
+    """A belief net whose observed units, or words, are independent given h_1."""
 
     @metered(rows="decoder", count="z")
     @torch.no_grad()
     def mean_x(self, z: Tensor) -> Tensor:
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
         h = self.latents.split(z)[0]
-        return self.params.layers[0].affine(h).sigmoid_().view(*z.shape[:-1], self.dim)
+        a = self.params.layers[0].affine(h).view(*z.shape[:-1], self.dim)
+        return self._words * a.softmax(-1) if self._words else a.sigmoid_()
 
 
 RecognitionKind = Literal["factorial", "autoregressive", "linear"]

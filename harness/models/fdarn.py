@@ -6,8 +6,9 @@ arXiv 1310.8499, as compared by Andriy Mnih and Karol Gregor (2014), arXiv 1402.
     p(z) = Π_j Bernoulli(z_j; σ(Σ_(i<j) U_ij z_i + c_j))    p(x|z) = Π_d Bernoulli(x_d; σ(W z + b)_d)
     q(z|x) = Π_j Bernoulli(z_j; σ(A (x - mean) + a)_j)
 
-It is the model `sbn` with --prior autoregressive and one layer. Its density and gradient cost a product with W and one with U,
-without a loop over latents; only drawing from the prior, as wake-sleep does, has one.
+Counts of words are drawn from one softmax of W z + b instead. It is the model `sbn` with --prior autoregressive and one layer.
+Its density and gradient cost a product with W and one with U, without a loop over latents; only drawing from the prior, as
+wake-sleep does, has one.
 """
 
 from typing import Literal
@@ -16,7 +17,7 @@ import torch
 
 from harness import api
 
-OBSERVES = ("binary",)
+OBSERVES = ("binary", "counts")
 
 
 class Config(api.Config):
@@ -35,8 +36,9 @@ def build(
 ) -> tuple[api.BeliefNet, api.BeliefRecognition]:
     """Return a new net and its recognition model."""
     net = api.FactorialBeliefNet(
-        data.dim, [config.nz], autoregressive=True, observed_too=False, prior_sd=config.prior_sd, dtype=dtype
-    )
+        data.dim, [config.nz], autoregressive=True, observed_too=False, prior_sd=config.prior_sd, dtype=dtype,
+        words=data.words,
+    )  # fmt: skip
     recognition = api.BeliefRecognition(data.mean, [config.nz], config.recognition, config.prior_sd, dtype)
     net.initialise(config.init_sd, data.mean, streams("initial decoder"))
     recognition.initialise(config.init_sd, streams("initial encoder"))

@@ -7,8 +7,10 @@ Mnih and Karol Gregor, "Neural variational inference and learning in belief netw
     q(z|x) = Π_i q(h_i | h_(i-1)),  likewise, the other way;  linear:  Π_i q(h_i | x)
 
 Biases of the observed units begin at the log odds of the data's mean, and the recognition model is given data less their mean, as
-in that paper. Densities and gradients have no loop over units, whether units are autoregressive or not. Drawing autoregressive
-units has one: a recognition model pays for it at every point, a prior only where it is sampled, as by wake-sleep.
+in that paper. Counts of words are drawn from one softmax of W h_1 + b, whose biases begin at the log of how often a word is used.
+
+Densities and gradients have no loop over units, whether units are autoregressive or not. Drawing autoregressive units has one: a
+recognition model pays for it at every point, a prior only where it is sampled, as by wake-sleep.
 """
 
 from typing import Annotated, Literal
@@ -18,7 +20,7 @@ import torch
 
 from harness import api
 
-OBSERVES = ("binary",)
+OBSERVES = ("binary", "counts")
 
 
 def _sizes(given: object) -> str:
@@ -54,7 +56,7 @@ def build(
     sizes = [int(size) for size in config.layers.split("-")]
     net = api.FactorialBeliefNet(
         data.dim, sizes, autoregressive=config.prior == "autoregressive", observed_too=False,
-        prior_sd=config.prior_sd, dtype=dtype,
+        prior_sd=config.prior_sd, dtype=dtype, words=data.words,
     )  # fmt: skip
     recognition = api.BeliefRecognition(data.mean, sizes, config.recognition, config.prior_sd, dtype)
     net.initialise(config.init_sd, data.mean, streams("initial decoder"))

@@ -31,7 +31,7 @@ class Unigrams:
     normalised = True
 
     def __init__(self, config, data, dtype):
-        self.kind, self.dim, self.length = data.kind, data.dim, max(1, round(data.observations))
+        self.kind, self.dim, self.length = data.kind, data.dim, data.words
         self.params = api.Parameters({"words": (config.topics, self.dim)}, {"topics": (config.topics,)}, dtype=dtype)
 
     @api.metered(samples=True, rows="decoder", count="x")
