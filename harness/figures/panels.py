@@ -204,6 +204,12 @@ def _panel(
         for k, name in enumerate(colours):
             for split in sorted({point.split for point in panel if point.algorithm == name}):
                 line = [point for point in panel if (point.algorithm, point.split) == (name, split)]
+                if line[-1].samples == math.inf:
+                    axes.axhline(
+                        line[-1].value, dashes=DASHES[split] or (None, None), **_published_line(k) | {"marker": ""}
+                    )
+                    shown.add(f"published end of {name}")
+                    continue
                 axes.plot(
                     [point.samples for point in line],
                     [point.value for point in line],
@@ -347,6 +353,9 @@ def _legend(
         lines.append(below_handle())
     for k, name in enumerate(colours):
         if f"published {name}" in shown:
-            label = safe_text.label(f"{name} ({published.REFERENCE_NAME})")
+            label = safe_text.label(f"{name} ({published.label(str(recipe.reference))})")
             lines.append(Line2D([], [], label=label, **_published_line(k)))
+        if f"published end of {name}" in shown:
+            label = safe_text.label(f"{name}, end of training ({published.label(str(recipe.reference))})")
+            lines.append(Line2D([], [], label=label, **_published_line(k) | {"marker": ""}))
     return lines

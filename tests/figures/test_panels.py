@@ -409,3 +409,15 @@ def test_the_stored_reference_runs_are_drawn_without_data_or_network(name: str, 
     done = subprocess.run(words, env=bare, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_paper_reached_in_the_end_is_a_level_line(tmp_path: Path) -> None:
+    text = SPEC + FIGURE2.replace('"fig2"', '"nvil-table1"').replace('"mnist_nz{nz}"', '"sbn 200"')
+    assert '"sbn 200"' in text
+    mine = experiment(tmp_path, text)
+    figure = panels.draw(mine, [stored(), stored("wake-sleep")])
+    assert [line.get_ydata()[0] for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]] == [-120.8]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "wake-sleep, end of training (M&G 2014)" in texts
+    papers = {row["algorithm"]: row["paper"] for row in table.rows(mine, [stored(), stored("wake-sleep")], [1e6], [])}
+    assert papers == {"aevb": None, "wake-sleep": -120.8}
