@@ -9,6 +9,8 @@ from typing import Literal
 
 from harness import api
 
+OWN_FILES = True
+
 
 class Config(api.Config):
     """Which file, how documents are shared out, and which words are kept."""

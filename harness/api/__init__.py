@@ -21,7 +21,8 @@ a protocol carries `@api.metered(...)`. What it expects of the values of its dat
 generative model, an `api.Expects`; data that differ are warned of when training begins.
 
 A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files. Where
-a setting makes its data another kind, `OTHER_KINDS` says which: {"binary": "--binarize stochastic"}.
+a setting makes its data another kind, `OTHER_KINDS` says which: {"binary": "--binarize stochastic"}. One that reads files of the
+user's own, which nobody else has, says so by `OWN_FILES = True`.
 
 An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `NEEDS` (the protocols that model and
 recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and

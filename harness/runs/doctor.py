@@ -53,7 +53,7 @@ def examine(store: Store, data_dir: str | None) -> list[dict[str, Any]]:
                 f"{len(data.train):,} + {len(data.test):,} points from {data.source}{warned}",
             )
         except BadInput as error:
-            note(f"data {plugin.name}", False, str(error))
+            note(f"data {plugin.name}", getattr(plugin.module, "OWN_FILES", False), str(error))
     try:
         store.require_writable()
         note("store", True, f"{store.root} can be written, {sum(1 for _ in store.runs())} runs")

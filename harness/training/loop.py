@@ -111,7 +111,9 @@ class Training:
                     f"--splits has {split}, and dataset {spec.dataset.name!r} has no such points: leave it out"
                 )
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
-        self.order = Order(self.facts.n_train, self.batch_size or 1, self.streams("minibatch order"))
+        self.order = Order(
+            self.facts.n_train, 1 if self.batch_size is None else self.batch_size, self.streams("minibatch order")
+        )
         self.binarise_rng = self.streams("binarisation")
         self.guard = Guard(spec, self.subject, self.ledger, [estimator.module for _, estimator in self.estimators])
         every = 1 if self.batch_size is None else EVERY

@@ -23,7 +23,7 @@ class Order:
     def __init__(self, n: int, size: int, rng: torch.Generator):
         self._n, self._size, self._rng = n, size, rng
         # On a GPU, one long draw is not a row of short ones.
-        self._ahead = max(1, AHEAD // size) if rng.device.type == "cpu" else 1
+        self._ahead = max(1, AHEAD // max(1, size)) if rng.device.type == "cpu" else 1
         self._drawn: Iterator[Tensor] = iter(())
         self._before, self._taken = rng.get_state(), 0
 

@@ -19,7 +19,7 @@ from harness.testing.models import check_model
 from harness.training.loop import Training
 
 Harness = Callable[..., Result]
-NET, SCORE = str(PLUGINS / "toy_belief_net.py"), str(PLUGINS / "score_function.py")
+NET, SCORE = str(PLUGINS / "toy_belief_net.py"), str(PLUGINS / "leave_one_out.py")
 WORDS = ["--model", NET, "--dataset", toy.__file__, "--samples", 40_000, "--eval-points", 40, "--final-points", 40]
 FILES = ["--model", NET]
 
@@ -116,7 +116,7 @@ def test_algorithms_of_continuous_latents_are_refused_with_the_reason(harness: H
 @pytest.mark.parametrize("estimator", ["hmc-density", "quadrature"])
 def test_estimators_of_continuous_latents_are_refused_with_the_reason(estimator: str, harness: Harness) -> None:
     assert harness("run", "--algo", SCORE, *WORDS).code == 0
-    done = harness("evaluate", "score-function", "--estimator", estimator, *FILES)
+    done = harness("evaluate", "leave-one-out", "--estimator", estimator, *FILES)
     assert done.code == 2
     assert "continuous latents, and the model's are binary" in done.err
 

@@ -219,7 +219,10 @@ def test_errors_over_points_and_of_the_estimator_are_told_apart() -> None:
     """Values of spread 3 over points, with noise of 4: 3, 4 and together 5 over √n, within 5 %."""
     rng, n = torch.Generator().manual_seed(0), 20_000
     value = 3 * torch.randn(n, generator=rng) + 4 * torch.randn(n, generator=rng)
-    any_, subject = Estimator("any", exact, exact.Config()), Judged(None, SimpleNamespace(kind="real"), None)
+    any_, subject = (
+        Estimator("any", exact, exact.Config()),
+        Judged(SimpleNamespace(kind="real"), SimpleNamespace(kind="real"), None),
+    )
     found = any_.summary(subject, "test", api.PerPoint(value, torch.full((n,), 16.0)))
     assert found.se_points * math.sqrt(n) == pytest.approx(3.0, rel=0.05)
     assert found.se_estimator * math.sqrt(n) == pytest.approx(4.0)

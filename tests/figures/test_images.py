@@ -149,7 +149,7 @@ def test_commands(harness: Harness, mnist: api.Dataset, tmp_path: Path, monkeypa
 
 
 def test_binary_latents_are_drawn_as_samples(harness: Harness) -> None:
-    words = ["run", "--algo", PLUGINS / "score_function.py", "--model", PLUGINS / "toy_belief_net.py"]
+    words = ["run", "--algo", PLUGINS / "leave_one_out.py", "--model", PLUGINS / "toy_belief_net.py"]
     done = harness(*words, "--dataset", toy.__file__, "--nz", "2", "--samples", "500")
     refused = harness("plot", "samples", done.out.partition(":")[0], "--model", PLUGINS / "toy_belief_net.py")
     assert refused.code == 2

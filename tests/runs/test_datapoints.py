@@ -28,7 +28,7 @@ from harness.training import idle
 
 Harness = Callable[..., Result]
 
-IWAE = str(PLUGINS / "iwae.py")
+RENYI = str(PLUGINS / "renyi.py")
 
 SETTINGS = {"nz": 2, "hidden": 5, "batch_size": 10}
 
@@ -52,12 +52,12 @@ def store(tmp_path: Path) -> Store:
 
 
 def spec(k: int = 5, **more: object) -> RunSpec:
-    return make_spec(IWAE, toy.__file__, settings={**SETTINGS, "K": k}, first_mark=1000, **more)
+    return make_spec(RENYI, toy.__file__, settings={**SETTINGS, "K": k}, first_mark=1000, **more)
 
 
 @pytest.mark.parametrize("k", [1, 5])
 def test_how_many_samples_a_point_has_does_not_decide_how_much_data_is_seen(k: int) -> None:
-    run = conformance.training(IWAE, batch_size=30, K=k)
+    run = conformance.training(RENYI, batch_size=30, K=k)
     rows = [event for event in run.rows(Budget(datapoints=1001)) if not isinstance(event, str)]
     assert (run.ledger.datapoints, run.ledger.samples, run.ledger.steps) == (1020, 1020 * k, 34)
     assert rows[-1]["end"]
@@ -66,7 +66,7 @@ def test_how_many_samples_a_point_has_does_not_decide_how_much_data_is_seen(k: i
 
 def test_whichever_is_reached_first_ends_the_run() -> None:
     for budget, datapoints in ((Budget(samples=300, datapoints=1000), 60), (Budget(samples=10**9, datapoints=90), 90)):
-        run = conformance.training(IWAE, batch_size=30, K=5)
+        run = conformance.training(RENYI, batch_size=30, K=5)
         assert list(run.rows(budget))
         assert run.ledger.datapoints == datapoints
 
@@ -130,7 +130,7 @@ def test_an_interrupted_and_extended_run_is_the_uninterrupted_one(store: Store) 
 
 
 def test_costs_of_runs_are_extrapolated_from_samples_a_point() -> None:
-    estimate = _cost(conformance.training(IWAE, batch_size=10, K=5))
+    estimate = _cost(conformance.training(RENYI, batch_size=10, K=5))
     assert estimate.samples_a_point == 5
     per_sample = CostEstimate(0.001, 0.0, 0.0, {}, 5.0)
     by_points, by_samples = (
@@ -153,13 +153,13 @@ datapoints = 300
 algo = "aevb"
 lr = 0.02
 [[grid]]
-algo = "{IWAE}"
+algo = "{RENYI}"
 K = 5
 """
 
 
 def test_commands_take_and_show_them(harness: Harness, store: Store, tmp_path: Path) -> None:
-    words = ["--algo", IWAE, "--dataset", toy.__file__, "--nz", 2, "--hidden", 5, "--batch-size", 10, "--K", 5]
+    words = ["--algo", RENYI, "--dataset", toy.__file__, "--nz", 2, "--hidden", 5, "--batch-size", 10, "--K", 5]
     done = harness("run", *words, "--datapoints", "300", "--first-mark", 1000)
     assert done.code == 0, done.err
     assert "spent 1,500 samples, 300 datapoints, " in done.out
@@ -167,10 +167,10 @@ def test_commands_take_and_show_them(harness: Harness, store: Store, tmp_path: P
     (row,) = json.loads(harness("list", "--json").out)
     assert (row["samples"], row["datapoints"]) == (1500, 300)
     assert "datapoints" in harness("list").out.splitlines()[0]
-    shown = harness("show", "iwae").out
+    shown = harness("show", "renyi").out
     assert "budget: datapoints=300" in shown
     assert "\nsamples  datapoints  CPU s" in shown
-    assert harness("extend", "iwae", "--datapoints", 600, "--algo", IWAE).code == 0
+    assert harness("extend", "renyi", "--datapoints", 600, "--algo", RENYI).code == 0
     assert store.run(row["run"]).read().ledger["datapoints"] == 600
     refused = harness("run", *words, "--datapoints", "0.5")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
@@ -188,7 +188,7 @@ def test_commands_take_and_show_them(harness: Harness, store: Store, tmp_path: P
     assert [row["points"]["lower-bound test"] for row in found] == [40, 40]
     head = harness("table", path).out.splitlines()[1]
     assert head.split()[3:7] == ["at", "at", "samples", "datapoints"]
-    compared = harness("compare", "mine:algo=aevb", "mine:algo=iwae", "--json")
+    compared = harness("compare", "mine:algo=aevb", "mine:algo=renyi", "--json")
     assert compared.code == 2  # they have no mark of samples in common
     assert "at a mark in common" in compared.err
 
@@ -245,7 +245,7 @@ def test_trials_of_tuning_have_whole_budgets(limit: float) -> None:
 
 
 def test_studies_by_samples_are_called_as_before_and_others_have_groups_of_their_own() -> None:
-    options = {"algo": IWAE, "dataset": toy.__file__, "nz": 2, "lr": "tuned"}
+    options = {"algo": RENYI, "dataset": toy.__file__, "nz": 2, "lr": "tuned"}
     rules = [TuneRule(), TuneRule(datapoints=200), TuneRule(samples=1e4, datapoints=200)]
     plain = {"seeds": [0], "trials": None, "estimator": None, "override": {}}
     assert rules[0].model_dump(mode="json") == {"samples": 20_000.0, **plain}  # which ids are computed from
@@ -261,7 +261,7 @@ def test_studies_by_samples_are_called_as_before_and_others_have_groups_of_their
 
 
 def test_tuning_by_datapoints(store: Store) -> None:
-    options = {"algo": IWAE, "dataset": toy.__file__, "nz": 2, "hidden": 5, "batch-size": 10, "K": 3}
+    options = {"algo": RENYI, "dataset": toy.__file__, "nz": 2, "hidden": 5, "batch-size": 10, "K": 3}
     study = Study({**options, "lr": "tuned"}, TuneRule(datapoints=40, trials=1))
 
     def work(jobs: Sequence[Job]) -> list[Outcome]:

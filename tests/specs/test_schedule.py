@@ -72,11 +72,11 @@ def test_budgets_end_at_the_horizon() -> None:
 
 
 def test_an_algorithm_that_takes_none_is_refused() -> None:
-    path = str(PLUGINS / "iwae.py")
+    path = str(PLUGINS / "renyi.py")
     named.note(path)
     assert make_spec(path, schedule="constant")
     with pytest.raises(
-        BadInput, match="'linear:1e7', and algorithm 'iwae' takes no schedule .* choose aevb or mcem or wake-s"
+        BadInput, match="'linear:1e7', and algorithm 'renyi' takes no schedule .* choose aevb or iwae or mcem or"
     ):
         make_spec(path, schedule="linear:1e7")
 

@@ -68,7 +68,7 @@ def test_an_estimator_that_lies_about_its_weights_is_told(tmp_path: Path, old: s
 
 
 def test_an_algorithm_that_says_that_it_takes_a_schedule_and_does_not_is_told(tmp_path: Path) -> None:
-    source = (PLUGINS / "iwae.py").read_text()
+    source = (PLUGINS / "renyi.py").read_text()
     path = tmp_path / "says_so.py"
     path.write_text(source.replace('latents=("continuous",))', 'latents=("continuous",), schedule=True)'))
     with pytest.raises(AssertionError, match=r"parameters change where problem.schedule\(\) is 0"):

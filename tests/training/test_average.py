@@ -217,6 +217,6 @@ def test_what_has_no_average_is_said(run: Run, harness: Callable[..., Result]) -
 def test_it_is_of_any_algorithm(harness: Callable[..., Result]) -> None:
     """One with an optimiser of its own among them."""
     words = ["--dataset", toy.__file__, "--nz", 2, "--hidden", 5, "--batch-size", 10, "--samples", 400, "--average", 0]
-    done = harness("run", "--algo", PLUGINS / "iwae.py", *words, "--json")
+    done = harness("run", "--algo", PLUGINS / "renyi.py", *words, "--json")
     assert done.code == 0, done.err
     assert len(json.loads(done.out)["averaged"]) == 2

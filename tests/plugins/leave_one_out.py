@@ -1,4 +1,4 @@
-"""Naive score-function estimator: ascends the lower bound with (log p - log q - mean) ∇ log q for φ, for any latents."""
+"""Score function, whose baseline is the mean of the other samples: ascends the lower bound, for any latents."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
