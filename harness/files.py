@@ -163,6 +163,13 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def part_from_copies(path: Path) -> None:
+    """Give a file its own content where it shares this with a backup, as `cp -al` makes it; there need be no file."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_nlink > 1:
+            replace_file(path, read_file(path))
+
+
 def replace_folder(path: Path, files: dict[str, bytes]) -> None:
     """Write a folder of files so that after a crash either the old or the new one is there, whole, if not by its name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -120,7 +120,7 @@ def stored(
         "model": {"name": "mlp", "settings": {"nz": nz}, "file": None, "sha256": None},
         "dataset": {"name": "mnist", "settings": {}, "file": None, "sha256": None},
         "n_train": None, "seed": seed, "threads": 1, "device": "cpu", "schedule": "constant", "average": None,
-        "evaluation": {"first_mark": 10_000, "estimators": [], "splits": ["train", "test"]},
+        "evaluation": {"first_mark": 10_000, "estimators": [], "splits": ["train", "test"], "keep": "last"},
     }  # fmt: skip
     provenance = {
         "code": {"version": "0", "commit": "c0ffee", "source_sha256": "s"}, "dataset": {"sha256": sha256},

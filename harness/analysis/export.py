@@ -7,7 +7,7 @@
 Tables join on `group`, `run` and `row`; `row` counts marks from 1, and is empty for an estimate that was made after training.
 Their columns are for data frames, which cannot tell everything apart, such as a setting that is None from one that is not there.
 So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations`: `read`
-needs nothing else. Of estimates of the mean of parameters over steps, `weights` is "average".
+needs nothing else. Of estimates of other parameters than the last ones, `weights` says which: "average" or "best-valid".
 
 Tables are written from lists, not by pandas: `DataFrame.to_csv` takes a fifth longer and writes NaN as it writes None, and a
 column of whole numbers with a gap becomes one of floats.
@@ -26,6 +26,7 @@ from harness.errors import BadInput, suggestion
 from harness.files import encoded, from_json, replace_file, replace_folder, to_json, without_collection
 from harness.safe_text import csv_cell
 from harness.specs.where import parse_selection
+from harness.store.best import best_row
 from harness.store.record import Record
 from harness.store.store import Store
 
@@ -196,7 +197,12 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
     to_runs, to_rows, to_estimates = (table.add for table in tables)
     for group, record, rows, evaluations in runs:
         key = {"group": group, "run": record.run}
-        to_runs(key | _about(record) | {"json": to_json(vars(record)), "evaluations": to_json(evaluations)})
+        to_runs(
+            key
+            | _about(record)
+            | _best(record, rows)
+            | {"json": to_json(vars(record)), "evaluations": to_json(evaluations)}
+        )
         for number, row in enumerate(rows, 1):
             about = _leaves({name: value for name, value in row.items() if name not in ("estimates", "averaged")})
             to_rows({**key, "row": number} | about | {"json": to_json(row)})
@@ -213,6 +219,18 @@ def _about(record: Record) -> Line:
     spent = _leaves({"budget": record.budget, "ledger": record.ledger, "overshoot": record.overshoot})
     last = {"sessions": len(record.provenance), "provenance": record.provenance[-1] if record.provenance else {}}
     return {"status": record.status, "reason": record.reason} | spec | spent | _leaves(last)
+
+
+def _best(record: Record, rows: Sequence[Line]) -> Line:
+    """Return the columns of the mark that was best on the validation split, of a run that keeps it."""
+    if record.spec["evaluation"].get("keep") != "best-valid":
+        return {}
+    found = best_row(record.spec["evaluation"]["estimators"], StoredRun(record, rows).sound_rows)
+    if found is None:
+        return {}
+    row, estimate = found
+    told = {name: estimate[name] for name in ("mean", "se_points", "se_estimator")}
+    return _leaves({"best_valid": {"samples": row["ledger"]["samples"], **told}})
 
 
 def _estimated(row: Line, estimate: Line) -> Line:

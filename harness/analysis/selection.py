@@ -200,7 +200,7 @@ def _content(run: StoredRun, other: StoredRun) -> dict[str, Any]:
     evaluation = run.spec.get("evaluation") or {}
     shared = {e["name"] for e in (other.spec.get("evaluation") or {}).get("estimators", ())}
     by_name = {e["name"]: e for e in evaluation.get("estimators", ()) if e["name"] in shared}
-    return {**run.spec, "evaluation": {**evaluation, "estimators": by_name}}
+    return {**run.spec, "evaluation": {**evaluation, "estimators": by_name, "keep": None}}
 
 
 def require_alike(runs: Sequence[StoredRun], place: str, compare: Sequence[str] = COMPARE) -> None:

@@ -11,6 +11,7 @@ from harness.errors import BadInput
 from harness.files import encoded
 from harness.specs.options import STORED
 from harness.specs.where import PLUGINS, Where, in_words, meets
+from harness.store.best import best_row
 from harness.store.record import Record
 from harness.store.run import Run
 
@@ -147,7 +148,15 @@ class StoredRun:
         return self.marks[: len(self.sound_rows)]
 
     def at(self, mark: float | str) -> Row | None:
-        """Return the row at a number of samples, or at the "end" of a run that is done; None if there is none."""
+        """Return the row at a mark; None if there is none.
+
+        Args:
+            mark: a number of samples; "end", of a run that is done; or "best-valid", which was best on the validation split
+                (`harness.store.best`).
+        """
+        if mark == "best-valid":
+            found = best_row(self.spec.get("evaluation", {}).get("estimators", ()), self.sound_rows)
+            return found and dict(found[0])
         if isinstance(mark, str):
             return next((row for row in reversed(self.sound_rows) if row["end"] and self.status == "done"), None)
         near = (

@@ -17,7 +17,10 @@ from harness.specs.where import Where
 
 Row = dict[str, Any]
 
-NOWHERE = {"end": "is done, so none has an end: give --at samples, or go on with `harness sweep`"}
+NOWHERE = {
+    "end": "is done, so none has an end: give --at samples, or go on with `harness sweep`",
+    "best-valid": "has estimates on the validation split at its marks: make runs with --splits train,valid,test",
+}
 """Why no run has a mark that is a word."""
 
 COLUMNS = {"algo": "algorithm"}
@@ -56,7 +59,8 @@ def rows(
     Args:
         experiment: whose recipe says what is compared by which estimator, and where the published curves are.
         runs: the experiment's.
-        at: numbers of samples, or "end" for the end of each run that is done; if empty the recipe's, else the largest mark that
+        at: numbers of samples, "end" for the end of each run that is done, or "best-valid" for the mark of each run
+            that was best on the validation split (`harness.store.best`); if empty the recipe's, else the largest mark that
             all curves have, or "end" where all budgets are of datapoints.
         targets: nats; if empty the recipe's.
 

@@ -1,6 +1,10 @@
-"""Which parameters of a run are meant: those after its last step, or their mean over steps (Polyak averaging).
+"""Which parameters of a run are meant (`--weights`).
 
-Nobody chooses between the two by what they are worth: whoever reads estimates says which.
+    last         those after its last step
+    average      their mean over steps (Polyak averaging; `harness.training.average`)
+    best-valid   those of the mark that is best on the validation split, of a run that keeps them (`harness.store.best`)
+
+Nobody chooses between them by what they are worth: whoever reads estimates says which. Rows have estimates of the first two.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +15,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.store.record import Record
 
-Weights = Literal["last", "average"]
+Weights = Literal["last", "average", "best-valid"]
 
 MOST_NAMED = 5  # runs that a message names
 
@@ -35,8 +39,13 @@ def chosen(runs: Sequence[StoredRun], weights: Weights, say: Callable[[str], Non
         say: told of runs that are left out, as they have no average yet, or none at all.
 
     Raises:
-        BadInput: none of the runs has an average.
+        BadInput: none of the runs has an average, or the weights are those that rows have no estimates of.
     """
+    if weights == "best-valid":
+        raise BadInput(
+            "--weights is 'best-valid', and curves are not of the parameters of one mark: choose last or average; `harness table "
+            "--at best-valid` compares runs at their best marks"
+        )
     if weights == "last":
         return list(runs)
     found, without = list[StoredRun](), list[str]()

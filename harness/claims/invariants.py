@@ -95,7 +95,7 @@ def _of_one_model(run: StoredRun, added: Sequence[dict[str, Any]]) -> Iterator[l
         if row is run.rows[-1]:
             samples = row["ledger"]["samples"]
             later = [e["estimate"] for e in run.on_disk.evaluations() if e["ledger"]["samples"] == samples]
-            estimates += [e for e in later if "weights" not in e]  # of the mean of parameters is another model
+            estimates += [e for e in later if "weights" not in e]  # else they are of another model
             estimates += added
         yield [e for e in estimates if math.isfinite(e["mean"])]
 

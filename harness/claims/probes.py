@@ -229,7 +229,8 @@ def _short(spec: RunSpec) -> RunSpec:
         estimator.model_copy(update={"points": min(estimator.points, 10), "final_points": 10})
         for estimator in spec.evaluation.estimators[:1]
     )
-    return spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"estimators": estimators})})
+    evaluation = spec.evaluation.model_copy(update={"estimators": estimators, "keep": "last"})
+    return spec.model_copy(update={"evaluation": evaluation})
 
 
 def _without_seconds(ledger: Mapping[str, float]) -> dict[str, float]:

@@ -10,11 +10,11 @@ from harness.cli.options import (
     data_folder,
     in_store,
     json_flag,
+    model_weights_option,
     named_files,
     plugin_option,
     run_argument,
     value_option,
-    weights_option,
 )
 from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "--split", metavar="SPLIT", default="test", show_default=True, help="train, valid, test, or simulated by the model."
 )
 @value_option("--points", WholeNumber(), "How many points of the split.", default="1000")
-@weights_option
+@model_weights_option
 @named_files("--model", "--dataset")
 @json_flag
 @data_folder

@@ -14,6 +14,7 @@ from harness.cli.options import (
     data_folder,
     in_store,
     json_flag,
+    model_weights_option,
     named_files,
     run_argument,
     selections_argument,
@@ -105,7 +106,7 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
     metavar="FILE",
     help="Where to write it; without an ending as PNG, SVG and PDF [figures/... in the store].",
 )
-@weights_option
+@model_weights_option
 @named_files("--model", "--dataset")
 @versions_option
 @data_folder
@@ -187,9 +188,9 @@ def plot(
 @click.argument("experiment", metavar="EXPERIMENT[:OPTION=VALUE,...]", shell_complete=complete_drawable)
 @value_option(
     "--at",
-    FiniteNumbers("1e6,1e7", words=("end",)),
-    "Compare at these numbers of samples, or at the end of each run [the experiment's, else the last mark of all; the end "
-    "where budgets are of datapoints].",
+    FiniteNumbers("1e6,1e7", words=("end", "best-valid")),
+    "Compare at these numbers of samples, at the end of each run, or at its mark that is best-valid: best on the validation "
+    "split [the experiment's, else the last mark of all; the end where budgets are of datapoints].",
 )
 @value_option(
     "--targets", FiniteNumbers("-140,-120", "NATS,..."), "Show what it cost to reach these estimates on the test set."

@@ -318,6 +318,14 @@ weights_option = value_option(
     default="last",
 )
 
+model_weights_option = value_option(
+    "--weights",
+    Choice(("last", "average", "best-valid")),
+    "Which parameters: those after the last step, their mean over steps (--average), or those that are kept of the mark that is "
+    "best on the validation split (--keep).",
+    default="last",
+)
+
 experiment_argument = click.argument("experiment", shell_complete=complete(_experiments))
 
 claims_argument = click.argument("claims", shell_complete=complete(_claims))

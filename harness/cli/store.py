@@ -35,9 +35,10 @@ def gc(groups: tuple[str, ...], checkpoints: bool, dry_run: bool, as_json: bool,
     """Remove files of the store that are no longer needed.
 
     These are quarantined runs, and what killed processes left, half written files and locks; with --checkpoints also the
-    checkpoints of runs that are done. A run without its checkpoint keeps its settings, curves and estimates, but has no model:
-    it cannot be extended, evaluated, certified or sampled from any more. So look first, with --dry-run. A run that a process
-    is writing is left alone. Exit code 3 if something could not be removed. To remove whole runs, see `harness rm`.
+    checkpoints of runs that are done, and the parameters kept of their best marks. A run without its checkpoint keeps its
+    settings, curves and estimates, but has no model: it cannot be extended, evaluated, certified or sampled from any more. So
+    look first, with --dry-run. A run that a process is writing is left alone. Exit code 3 if something could not be removed.
+    To remove whole runs, see `harness rm`.
     """
     from harness.report.store import garbage_data, print_garbage
     from harness.store.gc import collect

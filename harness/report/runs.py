@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.reliability import LEGEND, MARK, doubts, tails, unreliable
+from harness.analysis.stored_run import StoredRun
 from harness.analysis.weights import no_average
 from harness.errors import in_one_line
 from harness.report.text import (
@@ -23,6 +24,7 @@ from harness.report.text import (
 )
 from harness.safe_text import show, show_exactly
 from harness.specs.horizon import horizon_of
+from harness.store import best
 from harness.store.record import Record, changes, final_estimates, over_most_points
 from harness.store.run import Run
 
@@ -95,6 +97,8 @@ def print_run(
     print_table(("spent", ""), [(name, quantity(value)) for name, value in record.ledger.items()])
     show("")
     print_estimates(record.summary)
+    if spec["evaluation"].get("keep") == "best-valid":
+        show(_best(run, record, rows))
     if rows and not _has_bound(record):
         show(_no_bound(record))
     if spec["average"] is not None:
@@ -152,6 +156,19 @@ def _no_bound(record: Record) -> str:
     )
 
 
+def _best(run: Run, record: Record, rows: Sequence[dict[str, Any]]) -> str:
+    """Return in words which mark was best on the validation split, and whether its parameters are there."""
+    found = best.best_row(record.spec["evaluation"]["estimators"], StoredRun(record, rows).sound_rows)
+    if found is None:
+        return "best on the validation split: no mark yet"
+    row, estimate = found
+    kept = "kept" if (run.path / best.NAME).is_file() else "not there"
+    return (
+        f"best on the validation split: {estimate_text(dict(estimate))} by {estimate['estimator']} on {estimate['points']:,} "
+        f"points, at {row['ledger']['samples']:,} samples; its parameters are {kept}"
+    )
+
+
 def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] = ()) -> None:
     """Print estimates with both standard errors, the direction of their bias and diagnostics; and after how many samples.
 
@@ -198,8 +215,8 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
 
 
 def _named(estimate: dict[str, Any]) -> str:
-    """Return the estimator of an estimate, and whether it is of averaged weights."""
-    return f"{estimate['estimator']}{' (average)' if estimate.get('weights') == 'average' else ''}"
+    """Return the estimator of an estimate, and of which weights it is if not of the last ones."""
+    return f"{estimate['estimator']} ({estimate['weights']})" if "weights" in estimate else str(estimate["estimator"])
 
 
 def _average_in_words(record: Record) -> str:

@@ -18,7 +18,7 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     if not rows_:
         return [], []
     options = list(itertools.takewhile(lambda name: name != "mark", rows_[0]))
-    estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " test"))))
+    estimates = list(dict.fromkeys(key for row in rows_ for key in row if key.endswith((" train", " valid", " test"))))
     names = {row["estimator"] for row in rows_}
     difference = f"{names.pop()}: difference to best" if len(names) == 1 else "difference to best"
     columns: dict[str, list[str]] = {}

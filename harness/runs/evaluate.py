@@ -27,35 +27,26 @@ class Trained:
     Args:
         run: the run.
         data_dir: the user's folder of data files.
-        weights: "last" for the parameters after its last step, "average" for their mean over steps.
+        weights: which parameters; see `harness.analysis.weights`.
 
     Raises:
-        BadInput: the checkpoint or the data are gone, they are not those of the run, or it has no mean of its parameters.
+        BadInput: these parameters or the data are gone, or they are not those of the run.
     """
 
     def __init__(self, run: Run, data_dir: str | None = None, weights: Weights = "last"):
-        record, checkpoint = run.read(), run.checkpoint()
-        if checkpoint is None:
-            raise BadInput(
-                f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
-                f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
-            )
-        self.run, self.spec, self.checkpoint = (
-            run,
-            stored_spec(run, record, executes=("models", "datasets")),
-            checkpoint,
-        )
+        record, checkpoint = run.read(), _kept(run, weights)
+        self.run, self.weights, self.checkpoint = run, weights, checkpoint
+        self.spec = stored_spec(run, record, executes=("models", "datasets"))
         prepare_process(self.spec.threads)
         built = Subject.build(self.spec, data_dir)
         self.subject = replace(built, recognition=None) if checkpoint.get("phi") is None else built
         require_same_data(run, record, self.subject.dataset.sha256, self.subject.dataset.source)
-        self._weights = weights
-        with loading(run, checkpoint):
+        with loading(run, checkpoint, weights):
             self.subject.load(checkpoint)
         if weights == "average":
             if (why := no_average(record)) or not checkpoint.get("average", {}).get("taken"):
                 raise BadInput(f"run {run.id} has no averaged weights: {why or 'its checkpoint has none'}")
-            with loading(run, checkpoint):
+            with loading(run, checkpoint, weights):
                 self.subject.load(mean(checkpoint["average"]))
         self.ledger: dict[str, int] = checkpoint["ledger"]
         if not all(map(finite, self.subject.parts)):
@@ -100,9 +91,35 @@ class Trained:
             raise BadInput(f"{plugin.name} cannot evaluate run {self.run.id}: {reason}")
         each = estimator.each(self.subject, split, points, self.spec.seed)
         found = estimator.summary(self.subject, split, each)
-        found = replace(found, weights="average") if self._weights == "average" else found
+        found = found if self.weights == "last" else replace(found, weights=self.weights)
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
         row |= {} if plugin.file is None else {"sha256": plugin.sha256}
         if keep:
             self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
         return found, each.value.double()
+
+
+def _kept(run: Run, weights: Weights) -> dict[str, Any]:
+    """Return what the store has of a run's parameters `theta` and `phi`, and the `ledger` of their training.
+
+    Raises:
+        BadInput: it has none, with the reason.
+    """
+    if weights == "best-valid":
+        if (found := run.best()) is not None:
+            return found
+        if run.read().spec["evaluation"].get("keep") != "best-valid":
+            raise BadInput(
+                f"run {run.id} was made without --keep best-valid, so it has no parameters of its best mark: make a run with it "
+                "and with --splits train,valid,test"
+            )
+        raise BadInput(
+            f"run {run.id} has no parameters of its best mark: it had no mark yet, or they stayed where it was made; see "
+            f"`harness show {run.id}`"
+        )
+    if (found := run.checkpoint()) is None:
+        raise BadInput(
+            f"run {run.id} has no checkpoint, and so no model to evaluate: checkpoints stay where a run was made, and "
+            f"{str(run.path)!r} has none; make it again with `harness run` in another --results"
+        )
+    return found

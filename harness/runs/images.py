@@ -139,5 +139,5 @@ def _name(trained: Trained, weights: Weights) -> str:
     spec = trained.spec
     model = trained.subject.model
     n_z = f", $N_z$ = {model.latents.total}" if isinstance(model, LatentVariableModel) else ""
-    of = ", averaged weights" if weights == "average" else ""
+    of = {"last": "", "average": ", averaged weights", "best-valid": ", weights of the best mark"}[weights]
     return f"{spec.algorithm.name}, {spec.dataset.name}{n_z}, {trained.ledger['samples']:,} samples{of}"

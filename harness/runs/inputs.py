@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from harness.analysis.weights import Weights
 from harness.errors import BadInput
 from harness.specs.run import RunSpec
-from harness.store import schema
+from harness.store import best, schema
 from harness.store.record import Record
 from harness.store.run import Run
 from harness.training.subject import load_dataset
@@ -56,17 +57,24 @@ class Inputs:
 
 
 @contextmanager
-def loading(run: Run, checkpoint: dict[str, Any]) -> Iterator[None]:
-    """Raise BadInput, naming the file, where a checkpoint that is whole cannot be loaded: it is of another model, or made up."""
+def loading(run: Run, checkpoint: dict[str, Any], weights: Weights = "last") -> Iterator[None]:
+    """Raise BadInput, naming the file, where a checkpoint that is whole cannot be loaded: it is of another model, or made up.
+
+    Args:
+        run: whose it is.
+        checkpoint: its content; of the weights "best-valid" that of the file that keeps them, which `Run` has looked at.
+        weights: which are loaded; the mean over steps is in the checkpoint, too.
+    """
+    of_best = weights == "best-valid"
+    path = run.path / best.NAME if of_best else run.checkpoint_path
     try:
-        if not schema.is_checkpoint(checkpoint):
+        if not of_best and not schema.is_checkpoint(checkpoint):
             raise BadInput("it has content that no run has")
         yield
     except Exception as error:
         why = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
         raise BadInput(
-            f"{run.checkpoint_path} does not fit run {run.id} ({why}): restore it from a copy, or move it away and run "
-            f"{run.id} again"
+            f"{path} does not fit run {run.id} ({why}): restore it from a copy, or move it away and run {run.id} again"
         ) from error
 
 

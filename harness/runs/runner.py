@@ -237,7 +237,7 @@ def _follow(run: Run, record: Record, training: Training, budget: Budget, watch:
         record.status, record.reason = status, reason
         if training.whole or status == "diverged":
             record.ledger = training.spent()
-            run.save(record, training.checkpoint())
+            run.save(record, training.checkpoint(), training.best.kept)
         else:  # in the middle of a step, which nothing could go on from: the last checkpoint stands
             run.write(record)
 

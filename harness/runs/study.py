@@ -128,8 +128,8 @@ class Study:
         if self.estimator != estimators[0].name:
             decides: Options = {name: given[name] for name in ("algo", "marginal-points") if name in given}
             estimators += spec_of({**decides, "final-marginal": self.estimator}).evaluation.estimators[1:]
-        evaluation = spec.evaluation.model_copy(update={"estimators": estimators})
-        return spec.model_copy(update={"evaluation": evaluation, "average": None})  # which has no say
+        evaluation = spec.evaluation.model_copy(update={"estimators": estimators, "keep": "last"})
+        return spec.model_copy(update={"evaluation": evaluation, "average": None})  # neither has a say
 
     @property
     def budget(self) -> Budget:

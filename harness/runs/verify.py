@@ -7,9 +7,11 @@ nothing has changed that numbers depend on they must agree in every bit; elsewhe
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput, HarnessError, RunFailed, out_of_memory
 from harness.runs.evaluate import Trained
 from harness.runs.jobs import Outcome
@@ -21,6 +23,7 @@ from harness.runs.stored_spec import stored_spec
 from harness.specs.budget import Ledger
 from harness.specs.horizon import up_to
 from harness.specs.run import RunSpec
+from harness.store.best import best_row
 from harness.store.record import Record, changes
 from harness.store.run import Run
 from harness.store.store import Store
@@ -107,42 +110,64 @@ def _verify(_: Connection, path: Path, data_dir: str | None, retrain: bool) -> L
 
 
 def _evaluated_again(run: Run, data_dir: str | None) -> Verified:
-    """Evaluate the model in a run's checkpoint, and compare the last row that was made of it."""
+    """Evaluate the last, the averaged and the best parameters, those that there are, and compare the rows made of them."""
     record, rows = run.content()
     spec = stored_spec(run, record, executes=("models", "datasets", "estimators"))
     require_device(spec.device)
-    trained = Trained(run, data_dir)
+    models = [Trained(run, data_dir)]
+    kept = run.best() if spec.evaluation.keep == "best-valid" else None
+    if kept is not None:
+        models.append(Trained(run, data_dir, "best-valid"))
+    if any("averaged" in row for _, row in _rows_of(models[0].ledger, rows)):
+        models.append(Trained(run, data_dir, "average"))
     prepare_process(spec.threads, spec.device)
-    trained.subject = trained.subject.to(spec.device)
-    spent = {name: trained.ledger.get(name, 0) for name in ("samples", "steps", "datapoints")}
-    own = [
-        (number, row)
-        for number, row in enumerate(rows, 1)
-        if all(row["ledger"].get(name, 0) == value for name, value in spent.items())
-    ]
-    if not own:
-        raise BadInput(
-            f"its checkpoint is of {spent['samples']:,} samples, where it has no row: `harness resume {run.id}`, or --retrain"
-        )
     estimators = {
         one.name: Estimator(one.name, one.plugin("estimators").module, one.config("estimators"))
         for one in spec.evaluation.estimators
     }
     compared = _Compared(run, record, ROUNDING_NATS, CHAIN_ERRORS)
-    compared.differs = _contradiction(record, rows, spec)
-    for number, row in own:
-        for stored in row["estimates"]:
-            if estimator := estimators.get(stored["estimator"]):
-                again = estimator.estimate(trained.subject, stored["split"], stored["points"], spec.seed).row()
-                compared.estimate(number, row, stored, again)
-    if any("averaged" in row for _, row in own):
-        averaged = Trained(run, data_dir, "average").subject.to(spec.device)
+    saved = StoredRun(record, rows[: record.trace["rows"]]).sound_rows  # those that its files were written with
+    compared.differs = _contradiction(record, rows, spec) or _not_best(kept, saved, spec)
+    numbers = set[int]()
+    for trained in models:
+        trained.subject = trained.subject.to(spec.device)
+        own = _rows_of(trained.ledger, rows)
+        if not own:
+            raise BadInput(
+                f"its checkpoint is of {trained.ledger['samples']:,} samples, where it has no row: `harness resume {run.id}`, "
+                "or --retrain"
+            )
+        numbers.update(number for number, _ in own)
+        averaged = trained.weights == "average"
         for number, row in own:
-            for stored in row.get("averaged", ()):
+            for stored in row.get("averaged", ()) if averaged else row["estimates"]:
                 if estimator := estimators.get(stored["estimator"]):
-                    again = estimator.estimate(averaged, stored["split"], stored["points"], spec.seed).row()
-                    compared.estimate(number, row, stored, {**again, "weights": "average"})
-    return compared.found(len(own))
+                    again = estimator.estimate(trained.subject, stored["split"], stored["points"], spec.seed)
+                    again = replace(again, weights="average") if averaged else again
+                    compared.estimate(number, row, stored, again.row())
+    return compared.found(len(numbers))
+
+
+def _rows_of(ledger: Mapping[str, int], rows: Sequence[Row]) -> list[tuple[int, Row]]:
+    """Return the rows that were made when this was spent, with their numbers from 1."""
+    spent = {name: ledger.get(name, 0) for name in ("samples", "steps", "datapoints")}
+    numbered = enumerate(rows, 1)
+    return [
+        (n, row) for n, row in numbered if all(row["ledger"].get(name, 0) == value for name, value in spent.items())
+    ]
+
+
+def _not_best(kept: Mapping[str, Any] | None, rows: Sequence[Row], spec: RunSpec) -> str | None:
+    """Say how what is kept of the best mark differs from the row that is it; None if it does not, or nothing is kept."""
+    if kept is None:
+        return None
+    best = best_row([one.model_dump() for one in spec.evaluation.estimators], rows)
+    if best is None:
+        return "it keeps parameters of a mark, and no row has an estimate on the validation split"
+    row, estimate = best
+    if kept["ledger"]["samples"] != row["ledger"]["samples"] or not _same(kept["estimate"], dict(estimate)):
+        return f"it keeps parameters of {kept['ledger']['samples']:,} samples, and was best at {row['ledger']['samples']:,}"
+    return None
 
 
 def _contradiction(record: Record, rows: Sequence[Row], spec: RunSpec) -> str | None:

@@ -19,7 +19,7 @@ from harness.errors import BadInput, suggestion
 from harness.specs import named, registry, toml
 from harness.specs.budget import Budget, budget_of
 from harness.specs.horizon import within
-from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, arguments
+from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, Words, arguments
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.schedule import canonical
@@ -301,7 +301,13 @@ def spec_of(options: Mapping[str, Any]) -> RunSpec:
     for name, option in OPTIONS.items():
         if isinstance(option.value, PluginName) and name in options:
             option.read(options[name])
-    return make_spec(**arguments(options), settings=settings)
+    listed = {name: OPTIONS[name].read(options[name]) for name in options if _is_list(name)}
+    return make_spec(**arguments({**options, **listed}), settings=settings)
+
+
+def _is_list(name: str) -> bool:
+    """Say whether an option is given as words with commas between, as lists in a file are several values of an option."""
+    return name in OPTIONS and isinstance(OPTIONS[name].value, Words)
 
 
 def key(options: Mapping[str, Any]) -> str:

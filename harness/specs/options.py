@@ -256,6 +256,10 @@ OPTIONS: dict[str, Option] = {
             "splits", "evaluation.splits", Words(("train", "valid", "test")), "Splits that are evaluated [train,test].",
         ),
         Option(
+            "keep", "evaluation.keep", Choice(("last", "best-valid")),
+            "Keep the last parameters alone, or those of the mark that is best on the validation split, too.", "last",
+        ),
+        Option(
             "marks-per-decade", "evaluation.marks_per_decade", WholeNumber(1, 1000), "Marks in every decade of samples.", 10
         ),
     )

@@ -181,9 +181,9 @@ class TableRecipe(Part):
     """What `harness table` shows of an experiment unless told otherwise.
 
     Attributes:
-        at: samples at which curves are compared, or "end" for the end of each run.
+        at: samples at which curves are compared, "end" for the end of each run, or "best-valid" for its best mark.
         targets: estimates (nats, test set) whose cost is told.
     """
 
-    at: tuple[float | Literal["end"], ...] = ()
+    at: tuple[float | Literal["end", "best-valid"], ...] = ()
     targets: tuple[float, ...] = ()

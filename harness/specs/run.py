@@ -73,6 +73,22 @@ class Evaluation(_Frozen):
     splits: tuple[Literal["train", "valid", "test"], ...] = pydantic.Field(
         ("train", "test"), min_length=1, description="splits of the dataset that are evaluated"
     )
+    keep: Literal["last", "best-valid"] = _field("keep")
+
+    def require_validation(self) -> None:
+        """Raise BadInput where parameters are to be kept by estimates on the validation split that there will not be."""
+        if self.keep == "last":
+            return
+        if "valid" not in self.splits:
+            raise BadInput(
+                f"--keep is {self.keep!r}, and --splits is {','.join(self.splits)!r}: parameters are chosen on the validation "
+                "split alone, so give --splits train,valid,test"
+            )
+        if not any(estimator.points for estimator in self.estimators):
+            raise BadInput(
+                f"--keep is {self.keep!r}, and --eval-points is 0: parameters are chosen by estimates at marks, so give "
+                "--eval-points above 0, or --marginal"
+            )
 
 
 class RunSpec(_Frozen):
@@ -138,6 +154,7 @@ def make_spec(
     first_mark: Any = None,
     marks_per_decade: Any = None,
     splits: Any = None,
+    keep: Any = None,
     n_train: Any = None,
     seed: Any = None,
     threads: Any = None,
@@ -161,6 +178,7 @@ def make_spec(
         first_mark: samples at which the first mark lies; None for the default, as for all that follow.
         marks_per_decade: marks in a factor of ten of samples.
         splits: those of the dataset that are evaluated.
+        keep: "last", or "best-valid" to keep the parameters of the mark that is best on the validation split, too.
         n_train: how many training points are used.
         seed: of everything that is drawn.
         threads: of the process.
@@ -194,7 +212,7 @@ def make_spec(
     estimators = [{**_plugin_spec(default, {}), "points": points, "final_points": final_points}]
     for part, (_, at_every) in marginals.items():
         estimators.append({**specs[part], "points": at_every, "final_points": marginal_points})
-    when = {"first_mark": first_mark, "marks_per_decade": marks_per_decade, "splits": splits}
+    when = {"first_mark": first_mark, "marks_per_decade": marks_per_decade, "splits": splits, "keep": keep}
     rest = {"n_train": n_train, "seed": seed, "threads": threads, "device": device}
     rest |= {"schedule": schedule, "average": average}
     frame = {
@@ -208,6 +226,7 @@ def make_spec(
         spec = RunSpec.model_validate(frame)
     except pydantic.ValidationError as error:
         raise BadInput(sentence(error, "of the run")) from None
+    spec.evaluation.require_validation()
     if spec.average is not None and spec.average >= (spec.steps.horizon or math.inf):
         raise BadInput(
             f"--average is {spec.average:,}, and --schedule {spec.schedule} ends there or before: begin with fewer samples"

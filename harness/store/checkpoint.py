@@ -90,6 +90,21 @@ def decode_former(content: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], found)
 
 
+def of_run(content: bytes, run: str, *, former: bool) -> dict[str, Any]:
+    """Return the plain state of a run that a file has; raises nearly anything if it is damaged or another run's.
+
+    Args:
+        content: of the file.
+        run: the id of the run.
+        former: whether it is a file of schema 1 or 2.
+    """
+    found = decode_former(content) if former else decode(content)
+    if found["run"] != run:
+        raise ValueError("it is another run's")
+    require_plain(found, len(content))
+    return found
+
+
 def require_plain(state: Any, size: int) -> None:
     """Raise ValueError unless a state has what `encode` takes and nothing else: no tensor that is not plain numbers in memory.
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from harness.errors import BadInput, Busy, HarnessError, StoreTrouble
 from harness.files import abandoned, require_inside
+from harness.store import best
 from harness.store.run import EVALUATIONS_LOCK, OWNERS, Run
 from harness.store.store import QUARANTINE, Store
 
@@ -162,10 +163,10 @@ def _leftovers(run: Run) -> list[Garbage]:
 
 
 def _with_checkpoint(run: Run) -> list[Garbage]:
-    checkpoint = run.checkpoint_path
+    kept = [path for path in (run.checkpoint_path, run.path / best.NAME) if os.path.lexists(path)]
     with contextlib.suppress(BadInput):  # of a run that cannot be read it may be the best that is left
-        if os.path.lexists(checkpoint) and run.read().status == "done":
-            return [*_leftovers(run), *_files("checkpoint", run, [checkpoint])]
+        if kept and run.read().status == "done":
+            return [*_leftovers(run), *_files("checkpoint", run, kept)]
     return _leftovers(run)
 
 

@@ -34,7 +34,7 @@ ADDED_SETTINGS: Mapping[Plugin, Mapping[str, Any]] = {
 ADDED_OPTIONS: Mapping[str, Any] = {"device": "cpu", "schedule": "constant", "average": None}
 """The same of a run itself."""
 
-ADDED_TO_EVALUATION: Mapping[str, Any] = {"splits": ["train", "test"]}
+ADDED_TO_EVALUATION: Mapping[str, Any] = {"splits": ["train", "test"], "keep": "last"}
 """The same of when and how a run is evaluated."""
 
 COUNTERS: Mapping[str, str] = {"dreams": "fantasies"}

@@ -14,6 +14,7 @@ from harness.files import (
     encoded,
     from_json,
     leftovers,
+    part_from_copies,
     read_file,
     replace_file,
     require_inside,
@@ -23,13 +24,13 @@ from harness.files import (
     unseal,
     without_collection,
 )
+from harness.store import best, names, schema, schema1
 from harness.store import checkpoint as checkpoints
-from harness.store import names, schema, schema1
 from harness.store.lease import Ownership
 from harness.store.record import SCHEMA, STATUSES, Record, empty_trace
 
 FILES = (
-    "run.json", "trace.jsonl", checkpoints.NAME, "evaluations.json", checkpoints.FORMER_NAME, schema1.EVALUATIONS,
+    "run.json", "trace.jsonl", checkpoints.NAME, best.NAME, "evaluations.json", checkpoints.FORMER_NAME, schema1.EVALUATIONS,
 )  # fmt: skip
 """What a run consists of, in this schema and in former ones."""
 
@@ -50,6 +51,7 @@ class Run:
         self.path, self.id = path, path.name
         self._owner = Ownership(path)
         self._trace = hashlib.sha256()  # of the trace so far, updated by the owner with every row
+        self._best: dict[str, Any] | None = None  # as the owner has written it
 
     def exists(self) -> bool:
         """Say whether the run has a run.json."""
@@ -174,16 +176,21 @@ class Run:
         Raises:
             BadInput: it is damaged.
         """
-        path = self.checkpoint_path
+        return self._state(self.checkpoint_path)
+
+    def best(self) -> dict[str, Any] | None:
+        """Return what is kept of the best mark (`harness.store.best`), or None; raises as `checkpoint`."""
+        found = self._state(self.path / best.NAME)
+        if found is not None and not schema.is_best(found):
+            raise self._damaged(best.NAME)
+        return found
+
+    def _state(self, path: Path) -> dict[str, Any] | None:
         if not path.is_file():
             return None
         try:
-            content = read_file(path, checkpoints.MAX_BYTES)
             former = path.name == checkpoints.FORMER_NAME
-            found = checkpoints.decode_former(content) if former else checkpoints.decode(content)
-            if found["run"] != self.id:
-                raise ValueError("it is another run's")
-            checkpoints.require_plain(found, len(content))
+            found = checkpoints.of_run(read_file(path, checkpoints.MAX_BYTES), self.id, former=former)
             if former:
                 found = names.modern_checkpoint(found, self.read().spec["algorithm"]["name"])
             return found
@@ -209,6 +216,7 @@ class Run:
         found = []
         readers: dict[str, Callable[[], Any]] = {
             self.checkpoint_path.name: self.checkpoint,
+            best.NAME: self.best,
             "evaluations.json": self._evaluations,
             schema1.EVALUATIONS: lambda: schema1.evaluations(self.path),
         }
@@ -263,9 +271,11 @@ class Run:
 
     def leftovers(self) -> list[Path]:
         """Return what processes that were killed have left: files half written, and a former checkpoint that was replaced."""
-        written = ("run.json", "trace.jsonl", checkpoints.NAME, checkpoints.FORMER_NAME, "owner.json", TRACEBACK)
+        written = [
+            name for name in (*FILES, "owner.json", TRACEBACK) if name != "evaluations.json"
+        ]  # which needs no owner
         found = [path for name in written for path in leftovers(self.path / name)]
-        found += filter(abandoned, leftovers(self.path / "evaluations.json"))  # which needs no owner
+        found += filter(abandoned, leftovers(self.path / "evaluations.json"))
         former = self.path / checkpoints.FORMER_NAME
         return [*found, former] if os.path.lexists(former) and former != self.checkpoint_path else found
 
@@ -294,7 +304,7 @@ class Run:
         """Append a row to the trace, and enter its new length in the record."""
         line = encoded(to_json(row)) + b"\n"
         self._owner.require()
-        self._part_from_copies()
+        part_from_copies(self.path / "trace.jsonl")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(self.path / "trace.jsonl", flags, 0o666), "ab") as file:
             file.write(line)
@@ -307,13 +317,6 @@ class Run:
             "bytes": before["bytes"] + len(line),
             "sha256": self._trace.hexdigest(),
         }
-
-    def _part_from_copies(self) -> None:
-        """Give the trace a file of its own where it shares one with a backup, as `cp -al` makes it."""
-        path = self.path / "trace.jsonl"
-        with contextlib.suppress(FileNotFoundError):
-            if path.lstat().st_nlink > 1:
-                replace_file(path, read_file(path))
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
         """Add an estimate to evaluations.json, unless it is there; any process may, whoever owns the run.
@@ -343,12 +346,15 @@ class Run:
                 f"{str(path)!r} cannot be written ({error.strerror}): make room, or make it writable"
             ) from error
 
-    def save(self, record: Record, checkpoint: dict[str, Any]) -> None:
-        """Replace the checkpoint, which records the trace as it is now, and then run.json."""
+    def save(self, record: Record, checkpoint: dict[str, Any], kept: dict[str, Any] | None = None) -> None:
+        """Replace the checkpoint, which records the trace as it is now, what is kept of the best mark, and then run.json."""
         content = checkpoints.encode({**checkpoint, "run": self.id, "trace": dict(record.trace)})
         self._owner.require()
         replace_file(self.path / checkpoints.NAME, content)
         (self.path / checkpoints.FORMER_NAME).unlink(missing_ok=True)  # after a kill before this it is a leftover
+        if kept is not None and kept is not self._best:
+            replace_file(self.path / best.NAME, checkpoints.encode({**kept, "run": self.id}))
+            self._best = kept
         self.write(record)
 
     def begin(self, record: Record, trace: dict[str, Any] | None) -> None:
@@ -368,6 +374,8 @@ class Run:
         algorithm = record.spec["algorithm"]["name"]
         record.summary = names.modern_row(from_json(rows[-1].decode()), algorithm)["estimates"] if rows else []
         self.write(record)  # first: a trace may be longer than its record knows, never shorter
+        if not rows:
+            (self.path / best.NAME).unlink(missing_ok=True)
         if len(kept) < len(content):
             replace_file(self.path / "trace.jsonl", kept)
 

@@ -152,11 +152,21 @@ is_record = checker({
 })  # fmt: skip
 """Says whether plain data have the shape of a run.json."""
 
+_KEPT = {
+    "theta": _tensor, "phi": lambda value: value is None or _tensor(value), "ledger": {"samples": _whole, str: _whole},
+    "estimate": _ESTIMATE,
+}  # fmt: skip
+
+is_best = checker(_KEPT)
+"""Says whether plain data have the shape of what is kept of the best mark."""
+
+_is_kept = checker({name: lambda value: value is None or is_best(value) for name in ("marks", "end")})
+
 is_checkpoint = checker({
     "theta": _tensor, "phi": lambda value: value is None or _tensor(value), "rng": {str: _tensor}, "info_steps": _whole,
     "ledger": {str: _whole}, "seconds": {str: _count}, "info": {str: _number}, "unread?": [{str: _number}],
     "due?": lambda value: value is None or _is_due(value), "divergence?": str | None,
-    "trace": {"rows": _whole, "bytes": _whole, "sha256": str}, "average?": _AVERAGE,
+    "trace": {"rows": _whole, "bytes": _whole, "sha256": str}, "average?": _AVERAGE, "best?": _is_kept,
 })  # fmt: skip
 """Says whether the state in a checkpoint has the shape of a run's; the algorithm's own is not known here."""
 

@@ -3,6 +3,7 @@
     <root>/<group>/<run id>/run.json                specification, status, ledger, provenance, summary
                             trace.jsonl             a row for each mark; append-only
                             checkpoint.safetensors  everything that the next step depends on (not committed)
+                            best-valid.safetensors  what is kept of the best mark, if it is (not committed)
                             evaluations.json        estimates made after training
                             owner.lock, owner.json  the process that is writing the run (see `harness.store.lease`)
     <root>/quarantine/<group>/<run id>/             damaged files that were moved away

@@ -77,7 +77,8 @@ class Estimate:
         heavy_tails: the share of points whose importance weights have a Pareto k-hat above 0.7; None where it is not known.
         reliable: whether these are few enough for the estimate to be trusted; None where it is not known.
         instead: what should be used instead where it is not reliable: an estimator, or more samples.
-        weights: "average" where it is of the mean of the parameters over steps; None where it is of the parameters themselves.
+        weights: "average" where it is of the mean of the parameters over steps, "best-valid" where it is of those that are kept
+            of the best mark; None where it is of the last ones.
         perplexity: of documents, a word: exp of minus the mean over documents of nats per word. Lower is better, and where the
             mean lies below log p(x) in expectation, this lies above that of the model. None for other data.
         se_perplexity: its standard error, over the choice of points and the estimator's own noise together.
@@ -95,7 +96,7 @@ class Estimate:
     heavy_tails: float | None = None
     reliable: bool | None = None
     instead: str | None = None
-    weights: Literal["average"] | None = None
+    weights: Literal["average", "best-valid"] | None = None
     perplexity: float | None = None
     se_perplexity: float | None = None
 

@@ -18,6 +18,7 @@ from harness.specs.plugin_errors import blaming, failed
 from harness.specs.run import EstimatorSpec, RunSpec
 from harness.store.checkpoint import digest
 from harness.training.average import EVERY, Average
+from harness.training.best import Best
 from harness.training.checkpoint import pack, restore
 from harness.training.clocks import Clocks
 from harness.training.divergence import Diagnosis
@@ -108,8 +109,9 @@ class Training:
         for split in self.splits:
             if getattr(self.dataset, split) is None:
                 raise BadInput(
-                    f"--splits has {split}, and dataset {spec.dataset.name!r} has no such points: leave it out"
+                    f"--splits has {split}, and dataset {spec.dataset.name!r} has no such points: leave it out, and any --keep"
                 )
+        self.best = Best(spec, [asked for asked, _ in self.estimators])
         self.batch_size = config.batch_size if self.algorithm.TRAITS.batch == "minibatch" else None
         self.order = Order(
             self.facts.n_train, 1 if self.batch_size is None else self.batch_size, self.streams("minibatch order")
@@ -223,6 +225,8 @@ class Training:
         if what := broken[0] if broken else self.diagnosis.implausible(row):
             first_step = self.ledger.steps <= 1 and bool(broken)
             self.divergence, self.remedy = self.diagnosis.of(what, self.ledger.samples, first_step=first_step)
+        else:
+            self.best.see(row, self.subject)
         return row
 
     def step(self) -> dict[str, float]:
@@ -343,6 +347,7 @@ class Training:
             "due": None if self.due is None else list(self.due),
             "divergence": self.divergence,
             **({} if self.average is None else {"average": pack(self.average.state())}),
+            **self.best.state(),
         }
 
     def load(self, checkpoint: dict[str, Any]) -> None:
@@ -366,5 +371,6 @@ class Training:
         if due is not None:  # before schema 3 with all that the last step reported
             self.due = Due(due[0], due[1], {name: value for name, value in due[2].items() if not math.isfinite(value)})
         self.divergence = checkpoint.get("divergence")
+        self.best.load(checkpoint, self.subject)
         self.updates.look(count=False)
         self.guard.settle()

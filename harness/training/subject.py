@@ -94,17 +94,20 @@ class Subject:
         """Return what the user should know of data that do not suit the model; `name` is the dataset's."""
         return warnings(name, self.dataset, getattr(self.model, "expects", None))
 
+    def require_parameters(self, checkpoint: dict[str, Any]) -> None:
+        """Raise BadInput where the parameters of a checkpoint are not those of these models."""
+        for name, part in zip(("theta", "phi"), self.parts, strict=False):
+            flat, own = checkpoint[name], part.params.flat
+            if flat is None or (flat.shape, flat.dtype) != (own.shape, own.dtype):
+                there = "not there" if flat is None else f"{flat.dtype} of shape {tuple(flat.shape)}"
+                raise BadInput(f"{name} is {there}, and the model has {own.dtype} of shape {tuple(own.shape)}")
+
     def load(self, checkpoint: dict[str, Any]) -> None:
         """Take over the parameters of a checkpoint; BadInput if they are not those of these models."""
+        self.require_parameters(checkpoint)
         with torch.no_grad():
-            for name, part, flat in zip(
-                ("theta", "phi"), self.parts, (checkpoint["theta"], checkpoint["phi"]), strict=False
-            ):
-                own = part.params.flat
-                if flat is None or (flat.shape, flat.dtype) != (own.shape, own.dtype):
-                    there = "not there" if flat is None else f"{flat.dtype} of shape {tuple(flat.shape)}"
-                    raise BadInput(f"{name} is {there}, and the model has {own.dtype} of shape {tuple(own.shape)}")
-                own.copy_(flat)
+            for name, part in zip(("theta", "phi"), self.parts, strict=False):
+                part.params.flat.copy_(checkpoint[name])
 
 
 _kept: dict[tuple[str, str | None], Dataset] | None = None

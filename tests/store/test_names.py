@@ -107,13 +107,15 @@ def test_a_setting_added_later_is_left_out_of_the_id_where_it_has_its_default(mo
     stored = spec.model_dump(mode="json")
     for name in names.ADDED_OPTIONS:
         del stored[name]
-    del stored["algorithm"]["settings"]["warmup"], stored["evaluation"]["splits"]
+    for name in names.ADDED_TO_EVALUATION:
+        del stored["evaluation"][name]
+    del stored["algorithm"]["settings"]["warmup"]
     added = {("algorithms", "aevb"): {"warmup": 100}}
     monkeypatch.setattr(names, "ADDED_SETTINGS", added)
     assert names.modern_spec(stored) == spec.model_dump(mode="json")
     assert names.former(spec.model_dump(mode="json")) == stored
     more = {"device": "cuda", "schedule": "linear:1e7", "average": 0}
-    other = make_spec("aevb", settings={"warmup": 50}, splits=["test"], **more)
+    other = make_spec("aevb", settings={"warmup": 50}, splits=["valid"], keep="best-valid", **more)
     assert names.former(other.model_dump(mode="json")) == other.model_dump(mode="json")
 
 
@@ -131,7 +133,9 @@ def test_names_are_mapped_both_ways() -> None:
         spec = names.modern_spec(content)
         assert names.modern_spec(spec) == spec
         if record["schema"] == 3:  # the first with today's names
-            del spec["evaluation"]["splits"], spec["schedule"], spec["average"]  # added later
+            for name in names.ADDED_TO_EVALUATION:  # all of these, and the next two, were added later
+                del spec["evaluation"][name]
+            del spec["schedule"], spec["average"]
             for kind, part in [
                 ("algorithms", spec["algorithm"]),
                 *(("estimators", e) for e in spec["evaluation"]["estimators"]),
