@@ -223,9 +223,10 @@ def _about(record: Record) -> Line:
 
 def _best(record: Record, rows: Sequence[Line]) -> Line:
     """Return the columns of the mark that was best on the validation split, of a run that keeps it."""
-    if record.spec["evaluation"].get("keep") != "best-valid":
+    evaluation = record.spec.get("evaluation", {})
+    if evaluation.get("keep") != "best-valid":
         return {}
-    found = best_row(record.spec["evaluation"]["estimators"], StoredRun(record, rows).sound_rows)
+    found = best_row(evaluation["estimators"], StoredRun(record, rows).sound_rows)
     if found is None:
         return {}
     row, estimate = found
