@@ -56,14 +56,12 @@ class Baseline:
 
     def predict(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Return C of inputs c (n, k), (n,), and the hidden units (n, ·)."""
-        hidden, last = self.params.layers
-        h = hidden.tanh(c)
-        return last.affine(h).squeeze(-1), h
+        h, prediction = self.params.stack.up(c)
+        return prediction.squeeze(-1), h
 
     def gradient(self, c: Tensor, h: Tensor, residual: Tensor) -> Tensor:
         """Return the gradient by V, w, b and d of the sum of residual · C, residuals (n,)."""
-        g = residual.unsqueeze(-1)
-        return api.from_factors(self.params, [(c, self.params.layers[1].tanh_back(g, h)), (h, g)])
+        return api.from_factors(self.params, self.params.stack.down(c, [h], residual.unsqueeze(-1))[0])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return its parameters."""

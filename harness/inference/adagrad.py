@@ -21,10 +21,10 @@ EPSILON = 1e-8
 class Adagrad(Optimiser):
     """Ascend an objective over one or more sets of parameters.
 
-    A gradient that is not multiplied out is taken layer by layer. For others, on a processor, PyTorch's fused kernel does the
-    work, one pass over memory, called without `torch.optim.Adagrad` around it, which takes about as long as the kernel. Its
-    denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the paper's, and its weight decay is the gradient
-    of the log prior.
+    Gradients that are not multiplied out are taken as they are, in one compiled call. For others, on a processor, PyTorch's fused
+    kernel does the work, one pass over memory, called without `torch.optim.Adagrad` around it, which takes about as long as the
+    kernel. Its denominator is sqrt(Σ g²) + eps, so starting Σ g² at 1e-8 with eps = 0 is the paper's, and its weight decay is the
+    gradient of the log prior.
 
     Args:
         params: the parameters to update, in the order in which `ascend` is given their gradients.
@@ -55,16 +55,13 @@ class Adagrad(Optimiser):
         return lr if self.schedule is None else lr * self.schedule()
 
     def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
-        for decay, layers, grad in zip(reversed(self._decays), self._layers, grads, strict=True):
-            # The last layer first, as backpropagation has left its factors in cache.
-            for (layer, sums), (a, g) in zip(layers[::-1], grad.factors[::-1], strict=True):
-                layer.adagrad(sums, a, g, lr, decay)
+        native.ascend(zip(self._ascents, [grad.factors for grad in grads], strict=True), lr)
 
     @cached_property
-    def _layers(self) -> list[list[tuple[native.Layer, native.Layer]]]:
-        """The layers of each set of parameters, each with its sums."""
-        pairs = zip(self._sets, self.sums, strict=True)
-        return [list(zip(params.layers, params.as_layers(sums), strict=True)) for params, sums in pairs]
+    def _ascents(self) -> list[native.Ascent]:
+        """The compiled update of each set of parameters."""
+        parts = zip(self._sets, self.sums, self._decays[::-1], strict=True)
+        return [native.Ascent(params.layers, params.as_layers(sums), decay) for params, sums, decay in parts]
 
     def _kernel(self, w: list[Tensor], g: list[Tensor], *kept: list[Tensor], lr: float, decay: float) -> None:
         """Add decay · w to the gradient's ascent direction, accumulate its square, and move w; all in place."""

@@ -95,16 +95,16 @@ class Layers:
 
     def score(self, number: int, u: Tensor, c: Tensor | None, a: Tensor | None = None) -> Score:
         """Return log p(u | c) as `log_p` does, and what its gradient needs; a: the logits, where they are known already."""
-        layer, autoregressive = self.params.layers[number], self.units[number].autoregressive
+        autoregressive = self.units[number].autoregressive
         if self._words and number == 0:
             log_pi = self._logits(number, c).log_softmax(-1)
             return Score(torch.linalg.vecdot(u, log_pi), u - u.sum(-1, keepdim=True) * log_pi.exp(), c, None)
         if c is not None and c.ndim == 3 and not autoregressive and a is None:
             rows = u if u.ndim == 2 else u.flatten(0, 1)
-            found = native.observed_layer("bernoulli", rows, c.flatten(0, 1), layer, slope=True)
+            found = self.params.stacks[number].observed("bernoulli", rows, c, slope=True)
             assert found.log_p is not None
             assert found.slope is not None
-            return Score(found.log_p.view(c.shape[:2]), found.slope.view(*c.shape[:2], -1), c, None)
+            return Score(found.log_p, found.slope.view(*c.shape[:2], -1), c, None)
         if a is None:
             a = self._logits(number, c)
             if autoregressive:
@@ -155,8 +155,9 @@ class Layers:
 
     def _logits(self, number: int, c: Tensor | None) -> Tensor:
         """Return c W + b of inputs c (..., k), (..., m); b of none."""
-        layer = self.params.layers[number]
-        return layer.b if c is None else layer.affine(c).view(*c.shape[:-1], layer.m)
+        if c is None:
+            return self.params.layers[number].b
+        return self.params.stacks[number].up(c)[-1].view(*c.shape[:-1], self.units[number].units)
 
     def _dense(self, number: int) -> Tensor:
         """Return U (m, m)."""
@@ -276,7 +277,7 @@ class FactorialBeliefNet(BeliefNet):
     def mean_x(self, z: Tensor) -> Tensor:
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
         h = self.latents.split(z)[0]
-        a = self.params.layers[0].affine(h).view(*z.shape[:-1], self.dim)
+        a = self.params.stacks[0].up(h)[-1].view(*z.shape[:-1], self.dim)
         return self._words * a.softmax(-1) if self._words else a.sigmoid_()
 
 

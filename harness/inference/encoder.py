@@ -28,7 +28,7 @@ class EncodedGaussian(DiagonalGaussian):
     def __init__(self, params: Parameters, x: Tensor):
         self._params, self._x = params, x
         self._statistics: Tensor | None = None
-        self._encoded: tuple[Tensor, Tensor] | None = None  # the same without autograd, behind the hidden units
+        self._outs: list[Tensor] | None = None  # the same without autograd, behind the hidden units
 
     @property
     def statistics(self) -> Tensor:
@@ -38,7 +38,7 @@ class EncodedGaussian(DiagonalGaussian):
             return (self._x @ W3 + b3).tanh() @ W4 + b4
         wanted = torch.is_grad_enabled() and self._params.flat.requires_grad
         if self._statistics is None or (wanted and not self._statistics.requires_grad):
-            self._statistics = _Encode.apply(self._params.flat, self._x, self._params) if wanted else self._up()
+            self._statistics = _Encode.apply(self._params.flat, self._x, self._params) if wanted else self._up()[-1]
         return self._statistics
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -52,42 +52,45 @@ class EncodedGaussian(DiagonalGaussian):
             self._statistics = None  # a graph of its own, which results asked for afterwards share
         statistics = self.statistics
         mean, log_var = statistics.chunk(2, dim=-1)
-        return torch.addcmul(mean, (0.5 * log_var).exp(), gaussian_noise(n, statistics, rng))
+        return torch.addcmul(mean, (0.5 * log_var).exp(), self._noise(n, rng))
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z, (n, B, Z), without a gradient."""
         if not native.serves(self._params.flat):
             return super().sample(n, rng)
-        statistics = self._up()
-        return native.gaussian_draw(statistics, gaussian_noise(n, statistics, rng))[0]
+        return self._drawn(n, rng).z
 
     # The same without autograd, for algorithms that ask for gradients themselves. Every gradient of φ is overwritten by the next.
 
     def reparameterise(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw z (n, B, Z) and return it with the KL (B,); `pull_back` then has their gradient."""
-        statistics = self._up()
-        noise = gaussian_noise(n, statistics, rng)
-        z, self._moved, kl = native.gaussian_draw(statistics, noise)
-        return z, kl
+        self._draw = self._drawn(n, rng)
+        return self._draw.z, self._draw.kl
 
     def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
         """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
-        return self._gradient(native.gaussian_pull(self._up(), self._moved, g_z, g_kl))
+        return from_factors(self._params, self._draw.pull(g_z, g_kl))
 
     def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log q(z|x) of z (S, B, Z), (S, B), and ∂/∂φ of its sum."""
-        log_q, g_s = native.gaussian_score(self._up(), z.detach())
-        return log_q, self._gradient(g_s)
+        *units, statistics = self._up()
+        log_q, g_s = native.gaussian_score(statistics, z.detach())
+        return log_q, from_factors(self._params, self._params.stack.down(self._x, units, g_s)[0])
 
-    def _up(self) -> Tensor:
-        """Return (μ, log σ²), (B, 2Z)."""
-        if self._encoded is None:
-            self._encoded = _encode(self._params, self._x)
-        return self._encoded[1]
+    def _up(self) -> list[Tensor]:
+        """Return the hidden units, (B, H), and (μ, log σ²), (B, 2Z)."""
+        if self._outs is None:
+            self._outs = self._params.stack.up(self._x)
+        return self._outs
 
-    def _gradient(self, g_s: Tensor) -> Tensor:
-        assert self._encoded is not None
-        return from_factors(self._params, _factors(self._params, self._x, self._encoded[0], g_s))
+    def _drawn(self, n: int, rng: torch.Generator) -> native.Draw:
+        draw = native.Draw(self._params.stack, self._x, self._noise(n, rng))
+        self._outs = draw.outs
+        return draw
+
+    def _noise(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw ε for n samples of each point, (n, B, Z)."""
+        return self._params.flat.new_empty(n, self._x.shape[0], self._params.stack.m // 2).normal_(generator=rng)
 
 
 class GaussianEncoder:
@@ -115,37 +118,19 @@ class GaussianEncoder:
         return EncodedGaussian(self.params, x)
 
 
-def gaussian_noise(n: int, statistics: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw ε for n samples of each point of (μ, log σ²) (B, 2Z), (n, B, Z)."""
-    B, Z = statistics.shape[0], statistics.shape[1] // 2
-    return torch.randn(n, B, Z, generator=rng, dtype=statistics.dtype, device=statistics.device)
-
-
-def _encode(params: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return h = tanh(W₃ x + b₃) (B, H) and (μ, log σ²) = W₄ h + b₄ (B, 2Z)."""
-    hidden, last = params.layers
-    h = hidden.tanh(x)
-    return h, last.affine(h)
-
-
-def _factors(params: Parameters, x: Tensor, h: Tensor, g_s: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Take ∂/∂(μ, log σ²) (B, 2Z) down through W₄ and tanh, and return the factors of ∂/∂φ."""
-    return [(x, params.layers[1].tanh_back(g_s, h)), (h, g_s)]
-
-
 class _Encode(MeteredFunction):
     """(μ, log σ²), for autograd."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, x: Tensor, params: Parameters) -> Tensor:
-        h, statistics = _encode(params, x)
-        ctx.save_for_backward(flat, x, h)
+        *units, statistics = params.stack.up(x)
+        ctx.save_for_backward(flat, x, *units)
         ctx.params = params
         return statistics
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         MeteredFunction.enter(ctx)
-        flat, x, h = ctx.saved_tensors
-        factors = _factors(ctx.params, x, h, grad)
+        flat, x, *units = ctx.saved_tensors
+        factors, _ = ctx.params.stack.down(x, units, grad)
         return Factored(ctx.params, factors).dense(torch.empty_like(flat)), None, None

@@ -52,6 +52,16 @@ class Parameters:
         """
         return self.as_layers(self.flat.detach())
 
+    @cached_property
+    def stack(self) -> native.Stack:
+        """All of the layers, one behind the other."""
+        return native.Stack(self.layers)
+
+    @cached_property
+    def stacks(self) -> list[native.Stack]:
+        """Each of the layers as a stack of its own, where none is behind another."""
+        return [native.Stack([layer]) for layer in self.layers]
+
     def as_layers(self, flat: Tensor) -> list[native.Layer]:
         """Return the layers of a tensor that is laid out like these parameters."""
         parts = self.split(flat)
@@ -64,7 +74,7 @@ class Parameters:
             return
         self.flat = self.flat.detach().to(device).requires_grad_()
         self.views = self.split(self.flat.detach())
-        for made in ("gradient", "layers"):
+        for made in ("gradient", "layers", "stack", "stacks"):
             self.__dict__.pop(made, None)
 
     def normal_(self, sd: float, rng: torch.Generator) -> None:

@@ -57,11 +57,6 @@ def build(
     return decoder, encoder
 
 
-def _for_each(z: Tensor, log_p: Tensor) -> Tensor:
-    """Return log densities of rows of z (..., Z) in the shape that these have; nearly always they have it already."""
-    return log_p if log_p.shape == z.shape[:-1] else log_p.view(z.shape[:-1])
-
-
 class Decoder(api.LatentVariableModel):
     """p(x, z) with z ~ N(0, I) and a network in between; its kinds add the density of x given the network's outputs."""
 
@@ -76,9 +71,9 @@ class Decoder(api.LatentVariableModel):
             {"W1": (Z, H), "W2": (H, D)}, {"b1": (H,), "b2": (D,)}, prior_sd=config.prior_sd, dtype=dtype
         )
 
-    def observe(self, x: Tensor, h: Tensor, **asked: Any) -> api.native.Observed:
-        """Return what is asked for of the density of x (B, D) given units h (S·B, H); see `api.native.observed_layer`."""
-        return api.native.observed_layer(self.density, x, h, self.params.layers[1], **asked)
+    def observe(self, x: Tensor, z: Tensor, **asked: Any) -> api.native.Observed:
+        """Return what is asked for of the density of x (B, D) given z (S, B, Z); see `api.native.Stack.observed`."""
+        return self.params.stack.observed(self.density, x, z, **asked)
 
     def plain_density(self, x: Tensor, a: Tensor) -> Tensor:
         """Return log p(x|z) (S, B) from x (B, D) and outputs a, for PyTorch to differentiate and transform."""
@@ -98,13 +93,9 @@ class Decoder(api.LatentVariableModel):
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
         return self.mean(self._outputs(z))
 
-    def _units(self, z: Tensor) -> Tensor:
-        """Return h = tanh(W₁ z + b₁) (S·B, H) of z (S, B, Z)."""
-        return self.params.layers[0].tanh(z)
-
     def _outputs(self, z: Tensor) -> Tensor:
         """Return a = W₂ h + b₂ (S, B, ·) of z (S, B, Z)."""
-        return self.params.layers[1].affine(self._units(z)).view(*z.shape[:-1], -1)
+        return self.params.stack.up(z)[-1].view(*z.shape[:-1], -1)
 
     @api.metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -125,22 +116,21 @@ class Decoder(api.LatentVariableModel):
         self, x: Tensor, z: Tensor, weight: float = 1.0, by_z: bool = True
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return log p(x|z) (S, B), and of weight times its sum ∂/∂θ, overwritten by the next call, and ∂/∂z (S, B, Z)."""
-        z = z.detach()
-        h = self._units(z)
-        log_p, g_a, g_h = cast(tuple[Tensor, Tensor, Tensor], self.observe(x, h, slope=True, down=True, weight=weight))
-        g_u, g_z = self.params.layers[0].tanh_down(g_h, h, z if by_z else None)
-        by_theta = api.from_factors(self.params, [(z, g_u), (h, g_a)])  # of W₁ and W₂
-        return _for_each(z, log_p), by_theta, g_z
+        z = z.detach() if z.requires_grad else z
+        found = self.observe(x, z, down=True, by_z=by_z, weight=weight)
+        return (
+            cast(Tensor, found.log_p),
+            api.from_factors(self.params, cast(api.native.Factors, found.factors)),
+            found.g_z,
+        )
 
     @api.metered(samples=True, rows="decoder", count="z", differentiated=True)
     def score(self, x: Tensor, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
         """Return log p(x, z) (S, B), if asked for, and ∂/∂z of it (S, B, Z)."""
         z = z.detach()
-        h = self._units(z)
-        log_p, _, g_h = self.observe(x, h, value=value, down=True)
-        g_z = self.params.layers[0].tanh_down(cast(Tensor, g_h), h, z)[1]
-        grad = cast(Tensor, g_z).sub_(z)
-        return None if log_p is None else _for_each(z, log_p).add_(api.native.standard_normal(z)), grad
+        found = self.observe(x, z, value=value, by_z=True)
+        grad = cast(Tensor, found.g_z).sub_(z)
+        return None if found.log_p is None else found.log_p.add_(api.native.standard_normal(z)), grad
 
     @api.metered()
     def prior_score(self, z: Tensor, value: bool) -> tuple[Tensor | None, Tensor]:
@@ -218,23 +208,18 @@ class _LogLikelihood(api.MeteredFunction):
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, x: Tensor, z: Tensor, decoder: Decoder, wanted: bool) -> Tensor:
-        h = decoder._units(z)
         # ∂/∂a is computed here, while all that it needs is in cache.
-        log_p, slope, _ = decoder.observe(x, h, slope=wanted and any(ctx.needs_input_grad))
-        if slope is not None:
-            ctx.save_for_backward(flat, z, h, slope)
+        found = decoder.observe(x, z, slope=wanted and any(ctx.needs_input_grad))
+        if found.slope is not None:
+            ctx.save_for_backward(flat, z, found.slope, *found.units)
             ctx.decoder = decoder
-        return _for_each(z, cast(Tensor, log_p))
+        return cast(Tensor, found.log_p)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         api.MeteredFunction.enter(ctx)
-        flat, z, h, slope = ctx.saved_tensors
+        flat, z, slope, *units = ctx.saved_tensors
         decoder, (by_theta, _, by_z, _, _) = ctx.decoder, ctx.needs_input_grad
-        g_a = slope * grad.reshape(-1, 1)
-        first, last = decoder.params.layers
-        g_u = last.tanh_back(g_a, h)
-        g_flat = None
-        if by_theta:
-            g_flat = api.Factored(decoder.params, [(z, g_u), (h, g_a)]).dense(torch.empty_like(flat))
-        return g_flat, None, torch.mm(g_u, first.W.t()).view_as(z) if by_z else None, None, None
+        factors, g_z = decoder.params.stack.down(z, units, slope * grad.reshape(-1, 1), by_x=by_z)
+        g_flat = api.Factored(decoder.params, factors).dense(torch.empty_like(flat)) if by_theta else None
+        return g_flat, None, g_z, None, None

@@ -5,23 +5,26 @@ Everywhere else, and with `HARNESS_NATIVE=0`, PyTorch computes it. Both are the 
 that are differentiated by hand call them.
 """
 
-from harness.native.densities import Density, Observed, observed_layer
-from harness.native.gaussian import gaussian_draw, gaussian_pull, gaussian_score, standard_normal
+from harness.native.densities import Density
+from harness.native.gaussian import gaussian_score, standard_normal
 from harness.native.layers import Layer, total
 from harness.native.path import serves
 from harness.native.rows import bytes_at
+from harness.native.stack import Ascent, Draw, Factors, Observed, Stack, ascend
 from harness.native.units import ancestral, of_triangle, triangle
 
 __all__ = [
+    "Ascent",
     "Density",
+    "Draw",
+    "Factors",
     "Layer",
     "Observed",
+    "Stack",
     "ancestral",
+    "ascend",
     "bytes_at",
-    "gaussian_draw",
-    "gaussian_pull",
     "gaussian_score",
-    "observed_layer",
     "of_triangle",
     "serves",
     "standard_normal",

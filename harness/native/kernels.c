@@ -238,10 +238,9 @@ int observed_layer(observation o, int n, int k, const float *h, const float *W, 
     return 1;
 }
 
-/* moved = exp(log_var / 2) noise and z = mean + moved, of samples x points x dim, and each point's KL from N(0, I); statistics has a
-   row a point, means first. */
-EVERY_WIDTH void gaussian_draw(int samples, int points, int dim, const float *statistics, const float *noise, float *z, float *moved,
-                               float *kl) {
+/* moved, at first noise, becomes exp(log_var / 2) noise and z = mean + moved, of samples x points x dim; and each point's KL from
+   N(0, I). statistics has a row a point, means first. */
+EVERY_WIDTH void gaussian_draw(int samples, int points, int dim, const float *statistics, float *moved, float *z, float *kl) {
     for (int i = 0; i < points; i++) {
         const float *mean = statistics + (size_t)i * 2 * dim, *log_var = mean + dim;
         float sum = 0.0f;
@@ -252,7 +251,7 @@ EVERY_WIDTH void gaussian_draw(int samples, int points, int dim, const float *st
             size_t at = ((size_t)s * points + i) * dim;
 #pragma omp simd
             for (int d = 0; d < dim; d++) {
-                moved[at + d] = exp_of(0.5f * log_var[d]) * noise[at + d];
+                moved[at + d] *= exp_of(0.5f * log_var[d]);
                 z[at + d] = mean[d] + moved[at + d];
             }
         }
@@ -330,7 +329,7 @@ EVERY_WIDTH static void adagrad_all(size_t n, const float *g, float *w, float *s
 /* Adagrad on W (k x m) with the gradient a^T g, a (n x k) and g (n x m), and on b with that of g's sum over rows.
 
    The gradient is made a panel at a time, and used while it is in cache. Returns 0 if there is no memory. */
-int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *sums, float *b, float *b_sums, float lr,
+int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *b, float *sums, float *b_sums, float lr,
             float decay) {
     float *panel = malloc(((size_t)PANEL * m + 1) * sizeof(float));
     if (!panel) return 0;

@@ -18,6 +18,18 @@ typedef struct {
     const float *x;
 } observation;
 
+/* A layer where it is in memory, and a stack of them, each behind the one before it. */
+typedef struct {
+    int64_t k, m, W, b; /* W (k x m) and b (m) by their addresses, as Python has them */
+} layer_at;
+
+typedef struct {
+    int layers;
+    const layer_at *of;
+} stack;
+
+#define FLOATS(address) ((float *)(intptr_t)(address))
+
 void layer(int n, int k, int m, const float *x, const float *W, const float *b, int squash, float *out);
 void through_tanh(size_t n, const float *h, float *g);
 void product_back(int n, int m, int k, const float *g, const float *W, float *out);
@@ -25,8 +37,7 @@ int bytes_at(int64_t n, int64_t rows, int dim, const uint8_t *stored, const int6
 double total(size_t n, const float *values);
 int observed_layer(observation o, int n, int k, const float *h, const float *W, const float *b, float weight, float *log_p,
                    float *slope, float *g_h);
-void gaussian_draw(int samples, int points, int dim, const float *statistics, const float *noise, float *z,
-                   float *moved, float *kl);
+void gaussian_draw(int samples, int points, int dim, const float *statistics, float *moved, float *z, float *kl);
 void gaussian_pull(int samples, int points, int dim, const float *statistics, const float *moved, const float *g_z,
                    float g_kl, float *g);
 void gaussian_score(int samples, int points, int dim, const float *statistics, const float *z, float *log_q, float *g);
@@ -34,7 +45,11 @@ void standard_normal(int n, int dim, const float *z, float *log_p);
 void ancestral(int n, int m, float *a, const float *U, float *units);
 void triangle(int m, const float *above, float *matrix);
 void of_triangle(int m, const float *matrix, float *above);
-int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *sums, float *b, float *b_sums, float lr,
+int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *b, float *sums, float *b_sums, float lr,
             float decay);
+void stack_up(stack s, int n, const float *x, float *const *outs);
+void stack_down(stack s, int n, const float *g, float *const *units, float *const *behind, float *g_x);
+int stack_observed(stack s, observation o, int n, const float *z, float weight, float *log_p, float *slope, float *g_z,
+                   float *const *units, float *const *behind);
 
 #endif

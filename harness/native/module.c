@@ -23,7 +23,15 @@ static int read_all(PyObject *const *args, Py_ssize_t given, int expected, long 
     return 1;
 }
 
-#define FLOATS(number) ((float *)(intptr_t)(number))
+/* Read as many addresses. */
+static int read_places(PyObject *const *args, Py_ssize_t given, int expected, float **out) {
+    for (int i = 0; i < expected; i++) {
+        long long address;
+        if (!read_all(args + i, given - i, 1, &address)) return 0;
+        out[i] = FLOATS(address);
+    }
+    return 1;
+}
 
 static PyObject *done(int enough_memory) {
     if (!enough_memory) return PyErr_NoMemory();
@@ -47,17 +55,6 @@ static PyObject *py_use_gemm(PyObject *self, PyObject *address) {
         Py_END_ALLOW_THREADS                                                           \
         Py_RETURN_NONE;                                                                \
     }
-
-OF_NUMBERS(py_layer, 8, layer(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), v[6], FLOATS(v[7])))
-
-OF_NUMBERS(py_tanh_back, 7, product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[6]));
-           through_tanh((size_t)v[0] * v[2], FLOATS(v[5]), FLOATS(v[6])))
-
-OF_NUMBERS(py_tanh_down, 7, through_tanh((size_t)v[0] * v[1], FLOATS(v[4]), FLOATS(v[3]));
-           if (v[6]) product_back(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[5]), FLOATS(v[6])))
-
-OF_NUMBERS(py_gaussian_draw, 8,
-           gaussian_draw(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7])))
 
 OF_NUMBERS(py_gaussian_score, 7, gaussian_score(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6])))
 
@@ -87,61 +84,78 @@ static PyObject *py_total(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     return PyFloat_FromDouble(total(v[0], FLOATS(v[1])));
 }
 
-static PyObject *py_observed_layer(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[13];
-    double weight = n > 13 ? PyFloat_AsDouble(args[13]) : 1.0;
-    if (!read_all(args, n, 13, v) || PyErr_Occurred()) return NULL;
-    observation o = {v[2], v[3], v[4], v[5], FLOATS(v[6])};
-    int enough;
-    Py_BEGIN_ALLOW_THREADS
-    enough = observed_layer(o, v[0], v[1], FLOATS(v[7]), FLOATS(v[8]), FLOATS(v[9]), (float)weight, FLOATS(v[10]),
-                            FLOATS(v[11]), FLOATS(v[12]));
-    Py_END_ALLOW_THREADS
-    return done(enough);
-}
+/* A function of a stack: numbers v, the first two of which are its table and how many layers it has, so that it takes `fixed` numbers
+   and `lists` of one address a layer or, with `hidden`, a hidden layer. With `real`, a real number comes first. */
+#define OF_STACK(name, real, fixed, lists, hidden, ...)                                                          \
+    static PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t n) {                                 \
+        double number = real && n ? PyFloat_AsDouble(args[0]) : 0.0;                                             \
+        long long v[fixed];                                                                                      \
+        if (!read_all(args + real, n - real, fixed, v) || PyErr_Occurred()) return NULL;                         \
+        stack s = {v[1], (const layer_at *)(intptr_t)v[0]};                                                      \
+        int each = s.layers - hidden, enough = 1;                                                                \
+        float *at[lists * s.layers];                                                                             \
+        if (!read_places(args + real + fixed, n - real - fixed, lists * each, at)) return NULL;                  \
+        Py_BEGIN_ALLOW_THREADS                                                                                   \
+        __VA_ARGS__;                                                                                             \
+        Py_END_ALLOW_THREADS                                                                                     \
+        (void)number;                                                                                            \
+        return done(enough);                                                                                     \
+    }
 
-static PyObject *py_gaussian_pull(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[7];
-    double g_kl = n > 7 ? PyFloat_AsDouble(args[7]) : 0.0;
-    if (!read_all(args, n, 7, v) || PyErr_Occurred()) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    gaussian_pull(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), (float)g_kl, FLOATS(v[6]));
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
+OF_STACK(py_up, 0, 4, 1, 0, stack_up(s, v[2], FLOATS(v[3]), at))
 
-static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t n) {
-    long long v[9];
-    if (!read_all(args, n, 9, v)) return NULL;
-    double lr = n > 10 ? PyFloat_AsDouble(args[9]) : 0.0, decay = n > 10 ? PyFloat_AsDouble(args[10]) : 0.0;
+OF_STACK(py_down, 0, 5, 2, 1, stack_down(s, v[2], FLOATS(v[3]), at, at + each, FLOATS(v[4])))
+
+OF_STACK(py_observed, 1, 12, 2, 1, observation o = {v[3], v[4], v[5], v[6], FLOATS(v[7])};
+         enough = stack_observed(s, o, v[2], FLOATS(v[8]), (float)number, FLOATS(v[9]), FLOATS(v[10]), FLOATS(v[11]), at, at + each))
+
+OF_STACK(py_draw, 0, 9, 1, 0, stack_up(s, v[3], FLOATS(v[5]), at);
+         gaussian_draw(v[2], v[3], v[4], at[each - 1], FLOATS(v[6]), FLOATS(v[7]), FLOATS(v[8])))
+
+OF_STACK(py_pull, 1, 7, 2, 0, float *g = at[2 * each - 1];
+         gaussian_pull(v[2], v[3], v[4], at[each - 1], FLOATS(v[5]), FLOATS(v[6]), (float)number, g);
+         stack_down(s, v[3], g, at, at + each, NULL))
+
+enum { OF_AN_UPDATE = 10 };
+
+static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t given) {
+    double lr = given ? PyFloat_AsDouble(args[0]) : 0.0;
     if (PyErr_Occurred()) return NULL;
-    int enough;
-    Py_BEGIN_ALLOW_THREADS
-    enough = adagrad(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7]), FLOATS(v[8]),
-                     (float)lr, (float)decay);
-    Py_END_ALLOW_THREADS
-    return done(enough);
+    for (Py_ssize_t i = 1; i < given; i += OF_AN_UPDATE) {
+        long long v[OF_AN_UPDATE - 1];
+        double decay = given - i < OF_AN_UPDATE ? 0.0 : PyFloat_AsDouble(args[i + OF_AN_UPDATE - 1]);
+        if (!read_all(args + i, given - i - 1, OF_AN_UPDATE - 1, v) || PyErr_Occurred()) return NULL;
+        int enough;
+        Py_BEGIN_ALLOW_THREADS
+        enough = adagrad(v[0], v[3], v[4], FLOATS(v[1]), FLOATS(v[2]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7]), FLOATS(v[8]),
+                         (float)lr, (float)decay);
+        Py_END_ALLOW_THREADS
+        if (!enough) return PyErr_NoMemory();
+    }
+    Py_RETURN_NONE;
 }
 
 #define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
 
 static PyMethodDef methods[] = {
     {"use_gemm", py_use_gemm, METH_O, "Take this address for the Fortran function sgemm."},
-    {"layer", FAST(py_layer), "n, k, m, x, W, b, squash, out: see kernels.c."},
-    {"tanh_back", FAST(py_tanh_back), "n, m, k, g, W, h, out: g W^T, taken through the tanh before it."},
-    {"tanh_down", FAST(py_tanh_down), "n, m, k, g, h, W, out: g taken through tanh in place, and g W^T unless out is 0."},
+    {"up", FAST(py_up), "table, layers, n, x, outs of each layer: see stack.c."},
+    {"down", FAST(py_down), "table, layers, n, g, g_x, units of each hidden layer, the gradients behind them: see stack.c."},
+    {"observed", FAST(py_observed),
+     "weight, table, layers, n, points, dim, outputs, squash, x, z, log_p, slope, g_z, units of each hidden layer, the gradients "
+     "behind them: see stack.c."},
+    {"draw", FAST(py_draw), "table, layers, samples, points, dim, x, moved, z, kl, outs of each layer: up, and see gaussian_draw."},
+    {"pull", FAST(py_pull),
+     "g_kl, table, layers, samples, points, dim, moved, g_z, outs of each layer, the gradients behind them: see gaussian_pull, and "
+     "down."},
     {"bytes_at", FAST(py_bytes_at), "n, rows, dim, stored, index, out, scale: see kernels.c."},
     {"total", FAST(py_total), "n, values: their sum."},
-    {"observed_layer", FAST(py_observed_layer),
-     "n, k, points, dim, outputs, squash, x, h, W, b, log_p, slope, g_h, weight: see kernels.c."},
-    {"gaussian_draw", FAST(py_gaussian_draw), "samples, points, dim, statistics, noise, z, moved, kl: see kernels.c."},
-    {"gaussian_pull", FAST(py_gaussian_pull), "samples, points, dim, statistics, moved, g_z, g, g_kl: see kernels.c."},
     {"gaussian_score", FAST(py_gaussian_score), "samples, points, dim, statistics, z, log_q, g: see kernels.c."},
     {"standard_normal", FAST(py_standard_normal), "n, dim, z, log_p: see kernels.c."},
     {"ancestral", FAST(py_ancestral), "n, m, a, U, units: see units.c."},
     {"triangle", FAST(py_triangle), "m, above, matrix: see units.c."},
     {"of_triangle", FAST(py_of_triangle), "m, matrix, above: see units.c."},
-    {"adagrad", FAST(py_adagrad), "n, k, m, a, g, W, sums, b, b_sums, lr, decay: see kernels.c."},
+    {"adagrad", FAST(py_adagrad), "lr, and of each layer n, a, g, k, m, W, b, W_sums, b_sums, decay: see kernels.c."},
     {NULL, NULL, 0, NULL},
 };
 

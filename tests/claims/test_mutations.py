@@ -37,8 +37,8 @@ RESET = (
 LR = "        lr = self.lr if self.n_calls >= self.warmup else 0.0\n"
 COUNT, HALF = "        for counter in counters:\n", "        n //= 2\n"
 MUTATIONS = [
-    Mutation("sampling noise times 1.2", "inference/encoder.py", "    return torch.randn(n, B, Z",
-             "    return 1.2 * torch.randn(n, B, Z", "algo=aevb,seed=0,seed=1", {"importance"}),
+    Mutation("sampling noise times 1.2", "inference/encoder.py", ".normal_(generator=rng)",
+             ".normal_(0.0, 1.2, generator=rng)", "algo=aevb,seed=0,seed=1", {"importance"}),
     Mutation("sign of hmc-density", "estimators/hmc_density.py", "PerPoint(value,", "PerPoint(-value,",
              "algo=mcem,seed=0,seed=1", {"bound"}),
     Mutation("the ledger counts half", "specs/budget.py", COUNT, HALF + COUNT, "algo=mcem,seed=0,seed=1", {"ledger"}),

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness import api
-from harness.inference import encoder as encoder_module
 from harness.models import mlp
 
 D, H, Z, B = 9, 6, 3, 5
@@ -156,8 +155,8 @@ def test_the_encoder_runs_once_for_fixed_weights(rng: torch.Generator, monkeypat
     """As where annealing begins at the encoder: gradients of log q by z alone."""
     _, encoder = pair()
     posterior = encoder.posterior(torch.rand(B, D, generator=rng, dtype=torch.float64))
-    passes, encode = [], encoder_module._encode
-    monkeypatch.setattr(encoder_module, "_encode", lambda *given: passes.append(1) or encode(*given))
+    passes, up = [], api.native.Stack.up
+    monkeypatch.setattr(api.native.Stack, "up", lambda *given: passes.append(1) or up(*given))
     target = api.hmc.target(posterior.log_prob, encoder.params)
     for _ in range(5):
         target.gradient(torch.zeros(2, B, Z, dtype=torch.float64))
@@ -181,3 +180,12 @@ def test_parameters_that_stay_where_they_are_stay_the_same_tensor() -> None:
     held = decoder.params.flat
     decoder.params.to(torch.device("cpu"))
     assert decoder.params.flat is held
+
+
+def test_parameters_that_are_moved_have_their_layers_where_they_are() -> None:
+    decoder, _ = pair()
+    params = decoder.params
+    assert params.stack.layers[1] is params.stacks[1].layers[0] is params.layers[1]
+    params.to(torch.device("meta"))
+    for layer in (params.layers[1], params.stack.layers[1], params.stacks[1].layers[0]):
+        assert layer.W.device.type == layer.b.device.type == "meta"

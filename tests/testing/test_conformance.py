@@ -11,7 +11,7 @@ from support import PLUGINS
 from harness import api, native
 from harness.errors import BadInput
 from harness.inference import encoder
-from harness.native import gaussian
+from harness.native import gaussian, stack
 from harness.specs import registry
 from harness.specs.run import make_spec
 from harness.testing import conformance, toy
@@ -140,8 +140,8 @@ def test_what_breaks_the_contract_is_told(tmp_path: Path, old: str, new: str, wo
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("(h, g_a)])  # of W₁", "(h, 0.9 * g_a)])  # of W₁"),
-        ("torch.mm(g_u, first.W.t()).view_as(z) if by_z", "torch.zeros_like(z) if by_z"),
+        ("by_z=by_z, weight=weight)", "by_z=by_z, weight=0.9 * weight)"),
+        ("            found.g_z,\n", "            torch.zeros_like(z) if by_z else None,\n"),
         (".sub_(z)\n", "\n"),  # the prior's part of the score
         ("+ LOG_2PI).sum(-1)\n\n    @api.metered(samples", ").sum(-1)\n\n    @api.metered(samples"),
     ],
@@ -177,21 +177,29 @@ def test_a_planted_error_in_the_encoder_is_found(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("module", "old", "new"),
     [
-        ("sub_(log_var).sum(-1).mul_(HALF)", "sub_(log_var).sum(-1).mul_(0.55)"),  # the KL without autograd
-        ("g_mean.add(mean, alpha=g_kl)", "g_mean"),  # a term of a gradient forgotten
-        ("squares.sub_(ONE).mul_(HALF)], dim=-1)", "squares.sub_(ONE)], dim=-1)"),
-        ("(z.square() + LOG_2PI).sum(-1)", "z.square().sum(-1)"),
+        (gaussian, "sub_(log_var).sum(-1).mul_(HALF)", "sub_(log_var).sum(-1).mul_(0.55)"),  # the KL without autograd
+        (gaussian, "g_mean.add(mean, alpha=g_kl)", "g_mean"),  # a term of a gradient forgotten
+        (gaussian, "squares.sub_(ONE).mul_(HALF)], dim=-1)", "squares.sub_(ONE)], dim=-1)"),
+        (gaussian, "(z.square() + LOG_2PI).sum(-1)", "z.square().sum(-1)"),
+        (stack, "tanh_backward(torch.mm(behind[-1], layer.W.t()), h)", "torch.mm(behind[-1], layer.W.t())"),
+        (stack, "torch.mm(behind[-1], self.layers[0].W.t()).view(x.shape) if by_x", "torch.zeros_like(x) if by_x"),
+        (stack, "[x, *units], behind[::-1]", "[x, *units], [0.9 * g for g in behind[::-1]]"),
     ],
 )
-def test_a_planted_error_in_a_primitive_is_found(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+def test_a_planted_error_in_a_primitive_is_found(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, old: str, new: str
+) -> None:
     """In double precision, in which PyTorch computes them."""
-    source = Path(gaussian.__file__).read_text()
+    path = str(module.__file__)
+    source = Path(path).read_text()
     assert source.count(old) == 1, old
     changed = ModuleType("changed_primitives")
-    exec(compile(source.replace(old, new), gaussian.__file__, "exec"), changed.__dict__)
-    for name in ("gaussian_draw", "gaussian_pull", "gaussian_score", "standard_normal"):
+    exec(compile(source.replace(old, new), path, "exec"), changed.__dict__)
+    for name in ("drawn", "pulled"):
+        monkeypatch.setattr(stack, name, getattr(changed, name))
+    for name in {"Stack", "gaussian_score", "standard_normal"} & set(vars(changed)):
         monkeypatch.setattr(native, name, getattr(changed, name))
     with pytest.raises(AssertionError):
         check_model("mlp")
