@@ -117,11 +117,15 @@ void product_back(int n, int m, int k, const float *g, const float *W, float *ou
     product('N', 'T', n, k, m, g, m, W, m, 0.0f, out);
 }
 
-/* out (n x dim) = scale * the rows of stored (rows x dim) at index. Returns 0 if there is no such row. */
+/* out (n x dim) = scale * the rows of stored (rows x dim) at index. Returns 0 if there is no such row.
+
+   Rows are in memory and not in cache: the next one is fetched meanwhile. */
 EVERY_WIDTH int bytes_at(int64_t n, int64_t rows, int dim, const uint8_t *stored, const int64_t *index, float scale, float *out) {
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++)
         if (index[i] < 0 || index[i] >= rows) return 0;
-        const uint8_t *row = stored + index[i] * dim;
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *row = stored + index[i] * dim, *next = stored + index[i + 1 < n ? i + 1 : i] * dim;
+        for (int d = 0; d < dim; d += 64) __builtin_prefetch(next + d);
 #pragma omp simd
         for (int d = 0; d < dim; d++) out[i * dim + d] = scale * (float)row[d];
     }
