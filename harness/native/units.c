@@ -34,12 +34,12 @@ void triangle(int m, const float *above, float *matrix) {
     for (int i = 0; i < m; above += m - 1 - i, i++) {
         float *row = matrix + (size_t)i * m;
         memset(row, 0, (size_t)(i + 1) * sizeof(float));
-        memcpy(row + i + 1, above, (size_t)(m - 1 - i) * sizeof(float));
+        if (i < m - 1) memcpy(row + i + 1, above, (size_t)(m - 1 - i) * sizeof(float));
     }
 }
 
 /* The other way round. */
 void of_triangle(int m, const float *matrix, float *above) {
-    for (int i = 0; i < m; above += m - 1 - i, i++)
+    for (int i = 0; i < m - 1; above += m - 1 - i, i++)
         memcpy(above, matrix + (size_t)i * m + i + 1, (size_t)(m - 1 - i) * sizeof(float));
 }
