@@ -147,5 +147,7 @@ def test_who_cannot_infer_binary_latents_is_refused_with_those_who_can() -> None
 
 
 def test_grey_data_are_refused_with_the_setting_that_makes_them_binary() -> None:
-    with pytest.raises(BadInput, match="data are unit, the model takes binary; give --kind binary for binary ones, or"):
+    with pytest.raises(
+        BadInput, match="data are unit, the model takes binary or counts; give --kind binary for binary ones"
+    ):
         Training(make_spec("nvil", toy.__file__, "sbn", settings={"kind": "unit"}))
