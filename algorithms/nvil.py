@@ -74,12 +74,16 @@ class Baseline:
 
 @dataclass
 class State:
-    """Optimisers, baselines, and the running moments of the signal of each layer, None before the first minibatch."""
+    """Optimisers, baselines, and the running moments of the signal of each layer, None before the first minibatch.
+
+    A layer has a signal of its own if `local`.
+    """
 
     problem: api.Problem
     config: Config
     rng: torch.Generator
     optimiser: api.Optimiser
+    local: bool
     baselines: list[Baseline] = field(default_factory=list)
     fit: api.Optimiser | None = None
     mean: Tensor | None = None  # c (L,)
@@ -104,9 +108,10 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
         prior_weight=config.batch_size / problem.data.n_train,
         schedule=problem.schedule,
     )
-    state = State(problem, config, rng, optimiser)
+    layered = isinstance(p, api.LayeredModel) and api.offers(q, api.LayeredPosterior)
+    state = State(problem, config, rng, optimiser, local=config.local_signals and layered)
     if config.baseline == "input":
-        sizes = [p.dim, *(layer.size for layer in p.latents.layers[:-1])] if _local(state) else [p.dim]
+        sizes = [p.dim, *(layer.size for layer in p.latents.layers[:-1])] if state.local else [p.dim]
         state.baselines = [Baseline(k, config.baseline_units, p.params.flat, rng) for k in sizes]
         params = [baseline.params for baseline in state.baselines]
         state.fit = api.optimiser(config.optimiser, *params, lr=config.lr, schedule=problem.schedule)
@@ -118,17 +123,17 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
     p, q = state.problem.model, state.problem.recognition
     posterior = q.posterior(batch.x)
     h = posterior.sample(1, state.rng)  # (1, M, Z)
-    log_p, by_theta = api.gradients.joint_layers(p, batch.x, h)
-    log_q, by_phi = api.gradients.posterior_layers(q, posterior, h)
+    log_p, theta_pull = api.gradients.joint_layers(p, batch.x, h)
+    log_q, phi_pull = api.gradients.posterior_layers(q, posterior, h)
     bound = log_p.sum(-1) - log_q.sum(-1)  # l (1, M)
     signal = bound.unsqueeze(-1)
-    if _local(state):
+    if state.local:
         terms = log_p[..., :-1] - log_q
         terms[..., -1] += log_p[..., -1]
         signal = terms.flip(-1).cumsum(-1).flip(-1)  # l_i: of layer i and those above, (1, M, L)
     weights = _reduced(state, batch.x, h, signal[0]).unsqueeze(0)
-    by_phi_ = by_phi(weights if weights.shape[-1] == log_q.shape[-1] else weights.squeeze(-1))
-    return api.gradients.Bound(bound.sum().double(), by_theta(torch.ones_like(bound)), by_phi_)
+    by_phi = phi_pull(weights if state.local else weights.squeeze(-1))
+    return api.gradients.Bound(bound.sum().double(), theta_pull(torch.ones_like(bound)), by_phi)
 
 
 def step(state: State, batch: api.Batch) -> Info:
@@ -137,13 +142,6 @@ def step(state: State, batch: api.Batch) -> Info:
     state.optimiser.ascend([by_theta, by_phi])
     assert state.variance is not None  # `gradient` has measured it
     return Info(objective=bound / len(batch.index), residual_variance=state.variance.mean())
-
-
-def _local(state: State) -> bool:
-    """Say whether each layer has a signal of its own."""
-    p, q = state.problem.model, state.problem.recognition
-    layered = isinstance(p, api.LayeredModel) and api.offers(q, api.LayeredPosterior)
-    return state.config.local_signals and layered
 
 
 def _reduced(state: State, x: Tensor, h: Tensor, signal: Tensor) -> Tensor:
