@@ -97,7 +97,7 @@ class Layers:
         """Return log p(u | c) as `log_p` does, and what its gradient needs; a: the logits, where they are known already."""
         autoregressive = self.units[number].autoregressive
         if self._words and number == 0:
-            log_pi = self._logits(number, c).log_softmax(-1)
+            log_pi = self.logits(number, c).log_softmax(-1)
             return Score(torch.linalg.vecdot(u, log_pi), u - u.sum(-1, keepdim=True) * log_pi.exp(), c, None)
         if c is not None and c.ndim == 3 and not autoregressive and a is None:
             rows = u if u.ndim == 2 else u.flatten(0, 1)
@@ -106,7 +106,7 @@ class Layers:
             assert found.slope is not None
             return Score(found.log_p, found.slope.view(*c.shape[:2], -1), c, None)
         if a is None:
-            a = self._logits(number, c)
+            a = self.logits(number, c)
             if autoregressive:
                 a = a + u @ self._dense(number)
         log_p = torch.linalg.vecdot(u, a) - torch.nn.functional.softplus(a).sum(-1)
@@ -116,7 +116,7 @@ class Layers:
         self, number: int, shape: tuple[int, ...], c: Tensor | None, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Draw units (*shape, m) given inputs c (*shape, k), or of its last dimensions; return them with the logits c W + b."""
-        a, m = self._logits(number, c), self.units[number].units
+        a, m = self.logits(number, c), self.units[number].units
         if self._words and number == 0:
             words = torch.multinomial(
                 a.softmax(-1).flatten(0, -2), self._words, replacement=True, generator=rng
@@ -124,16 +124,15 @@ class Layers:
             counts = a.new_zeros(len(words), m).scatter_add_(1, words, torch.ones_like(words, dtype=a.dtype))
             return counts.view(*shape, m), a
         if self.units[number].autoregressive:
-            rows = a.expand(*shape, m).reshape(-1, m)
-            rows = rows.clone() if rows.data_ptr() == a.data_ptr() else rows
+            rows = a.expand(*shape, m).clone(memory_format=torch.contiguous_format).view(-1, m)  # to be overwritten
             return native.ancestral(rows, self._dense(number), rng).view(*shape, m), a
         return bernoulli(a.sigmoid().expand(*shape, m), rng), a
 
     def gradient(self, scores: Sequence[Score], weights: Sequence[Tensor]) -> Tensor:
         """Return the gradient of the sum over layers, samples and points of weights (S, B) times log p."""
+        slopes = [score.slope * weight.unsqueeze(-1) for score, weight in zip(scores, weights, strict=True)]
         factors = []
-        for score, weight in zip(scores, weights, strict=True):
-            slope = score.slope * weight.unsqueeze(-1)
+        for score, slope in zip(scores, slopes, strict=True):
             c = slope.new_empty(*slope.shape[:2], 0) if score.c is None else score.c
             given = slope.sum(0) if c.ndim == 2 else slope
             factors.append((c, given.flatten(0, -2)))
@@ -145,7 +144,7 @@ class Layers:
             torch.mm(c.flatten(0, -2).t(), slope, out=parts[number])
             torch.sum(slope, 0, out=parts[n + len(self._own) + number])
         for number in self._own:
-            u, slope = scores[number].u, scores[number].slope * weights[number].unsqueeze(-1)
+            u, slope = scores[number].u, slopes[number]
             assert u is not None
             if u.ndim == 2:
                 slope = slope.sum(0)
@@ -153,7 +152,7 @@ class Layers:
             native.of_triangle(by_U, self._triangle(number, parts))
         return flat
 
-    def _logits(self, number: int, c: Tensor | None) -> Tensor:
+    def logits(self, number: int, c: Tensor | None) -> Tensor:
         """Return c W + b of inputs c (..., k), (..., m); b of none."""
         if c is None:
             return self.params.layers[number].b
@@ -276,8 +275,7 @@ class FactorialBeliefNet(BeliefNet):
     @torch.no_grad()
     def mean_x(self, z: Tensor) -> Tensor:
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
-        h = self.latents.split(z)[0]
-        a = self.params.stacks[0].up(h)[-1].view(*z.shape[:-1], self.dim)
+        a = self._layers.logits(0, self.latents.split(z)[0])
         return self._words * a.softmax(-1) if self._words else a.sigmoid_()
 
 

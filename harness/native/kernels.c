@@ -1,6 +1,6 @@
 /* The primitives of one layer, each a matrix product and what belongs to it while its rows are in cache.
 
-   The C compiler vectorises the loops, for each of the vector widths below; which one runs is chosen when the library is loaded.
+   The C compiler vectorises the loops, for each of the vector widths of EVERY_WIDTH.
    Infinities and NaN are kept: a run that diverges must be seen to diverge. Nothing sets the processor's floating-point modes. */
 
 #include "kernels.h"
@@ -10,12 +10,6 @@
 #include <string.h>
 
 gemm_function *gemm;
-
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
-#define EVERY_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EVERY_WIDTH
-#endif
 
 #define INLINE static inline __attribute__((always_inline))
 

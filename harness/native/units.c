@@ -5,12 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
-#define EVERY_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EVERY_WIDTH
-#endif
-
 /* From logits a (n x m), which are overwritten, weights U (m x m) of which those above the diagonal count, and uniform numbers (n x m),
    which become the units: u_j = 1 with probability 1 / (1 + exp -a_j), and then row j of U is added to the logits that follow.
 

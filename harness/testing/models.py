@@ -1,6 +1,5 @@
 """Checks of models and recognition models, each derived from a protocol that they satisfy."""
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -70,7 +69,7 @@ def _require_gradient(function: Callable[..., Tensor], inputs: list[Tensor], wha
 
 def _states(dim: int) -> Tensor:
     """Return all states of so many bits (2^D, D), float64."""
-    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=dim)), dtype=torch.float64)
+    return next(api.states(dim, 1 << dim, torch.float64))
 
 
 def _two_words(dim: int) -> Tensor:

@@ -1,7 +1,5 @@
 """Belief nets: what each option means, draws against enumeration, and what is refused."""
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +15,7 @@ LAYERS = ("3", "2-2", "2-1-2")
 
 
 def states(n: int) -> Tensor:
-    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=n)), dtype=torch.float64)
+    return next(api.states(n, 1 << n, torch.float64))
 
 
 def facts(dim: int) -> api.DataFacts:
