@@ -45,19 +45,21 @@ class Config(api.Config):
 
 
 class Baseline:
-    """C(c) = w · tanh(V c + b) + d, a prediction of the signal, differentiated by hand."""
+    """C(c) = w · tanh(V (c - mean) + b) + d, a prediction of the signal, differentiated by hand."""
 
-    def __init__(self, inputs: int, units: int, like: Tensor, rng: torch.Generator):
+    def __init__(self, inputs: int, units: int, like: Tensor, rng: torch.Generator, mean: Tensor | None = None):
         self.params = api.Parameters(
             {"V": (inputs, units), "w": (units, 1)}, {"b": (units,), "d": (1,)}, prior_sd=float("inf"), dtype=like.dtype
         )
         self.params.to(like.device)
         self.params.normal_(0.01, rng)
+        self._mean = None if mean is None else mean.to(like)
 
-    def predict(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return C of inputs c (n, k), (n,), and the hidden units (n, ·)."""
+    def predict(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return C of inputs c (n, k), (n,), and what its gradient needs: the centred inputs and the hidden units (n, ·)."""
+        c = c if self._mean is None else c - self._mean
         h, prediction = self.params.stack.up(c)
-        return prediction.squeeze(-1), h
+        return prediction.squeeze(-1), c, h
 
     def gradient(self, c: Tensor, h: Tensor, residual: Tensor) -> Tensor:
         """Return the gradient by V, w, b and d of the sum of residual · C, residuals (n,)."""
@@ -94,7 +96,7 @@ class Info(NamedTuple):
     """The lower bound's estimate, nats per datapoint; and what is left of the signals' variance after the baselines."""
 
     objective: Tensor | float
-    residual_variance: Tensor
+    residual_variance: Tensor | float
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
@@ -109,10 +111,12 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
         schedule=problem.schedule,
     )
     layered = isinstance(p, api.LayeredModel) and api.offers(q, api.LayeredPosterior)
-    state = State(problem, config, rng, optimiser, local=config.local_signals and layered)
+    local = config.local_signals and layered and len(p.latents.layers) > 1  # of one layer the signal is the whole
+    state = State(problem, config, rng, optimiser, local)
     if config.baseline == "input":
-        sizes = [p.dim, *(layer.size for layer in p.latents.layers[:-1])] if state.local else [p.dim]
-        state.baselines = [Baseline(k, config.baseline_units, p.params.flat, rng) for k in sizes]
+        state.baselines = [Baseline(p.dim, config.baseline_units, p.params.flat, rng, problem.data.mean)]
+        for layer in p.latents.layers[:-1] if state.local else ():
+            state.baselines.append(Baseline(layer.size, config.baseline_units, p.params.flat, rng))
         params = [baseline.params for baseline in state.baselines]
         state.fit = api.optimiser(config.optimiser, *params, lr=config.lr, schedule=problem.schedule)
     return state
@@ -132,8 +136,8 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
         terms[..., -1] += log_p[..., -1]
         signal = terms.flip(-1).cumsum(-1).flip(-1)  # l_i: of layer i and those above, (1, M, L)
     weights = _reduced(state, batch.x, h, signal[0]).unsqueeze(0)
-    by_phi = phi_pull(weights if state.local else weights.squeeze(-1))
-    return api.gradients.Bound(bound.sum().double(), theta_pull(torch.ones_like(bound)), by_phi)
+    by_phi = phi_pull(weights if state.local else weights[..., 0])
+    return api.gradients.Bound(api.native.total(bound), theta_pull(1.0), by_phi)
 
 
 def step(state: State, batch: api.Batch) -> Info:
@@ -141,26 +145,25 @@ def step(state: State, batch: api.Batch) -> Info:
     bound, by_theta, by_phi = gradient(state, batch)
     state.optimiser.ascend([by_theta, by_phi])
     assert state.variance is not None  # `gradient` has measured it
-    return Info(objective=bound / len(batch.index), residual_variance=state.variance.mean())
+    return Info(
+        objective=bound / len(batch.index), residual_variance=api.native.total(state.variance) / len(state.variance)
+    )
 
 
 def _reduced(state: State, x: Tensor, h: Tensor, signal: Tensor) -> Tensor:
     """Return signals (M, L) less their baselines, over their scale; then take these signals into account."""
     config = state.config
-    inputs = [x - state.problem.data.mean.to(x), *state.problem.model.latents.split(h[0])]  # that each layer is given
+    inputs = [x, *state.problem.model.latents.split(h[0])]  # that each layer is given
     predicted = [baseline.predict(c) for baseline, c in zip(state.baselines, inputs, strict=False)]
-    left = signal - torch.stack([C for C, _ in predicted], dim=-1) if predicted else signal
-    mean, variance = left.mean(0), left.var(0, unbiased=False)
+    left = signal - torch.stack([C for C, _, _ in predicted], dim=-1) if predicted else signal
     if state.mean is None or state.variance is None:  # the first minibatch only measures
-        state.mean, state.variance = mean, variance
+        state.variance, state.mean = torch.var_mean(left, 0, unbiased=False)
         return torch.zeros_like(signal) if config.baseline != "none" else signal
-    if config.baseline != "none":
-        left = left - state.mean
-    if config.variance_normalisation:
-        left = left / state.variance.sqrt().clamp(min=1.0)
+    left = api.native.standardise(
+        left, state.mean, state.variance, config.decay,
+        centre=config.baseline != "none", scale=config.variance_normalisation,
+    )  # fmt: skip
     if state.fit is not None:
-        residuals = zip(state.baselines, inputs, predicted, left.unbind(-1), strict=False)
-        state.fit.ascend([baseline.gradient(c, units, g) for baseline, c, (_, units), g in residuals])
-    state.mean = config.decay * state.mean + (1 - config.decay) * mean
-    state.variance = config.decay * state.variance + (1 - config.decay) * variance
+        residuals = zip(state.baselines, predicted, left.unbind(-1), strict=False)
+        state.fit.ascend([baseline.gradient(c, units, g) for baseline, (_, c, units), g in residuals])
     return left

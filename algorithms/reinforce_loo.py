@@ -67,9 +67,7 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
     log_q, by_phi = api.gradients.posterior_layers(q, posterior, z)
     signal = log_p.sum(-1) - log_q.sum(-1)  # l (S, M)
     others = (signal.sum(0) - signal) / (S - 1)
-    return api.gradients.Bound(
-        signal.sum().double() / S, by_theta(torch.full_like(signal, 1 / S)), by_phi((signal - others) / S)
-    )
+    return api.gradients.Bound(signal.sum().double() / S, by_theta(1 / S), by_phi((signal - others) / S))
 
 
 def step(state: State, batch: api.Batch) -> Info:

@@ -65,7 +65,7 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
     log_p, by_theta = api.gradients.joint_layers(p, batch.x, z)
     log_q, by_phi = api.gradients.posterior_layers(q, posterior, z)
     signal = log_p.sum(-1) - log_q.sum(-1)  # l (S, M)
-    return api.gradients.Bound(signal.sum().double() / n, by_theta(torch.full_like(signal, 1 / n)), by_phi(signal / n))
+    return api.gradients.Bound(signal.sum().double() / n, by_theta(1 / n), by_phi(signal / n))
 
 
 def step(state: State, batch: api.Batch) -> Info:

@@ -4,8 +4,7 @@ John Duchi, Elad Hazan and Yoram Singer, "Adaptive subgradient methods", JMLR 12
 the step is  w += lr · g / sqrt(Σ g² + 1e-8)  and the first steps only accumulate g² (warm-up).
 """
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from harness import native
 from harness.inference.optimisers import Optimiser
 from harness.inference.parameters import Parameters
+from harness.native import updates
 
 EPSILON = 1e-8
 
@@ -54,14 +54,8 @@ class Adagrad(Optimiser):
         lr = self.lr if self.n_calls >= self.warmup else 0.0
         return lr if self.schedule is None else lr * self.schedule()
 
-    def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
-        native.ascend(zip(self._ascents, [grad.factors for grad in grads], strict=True), lr)
-
-    @cached_property
-    def _ascents(self) -> list[native.Ascent]:
-        """The compiled update of each set of parameters."""
-        parts = zip(self._sets, self.sums, self._decays[::-1], strict=True)
-        return [native.Ascent(params.layers, params.as_layers(sums), decay) for params, sums, decay in parts]
+    def _move(self, lr: float) -> native.Move:
+        return native.Move(updates.ADAGRAD, lr)
 
     def _kernel(self, w: list[Tensor], g: list[Tensor], *kept: list[Tensor], lr: float, decay: float) -> None:
         """Add decay · w to the gradient's ascent direction, accumulate its square, and move w; all in place."""

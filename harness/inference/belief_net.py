@@ -14,7 +14,7 @@ Nothing here is differentiable by z, which is binary. Everything a layer's gradi
 one to the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -25,7 +25,6 @@ from harness.inference.factored import from_factors
 from harness.inference.metered import metered
 from harness.inference.parameters import Parameters
 from harness.inference.protocols import Kind, Latents, LatentVariableModel, Pull
-from harness.inference.rng import bernoulli
 
 
 class Units(NamedTuple):
@@ -43,16 +42,14 @@ class Units(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What a layer says of its units: log p(u | c) (S, B), and the slopes and factors of its gradient.
+    """What the gradient of a layer's log p(u | c) needs.
 
     Attributes:
-        log_p: log p(u | c), (S, B).
         slope: ∂ log p / ∂a, (S, B, m).
         c: the inputs (S, B, k), or (B, k) where all samples share them; None if there are none.
         u: the units (S, B, m) or (B, m), where they are autoregressive; else None.
     """
 
-    log_p: Tensor
     slope: Tensor
     c: Tensor | None
     u: Tensor | None
@@ -93,29 +90,43 @@ class Layers:
             return (u * a.log_softmax(-1)).sum(-1)
         return (u * a - torch.nn.functional.softplus(a)).sum(-1)
 
-    def score(self, number: int, u: Tensor, c: Tensor | None, a: Tensor | None = None) -> Score:
-        """Return log p(u | c) as `log_p` does, and what its gradient needs; a: the logits, where they are known already."""
+    def scores(
+        self, given: Sequence[tuple[Tensor, Tensor | None]], drawn_by: Sequence[Tensor | None], shape: tuple[int, ...]
+    ) -> tuple[Tensor, Callable[[Sequence[Tensor | float]], Tensor]]:
+        """Return `log_p` of every layer, (S, B, L), and what takes weights of each to the gradient of their weighted sum.
+
+        Args:
+            given: units and inputs of each layer, as for `log_p`.
+            drawn_by: the logits that its units were drawn by, where these are known already.
+            shape: (S, B).
+        """
+        log_p = given[0][0].new_empty(len(given), *shape)
+        parts = zip(given, drawn_by, log_p, strict=True)
+        scores = [self._score(number, u, c, a, out) for number, ((u, c), a, out) in enumerate(parts)]
+        return log_p.permute(1, 2, 0), lambda weights: self._gradient(scores, weights)
+
+    def _score(self, number: int, u: Tensor, c: Tensor | None, a: Tensor | None, out: Tensor) -> Score:
+        """Write log p(u | c) to out (S, B), and return what its gradient needs."""
         autoregressive = self.units[number].autoregressive
         if self._words and number == 0:
             log_pi = self.logits(number, c).log_softmax(-1)
-            return Score(torch.linalg.vecdot(u, log_pi), u - u.sum(-1, keepdim=True) * log_pi.exp(), c, None)
+            out.copy_(torch.linalg.vecdot(u, log_pi))
+            return Score(u - u.sum(-1, keepdim=True) * log_pi.exp(), c, None)
         if c is not None and c.ndim == 3 and not autoregressive and a is None:
             rows = u if u.ndim == 2 else u.flatten(0, 1)
-            found = self.params.stacks[number].observed("bernoulli", rows, c, slope=True)
-            assert found.log_p is not None
+            found = self.params.stacks[number].observed("bernoulli", rows, c, slope=True, out=out)
             assert found.slope is not None
-            return Score(found.log_p, found.slope.view(*c.shape[:2], -1), c, None)
+            return Score(found.slope.view(*c.shape[:2], -1), c, None)
         if a is None:
             a = self.logits(number, c)
             if autoregressive:
                 a = a + u @ self._dense(number)
-        log_p = torch.linalg.vecdot(u, a) - torch.nn.functional.softplus(a).sum(-1)
-        return Score(log_p, u - a.sigmoid(), c, u if autoregressive else None)
+        return Score(native.score_units(u, a, out), c, u if autoregressive else None)
 
     def draw(
         self, number: int, shape: tuple[int, ...], c: Tensor | None, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Draw units (*shape, m) given inputs c (*shape, k), or of its last dimensions; return them with the logits c W + b."""
+        """Draw units (*shape, m) given inputs c (*shape, k), or of its last dimensions; return them with their logits."""
         a, m = self.logits(number, c), self.units[number].units
         if self._words and number == 0:
             words = torch.multinomial(
@@ -125,32 +136,24 @@ class Layers:
             return counts.view(*shape, m), a
         if self.units[number].autoregressive:
             rows = a.expand(*shape, m).clone(memory_format=torch.contiguous_format).view(-1, m)  # to be overwritten
-            return native.ancestral(rows, self._dense(number), rng).view(*shape, m), a
-        return bernoulli(a.sigmoid().expand(*shape, m), rng), a
+            u, a = native.ancestral(rows, self._dense(number), rng)
+            return u.view(*shape, m), a.view(*shape, m)
+        return native.draw_units(a, shape, rng), a
 
-    def gradient(self, scores: Sequence[Score], weights: Sequence[Tensor]) -> Tensor:
-        """Return the gradient of the sum over layers, samples and points of weights (S, B) times log p."""
-        slopes = [score.slope * weight.unsqueeze(-1) for score, weight in zip(scores, weights, strict=True)]
-        factors = []
-        for score, slope in zip(scores, slopes, strict=True):
+    def _gradient(self, scores: Sequence[Score], weights: Sequence[Tensor | float]) -> Tensor:
+        """Return the gradient of the sum over layers, samples and points of weights, (S, B) or a number, times log p."""
+        layers, triangles = [], []
+        for score, weight in zip(scores, weights, strict=True):
+            slope = score.slope
+            if isinstance(weight, Tensor):
+                slope = slope * weight.unsqueeze(-1)
+            elif weight != 1.0:
+                slope = slope * weight
             c = slope.new_empty(*slope.shape[:2], 0) if score.c is None else score.c
-            given = slope.sum(0) if c.ndim == 2 else slope
-            factors.append((c, given.flatten(0, -2)))
-        if not self._own:
-            return from_factors(self.params, factors)
-        flat, parts = self.params.gradient
-        n = len(factors)
-        for number, (c, slope) in enumerate(factors):
-            torch.mm(c.flatten(0, -2).t(), slope, out=parts[number])
-            torch.sum(slope, 0, out=parts[n + len(self._own) + number])
-        for number in self._own:
-            u, slope = scores[number].u, slopes[number]
-            assert u is not None
-            if u.ndim == 2:
-                slope = slope.sum(0)
-            by_U = u.flatten(0, -2).t() @ slope.flatten(0, -2)
-            native.of_triangle(by_U, self._triangle(number, parts))
-        return flat
+            layers.append((c, _behind(c, slope)))
+            if score.u is not None:
+                triangles.append((score.u, _behind(score.u, slope)))
+        return from_factors(self.params, [*layers, *triangles])
 
     def logits(self, number: int, c: Tensor | None) -> Tensor:
         """Return c W + b of inputs c (..., k), (..., m); b of none."""
@@ -165,6 +168,13 @@ class Layers:
     def _triangle(self, number: int, parts: Sequence[Tensor]) -> Tensor:
         """Return U without its zeros, of parameters or a gradient that are split."""
         return parts[len(self.units) + self._own.index(number)]
+
+
+def _behind(inputs: Tensor, slope: Tensor) -> Tensor:
+    """Return slopes (S, B, m) as the rows behind inputs (S, B, ·), or summed over samples behind inputs (B, ·) of all of them."""
+    if inputs.ndim == 3:
+        return slope.flatten(0, -2)
+    return slope[0] if len(slope) == 1 else slope.sum(0)
 
 
 class BeliefNet(LatentVariableModel):
@@ -240,11 +250,11 @@ class BeliefNet(LatentVariableModel):
     @metered(samples=True, rows="decoder", count="z", differentiated=True)
     @torch.no_grad()
     def layer_gradients(self, x: Tensor, z: Tensor) -> tuple[Tensor, Pull]:
-        """Return `log_p_layers`, and what takes weights (S, B) of every row to the gradient by θ of the weighted sum."""
+        """Return `log_p_layers`, and what takes weights, (S, B) or a number, to the gradient by θ of the weighted sum."""
         h = self.latents.split(z)
-        scores = [self._layers.score(i, u, c) for i, (u, c) in enumerate(self._pairs(x, h))]
-        log_p = torch.stack([score.log_p for score in scores], dim=-1)
-        return log_p, lambda weights: self._layers.gradient(scores, [weights] * len(scores))
+        layers = len(h) + 1
+        log_p, pull = self._layers.scores(self._pairs(x, h), [None] * layers, z.shape[:2])
+        return log_p, lambda weights: pull([weights] * layers)
 
     @metered()
     @torch.no_grad()
@@ -320,19 +330,17 @@ class BeliefPosterior:
 
     @torch.no_grad()
     def layer_gradients(self, z: Tensor) -> tuple[Tensor, Pull]:
-        """Return `log_layers`, and what takes weights (S, B, L), or (S, B) for all, to the gradient by φ of the weighted sum."""
-        layers, h = self._net.layers, self._net.latents.split(z)
-        known: list[Tensor | None] = [None] * len(h)
-        if self._drawn is not None and self._drawn[0] is z and not layers.units[0].autoregressive:
-            known = list(self._drawn[1])
-        parts = zip(h, self._inputs(h), known, strict=True)
-        scores = [layers.score(i, u, c, a) for i, (u, c, a) in enumerate(parts)]
+        """Return `log_layers`, and what takes weights to the gradient by φ of the weighted sum.
 
-        def pull(weights: Tensor) -> Tensor:
-            each = weights.unbind(-1) if weights.ndim == 3 else [weights] * len(h)
-            return layers.gradient(scores, each)
-
-        return torch.stack([score.log_p for score in scores], dim=-1), pull
+        Weights are (S, B, L), or (S, B) or a number for all layers.
+        """
+        h = self._net.latents.split(z)
+        drawn_by = self._drawn[1] if self._drawn is not None and self._drawn[0] is z else [None] * len(h)
+        given = list(zip(h, self._inputs(h), strict=True))
+        log_q, pull = self._net.layers.scores(given, drawn_by, z.shape[:2])
+        return log_q, lambda weights: pull(
+            weights.unbind(-1) if isinstance(weights, Tensor) and weights.ndim == 3 else [weights] * len(h)
+        )
 
 
 class BeliefRecognition:

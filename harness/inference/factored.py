@@ -13,14 +13,17 @@ from harness.native.layers import as_rows
 
 
 class Factored:
-    """The gradient of a stack of layers a W + b, summed over rows, as factors: by W it is aᵀ g, and by b the sum of g.
+    """The gradient of layers a W + b, summed over rows, as factors: by W it is aᵀ g, and by b the sum of g.
+
+    Weights that are no matrices are those of units u that are each given those before: by them it is uᵀ g above the diagonal.
 
     An optimiser makes a few rows of aᵀ g at a time and uses them while they are in cache. Whoever calculates with a gradient need
     not know: it stands for the tensor that `dense` returns.
 
     Args:
-        params: the parameters: weights W (k, m) and as many biases (m,), in the same order.
-        factors: for each layer a (..., k), its input of n rows, and g (n, m), the gradient of each row behind it.
+        params: the parameters: weights W (k, m) and as many biases (m,), in the same order; triangles behind the matrices.
+        factors: for each layer a (..., k), its input of n rows, and g (n, m), the gradient of each row behind it; then for each
+            triangle u (..., m) and g (n, m).
     """
 
     def __init__(self, params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]):
@@ -47,9 +50,14 @@ class Factored:
         """Return it as a flat tensor laid out like the parameters: `out`, or one that the next call for these overwrites."""
         if self._dense is None:
             self._dense, views = self._params.gradient if out is None else (out, self._params.split(out))
-            n = len(self._factors)
-            for (a, g), by_W, by_b in zip(self.factors, views[:n], views[n:], strict=True):
-                torch.mm(as_rows(a).t(), g, out=by_W)
+            n = len(views) - len(self._factors)  # biases, and so layers
+            weights, biases = views[:-n], views[-n:]
+            for (a, g), by_W in zip(self.factors, weights, strict=True):
+                if by_W.ndim == 2:
+                    torch.mm(as_rows(a).t(), g, out=by_W)
+                else:
+                    native.of_triangle(as_rows(a).t() @ g, by_W)
+            for (_, g), by_b in zip(self._factors, biases, strict=False):
                 torch.sum(g, 0, out=by_b)
         return self._dense
 
@@ -81,7 +89,7 @@ for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "pow", "ne
 
 
 def from_factors(params: Parameters, factors: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the gradient of a stack of layers from its factors: multiplied out, unless compiled updates can take it as it is.
+    """Return the gradient of layers and triangles from its factors: multiplied out, unless compiled updates take it as it is.
 
     A `Factored` is no tensor, but can be used as one.
     """

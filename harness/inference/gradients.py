@@ -110,7 +110,7 @@ def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor, weight: float = 
         return log_p + log_prior, by_theta if of_prior is None else by_theta + weight * of_prior
     layers, pull = joint_layers(model, x, z)
     log_p = layers.sum(-1)
-    return log_p, pull(torch.full_like(log_p, weight))
+    return log_p, pull(weight)
 
 
 def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tenso
         return cast(HandDerivedPosterior, posterior).gradients(z)
     layers, pull = posterior_layers(recognition, posterior, z)
     log_q = layers.sum(-1)
-    return log_q, pull(torch.ones_like(log_q))
+    return log_q, pull(1.0)
 
 
 # Score-function estimators weigh the gradient of every sample by something that is known only when all densities are.
@@ -129,8 +129,8 @@ def log_posterior(recognition: Recognition, x: Tensor, z: Tensor) -> tuple[Tenso
 def joint_layers(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Pull]:
     """Return log p(x|z₁), log p(z₁|z₂), …, log p(z_L), (S, B, L + 1), and what takes weights to their gradient.
 
-    Of a model that has no layers it is log p(x, z), (S, B, 1). Weights (S, B) become ∂/∂θ of Σ weight · log p(x, z), which the
-    next may overwrite.
+    Of a model that has no layers it is log p(x, z), (S, B, 1). Weights, (S, B) or a number, become ∂/∂θ of
+    Σ weight · log p(x, z), which the next may overwrite.
 
     Args:
         model: p(x, z).
@@ -147,8 +147,8 @@ def joint_layers(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tens
 def posterior_layers(recognition: Recognition, posterior: Posterior, z: Tensor) -> tuple[Tensor, Pull]:
     """Return the log density of each layer of q(z|x), (S, B, L), and what takes weights to their gradient.
 
-    Of posteriors without layers it is log q(z|x), (S, B, 1). Weights, (S, B, L) or (S, B) for all layers, become ∂/∂φ of the
-    weighted sum, which the next may overwrite.
+    Of posteriors without layers it is log q(z|x), (S, B, 1). Weights, (S, B, L), or (S, B) or a number for all layers,
+    become ∂/∂φ of the weighted sum, which the next may overwrite.
 
     Args:
         recognition: q.
@@ -163,8 +163,9 @@ def posterior_layers(recognition: Recognition, posterior: Posterior, z: Tensor) 
 
 
 def _by_autograd(log_density: Tensor, flat: Tensor) -> Pull:
-    def pull(weights: Tensor) -> Tensor:
-        weights = weights if weights.ndim == log_density.ndim else weights.unsqueeze(-1)
+    def pull(weights: Tensor | float) -> Tensor:
+        if isinstance(weights, Tensor) and weights.ndim < log_density.ndim:
+            weights = weights.unsqueeze(-1)
         return torch.autograd.grad((weights * log_density).sum(), flat, retain_graph=True)[0]
 
     return pull

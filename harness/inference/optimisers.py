@@ -10,7 +10,7 @@ from torch import Tensor
 from harness import native
 from harness.inference.factored import Factored
 from harness.inference.parameters import Parameters
-from harness.native.layers import as_rows
+from harness.native import updates
 
 
 class Optimiser:
@@ -51,8 +51,21 @@ class Optimiser:
         return self.lr if self.schedule is None else self.lr * self.schedule()
 
     def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
-        """Take a step along gradients none of which is multiplied out; here they are, and then it is any other step."""
-        self._ascend([_dense(grad) for grad in grads], lr)
+        """Take a step along gradients none of which is multiplied out."""
+        native.ascend(self._move(lr), zip(self._ascents, [grad.factors for grad in grads], strict=True))
+
+    def _move(self, lr: float) -> native.Move:
+        """Return the compiled step."""
+        raise NotImplementedError
+
+    @cached_property
+    def _ascents(self) -> list[native.Ascent]:
+        """The compiled update of each set of parameters."""
+        memory = self._memory()
+        return [
+            native.Ascent(params.as_parts(params.flat.detach()), [params.as_parts(flats[i]) for flats in memory], decay)
+            for i, (params, decay) in enumerate(zip(self._sets, self._decays[::-1], strict=True))
+        ]
 
     def _ascend(self, grads: Sequence[Tensor], lr: float) -> None:
         parts = [self._flats, self._apart(grads), *self._kept]
@@ -98,14 +111,11 @@ def _dense(grad: Any) -> Tensor:
 class Sgd(Optimiser):
     """Stochastic gradient ascent,  w += lr · g,  after Herbert Robbins and Sutton Monro (1951).
 
-    Where a gradient is not multiplied out, its product is added to the weights as it is made. See `Optimiser` for the arguments.
+    See `Optimiser` for the arguments.
     """
 
-    def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
-        for decay, params, grad in zip(reversed(self._decays), self._sets, grads, strict=True):
-            for layer, (a, g) in zip(params.layers[::-1], grad.factors[::-1], strict=True):
-                layer.W.addmm_(as_rows(a).t(), g, beta=1.0 - lr * decay, alpha=lr)
-                layer.b.add_(g.sum(0), alpha=lr)
+    def _move(self, lr: float) -> native.Move:
+        return native.Move(updates.SGD, lr)
 
     def _kernel(self, w: list[Tensor], g: list[Tensor], *kept: list[Tensor], lr: float, decay: float) -> None:
         torch._fused_sgd_(
@@ -151,6 +161,10 @@ class Adam(Optimiser):
         for step in self._steps:
             step.fill_(self.n_calls + 1)
         super()._ascend(grads, lr)
+
+    def _move(self, lr: float) -> native.Move:
+        (beta1, beta2), t = self.betas, self.n_calls + 1
+        return native.Move(updates.ADAM, lr / (1 - beta1**t), beta1, beta2, (1 - beta2**t) ** -0.5, self.eps)
 
     def _kernel(self, w: list[Tensor], g: list[Tensor], *kept: list[Tensor], lr: float, decay: float) -> None:
         means, squares = kept

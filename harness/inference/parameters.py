@@ -34,7 +34,7 @@ class Parameters:
         self.shapes = {**weights, **biases}
         self.prior_precision = prior_sd**-2
         self._sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
-        self.n_weights = sum(self._sizes[: len(weights)])
+        self.n_weights, self._weights = sum(self._sizes[: len(weights)]), len(weights)
         self.flat = torch.zeros(sum(self._sizes), dtype=dtype, requires_grad=True)
         self.views = self.split(self.flat.detach())
 
@@ -48,7 +48,7 @@ class Parameters:
     def layers(self) -> list[native.Layer]:
         """The layers of a network: a weight matrix, and the biases at the same place among the biases.
 
-        Weights that are no matrices, such as a triangle of one, belong to no layer.
+        Weights that are no matrices belong to no layer.
         """
         return self.as_layers(self.flat.detach())
 
@@ -67,6 +67,11 @@ class Parameters:
         parts = self.split(flat)
         matrices = [part for part in parts if part.ndim == 2]
         return [native.Layer(W, b) for W, b in zip(matrices, parts[len(parts) - len(matrices) :], strict=True)]
+
+    def as_parts(self, flat: Tensor) -> list[native.Layer | native.Triangle]:
+        """Return the layers of a tensor like these parameters, and then its triangles: the weights that are no matrices."""
+        weights = self.split(flat)[: self._weights]
+        return [*self.as_layers(flat), *(native.Triangle(part) for part in weights if part.ndim == 1)]
 
     def to(self, device: torch.device) -> None:
         """Move all of them, before anything else has hold of them; where they are there already nothing changes."""

@@ -64,8 +64,9 @@ class Latents:
 
     def split(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the layers of z (..., Z), the one next to the data first."""
-        parts: tuple[Tensor, ...] = z.split([layer.size for layer in self.layers], dim=-1)
-        return parts
+        if len(self.layers) == 1:
+            return (z,)
+        return z.split_with_sizes([layer.size for layer in self.layers], dim=-1)
 
 
 # -- generative models
@@ -140,8 +141,11 @@ class LayeredModel(LatentVariableModel, Protocol):
         ...
 
 
-Pull = Callable[[Tensor], Tensor]
-"""Takes a weight of every log density, and returns the gradient of their weighted sum; the next may overwrite it."""
+Pull = Callable[[Tensor | float], Tensor]
+"""Takes a weight of every log density, or one number for all, and returns the gradient of their weighted sum.
+
+The next call may overwrite it.
+"""
 
 
 @runtime_checkable
@@ -149,7 +153,7 @@ class LayerGradients(LayeredModel, Protocol):
     """A layered model that computes gradients itself, sooner than autograd, where the weights of rows are known afterwards."""
 
     def layer_gradients(self, x: Tensor, z: Tensor) -> tuple[Tensor, Pull]:
-        """Return `log_p_layers` (S, B, L + 1), and what takes weights (S, B) to the gradient by θ of Σ weight · log p(x, z)."""
+        """Return `log_p_layers` (S, B, L + 1), and what takes weights, (S, B) or a number, to ∂/∂θ of Σ weight · log p(x, z)."""
         ...
 
 
@@ -275,7 +279,7 @@ class LayerGradientsPosterior(LayeredPosterior, Protocol):
     """A posterior of layers that computes gradients itself, where the weights of rows are known afterwards."""
 
     def layer_gradients(self, z: Tensor) -> tuple[Tensor, Pull]:
-        """Return `log_layers` (S, B, L), and what takes weights (S, B, L), or (S, B), to the gradient by φ of their sum."""
+        """Return `log_layers` (S, B, L), and what takes weights, (S, B, L), (S, B) or a number, to ∂/∂φ of their sum."""
         ...
 
 

@@ -7,11 +7,13 @@ that are differentiated by hand call them.
 
 from harness.native.densities import Density
 from harness.native.gaussian import gaussian_score, standard_normal
-from harness.native.layers import Layer, total
+from harness.native.layers import Layer, Triangle, total
+from harness.native.moments import standardise
 from harness.native.path import serves
 from harness.native.rows import bytes_at
-from harness.native.stack import Ascent, Draw, Factors, Observed, Stack, ascend
-from harness.native.units import ancestral, of_triangle, triangle
+from harness.native.stack import Draw, Factors, Observed, Stack
+from harness.native.units import ancestral, draw_units, of_triangle, score_units, triangle
+from harness.native.updates import Ascent, Move, ascend
 
 __all__ = [
     "Ascent",
@@ -19,15 +21,20 @@ __all__ = [
     "Draw",
     "Factors",
     "Layer",
+    "Move",
     "Observed",
     "Stack",
+    "Triangle",
     "ancestral",
     "ascend",
     "bytes_at",
+    "draw_units",
     "gaussian_score",
     "of_triangle",
+    "score_units",
     "serves",
     "standard_normal",
+    "standardise",
     "total",
     "triangle",
 ]

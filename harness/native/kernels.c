@@ -3,6 +3,7 @@
    The C compiler vectorises the loops, for each of the vector widths of EVERY_WIDTH.
    Infinities and NaN are kept: a run that diverges must be seen to diverge. Nothing sets the processor's floating-point modes. */
 
+#include "elementary.h"
 #include "kernels.h"
 
 #include <math.h>
@@ -11,83 +12,15 @@
 
 gemm_function *gemm;
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum {
     FLOATS_IN_CACHE = 1 << 17, /* half a megabyte, of which a block of rows may take so many */
-    PANEL = 128,               /* rows of a weight matrix whose gradient is made and used at once */
     FACTORS = 112,             /* so many factors of at most 2 can be multiplied before they overflow */
 };
 
 static const float LOG_2PI = 1.8378770664f;
 
-/* exp x for x in [-87, 88], relative error 1e-7: 2^n exp r with |r| <= ln 2 / 2, where 1 + r + r^2 P(r) is a minimax fit in double
-   precision. */
-INLINE float exp_within(float x) {
-    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number, which its low bits then hold */
-    float shifted = x * 1.44269504f + shift, n = shifted - shift;
-    float r = x - n * 0.693145752f - n * 1.42860677e-6f;
-    float p = 1.381454018e-3f;
-    p = p * r + 8.368745303e-3f;
-    p = p * r + 4.166839080e-2f;
-    p = p * r + 1.666652040e-1f;
-    p = p * r + 4.999999343e-1f;
-    p = p * r * r + r + 1.0f;
-    uint32_t bits;
-    memcpy(&bits, &shifted, 4);
-    bits = (bits + 127) << 23;
-    float power;
-    memcpy(&power, &bits, 4);
-    return p * power;
-}
-
-/* exp x where x <= 0; 0 where that is less than single precision has. */
-INLINE float exp_of_negative(float x) { return x < -87.0f ? 0.0f : exp_within(x < -87.0f ? -87.0f : x); }
-
-/* exp x; infinite beyond 88. */
-INLINE float exp_of(float x) {
-    float e = exp_of_negative(x > 88.0f ? 88.0f : x);
-    return x > 88.0f ? INFINITY : e;
-}
-
-/* tanh x, relative error 4e-7: x P(x^2) / Q(x^2), a minimax fit on [0, 9.02], beyond which it is 1 in single precision. */
-INLINE float tanh_of(float x) {
-    float c = x > 9.02f ? 9.02f : x;
-    c = c < -9.02f ? -9.02f : c;
-    float u = c * c;
-    float p = 1.331902020e-8f;
-    p = p * u + 2.058344294e-5f;
-    p = p * u + 3.494032215e-3f;
-    p = p * u + 1.337971597e-1f;
-    p = p * u + 1.0f;
-    float q = 7.761997934e-7f;
-    q = q * u + 3.283089010e-4f;
-    q = q * u + 2.587106429e-2f;
-    q = q * u + 4.671303121e-1f;
-    q = q * u + 1.0f;
-    float t = c * p / q;
-    t = t > 1.0f ? 1.0f : t;
-    return t < -1.0f ? -1.0f : t;
-}
-
-/* 1 / sqrt x for x >= 1e-37, relative error 1e-7: Newton's iterations from a guess that halves the exponent. A third of the time of the
-   processor's own root and division. */
-INLINE float inverse_root_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    bits = 0x5f375a86 - (bits >> 1);
-    float y, half = 0.5f * x;
-    memcpy(&y, &bits, 4);
-    y = y * (1.5f - half * y * y);
-    y = y * (1.5f - half * y * y);
-    return y * (1.5f - half * y * y);
-}
-
-/* 1 / (1 + exp -a), from e = exp -|a|. */
-INLINE float logistic_from(float e, float a) { return (a < 0.0f ? e : 1.0f) / (1.0f + e); }
-
 /* out (m x n) = op(A) op(B) + beta out, row-major: Fortran sees the transposes of all three, in the other order. */
-static void product(char of_a, char of_b, int m, int n, int k, const float *A, int row_a, const float *B, int row_b, float beta,
+void product(char of_a, char of_b, int m, int n, int k, const float *A, int row_a, const float *B, int row_b, float beta,
                     float *out) {
     const float one = 1.0f;
     if (k == 0 && beta == 0.0f) memset(out, 0, (size_t)m * n * sizeof(float)); /* BLAS takes no rows of length 0 */
@@ -156,7 +89,7 @@ INLINE float bernoulli_part(int n, const float *x, float *a, int slope, float we
 }
 
 /* log p(x | a) of a row of logits; with `slope`, they become their slopes. */
-EVERY_WIDTH static double bernoulli_row(int dim, const float *x, float *a, int slope, float weight) {
+EVERY_WIDTH double bernoulli_row(int dim, const float *x, float *a, int slope, float weight) {
     double sum = 0.0, product = 1.0;
     for (int begin = 0; begin < dim; begin += FACTORS) {
         int n = begin + FACTORS < dim ? FACTORS : dim - begin;
@@ -308,38 +241,4 @@ EVERY_WIDTH void standard_normal(int n, int dim, const float *z, float *log_p) {
         for (int d = 0; d < dim; d++) sum += row[d] * row[d];
         log_p[i] = -0.5f * (sum + dim * LOG_2PI);
     }
-}
-
-EVERY_WIDTH static void add_row(int m, const float *row, float *sum) {
-#pragma omp simd
-    for (int j = 0; j < m; j++) sum[j] += row[j];
-}
-
-EVERY_WIDTH static void adagrad_all(size_t n, const float *g, float *w, float *sums, float lr, float decay) {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        float ascent = g[i] - decay * w[i];
-        sums[i] += ascent * ascent;
-        w[i] += lr * ascent * inverse_root_of(sums[i]);
-    }
-}
-
-/* Adagrad on W (k x m) with the gradient a^T g, a (n x k) and g (n x m), and on b with that of g's sum over rows.
-
-   The gradient is made a panel at a time, and used while it is in cache. Returns 0 if there is no memory. */
-int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *b, float *sums, float *b_sums, float lr,
-            float decay) {
-    float *panel = malloc(((size_t)PANEL * m + 1) * sizeof(float));
-    if (!panel) return 0;
-    for (int begin = 0; begin < k; begin += PANEL) {
-        int rows = begin + PANEL < k ? PANEL : k - begin;
-        size_t at = (size_t)begin * m;
-        product('T', 'N', rows, m, n, a + begin, k, g, m, 0.0f, panel);
-        adagrad_all((size_t)rows * m, panel, W + at, sums + at, lr, decay);
-    }
-    memset(panel, 0, m * sizeof(float));
-    for (int i = 0; i < n; i++) add_row(m, g + (size_t)i * m, panel);
-    adagrad_all(m, panel, b, b_sums, lr, 0.0f);
-    free(panel);
-    return 1;
 }

@@ -37,11 +37,25 @@ typedef struct {
 
 #define FLOATS(address) ((float *)(intptr_t)(address))
 
+/* An optimiser's step; what it corrects for the bias of running means, it has corrected in lr and in the factor of the root. */
+typedef struct {
+    enum { SGD, ADAGRAD, ADAM } rule;
+    float lr, beta1, beta2, correction, eps;
+} move;
+
+/* Weights, and what an optimiser keeps for them: nothing, sums of squares, or means and squares. */
+typedef struct {
+    float *w, *first, *second;
+} kept;
+
+void product(char of_a, char of_b, int m, int n, int k, const float *A, int row_a, const float *B, int row_b, float beta,
+             float *out);
 void layer(int n, int k, int m, const float *x, const float *W, const float *b, int squash, float *out);
 void through_tanh(size_t n, const float *h, float *g);
 void product_back(int n, int m, int k, const float *g, const float *W, float *out);
 int bytes_at(int64_t n, int64_t rows, int dim, const uint8_t *stored, const int64_t *index, float scale, float *out);
 double total(size_t n, const float *values);
+double bernoulli_row(int dim, const float *x, float *a, int slope, float weight);
 int observed_layer(observation o, int n, int k, const float *h, const float *W, const float *b, float weight, float *log_p,
                    float *slope, float *g_h);
 void gaussian_draw(int samples, int points, int dim, const float *statistics, float *moved, float *z, float *kl);
@@ -49,11 +63,14 @@ void gaussian_pull(int samples, int points, int dim, const float *statistics, co
                    float g_kl, float *g);
 void gaussian_score(int samples, int points, int dim, const float *statistics, const float *z, float *log_q, float *g);
 void standard_normal(int n, int dim, const float *z, float *log_p);
+void units_draw(int n, int points, int m, const float *a, float *units);
+void units_score(int n, int of_u, int of_a, int m, const float *units, const float *a, float *log_p, float *slope);
 void ancestral(int n, int m, float *a, const float *U, float *units);
 void triangle(int m, const float *above, float *matrix);
 void of_triangle(int m, const float *matrix, float *above);
-int adagrad(int n, int k, int m, const float *a, const float *g, float *W, float *b, float *sums, float *b_sums, float lr,
-            float decay);
+void standardise(int n, int kinds, int centre, int scale, const float *values, float *mean, float *variance, float *out,
+                 double decay);
+int ascend(move by, int n, int k, int m, const float *a, const float *g, kept W, kept b, float decay);
 void stack_up(stack s, int n, const float *x, float *const *outs);
 void stack_down(stack s, int n, const float *g, float *const *units, float *const *behind, float *g_x);
 int stack_observed(stack s, observation o, int n, const float *z, float weight, float *log_p, float *slope, float *g_z,

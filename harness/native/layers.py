@@ -1,5 +1,7 @@
 """A layer, and what the compiled primitives ask of tensors before they read their memory."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,11 +26,34 @@ class Layer:
         self.W, self.b = W, b
         self.k, self.m = W.shape
         require(b, (self.m,))
-        self.plain = all(part.dtype is torch.float32 and part.is_cpu and part.is_contiguous() for part in (W, b))
+        self.plain = plain(W) and plain(b)
         self.at = (W.data_ptr(), b.data_ptr()) if self.plain else (0, 0)
 
     def __reduce__(self) -> tuple[type["Layer"], tuple[Tensor, Tensor]]:
         return Layer, (self.W, self.b)  # a copy is at another place
+
+
+class Triangle:
+    """Weights of units that are each given those before: the numbers above the diagonal of a matrix (m, m), without a bias.
+
+    Args:
+        above: those numbers (m (m - 1) / 2,), row by row; they stay where they are in memory.
+    """
+
+    def __init__(self, above: Tensor):
+        self.above = above
+        self.k = self.m = (1 + math.isqrt(1 + 8 * len(above))) // 2
+        require(above, (self.m * (self.m - 1) // 2,))
+        self.plain = plain(above)
+        self.at = (above.data_ptr(), 0) if self.plain else (0, 0)
+
+    def __reduce__(self) -> tuple[type["Triangle"], tuple[Tensor]]:
+        return Triangle, (self.above,)
+
+
+def plain(tensor: Tensor) -> bool:
+    """Say whether compiled code can read a tensor's memory as it is: in single precision, on a processor, without gaps."""
+    return tensor.dtype is torch.float32 and tensor.is_cpu and tensor.is_contiguous()
 
 
 def total(values: Tensor) -> Tensor | float:

@@ -60,6 +60,10 @@ OF_NUMBERS(py_gaussian_score, 7, gaussian_score(v[0], v[1], v[2], FLOATS(v[3]), 
 
 OF_NUMBERS(py_standard_normal, 4, standard_normal(v[0], v[1], FLOATS(v[2]), FLOATS(v[3])))
 
+OF_NUMBERS(py_units_draw, 5, units_draw(v[0], v[1], v[2], FLOATS(v[3]), FLOATS(v[4])))
+
+OF_NUMBERS(py_units_score, 8, units_score(v[0], v[1], v[2], v[3], FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7])))
+
 OF_NUMBERS(py_ancestral, 5, ancestral(v[0], v[1], FLOATS(v[2]), FLOATS(v[3]), FLOATS(v[4])))
 
 OF_NUMBERS(py_triangle, 3, triangle(v[0], FLOATS(v[1]), FLOATS(v[2])))
@@ -75,6 +79,16 @@ static PyObject *py_bytes_at(PyObject *self, PyObject *const *args, Py_ssize_t n
     there = bytes_at(v[0], v[1], v[2], (const uint8_t *)(intptr_t)v[3], (const int64_t *)(intptr_t)v[4], (float)scale, FLOATS(v[5]));
     Py_END_ALLOW_THREADS
     if (!there) return PyErr_Format(PyExc_IndexError, "index out of range: there are %lld rows", v[1]);
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_standardise(PyObject *self, PyObject *const *args, Py_ssize_t n) {
+    long long v[8];
+    double decay = n > 8 ? PyFloat_AsDouble(args[8]) : 0.0;
+    if (!read_all(args, n, 8, v) || PyErr_Occurred()) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    standardise(v[0], v[1], v[2], v[3], FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7]), decay);
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
@@ -116,19 +130,23 @@ OF_STACK(py_pull, 1, 7, 2, 0, float *g = at[2 * each - 1];
          gaussian_pull(v[2], v[3], v[4], at[each - 1], FLOATS(v[5]), FLOATS(v[6]), (float)number, g);
          stack_down(s, v[3], g, at, at + each, NULL))
 
-enum { OF_AN_UPDATE = 10 };
+enum { OF_A_MOVE = 5, OF_A_LAYER = 11 };
 
-static PyObject *py_adagrad(PyObject *self, PyObject *const *args, Py_ssize_t given) {
-    double lr = given ? PyFloat_AsDouble(args[0]) : 0.0;
-    if (PyErr_Occurred()) return NULL;
-    for (Py_ssize_t i = 1; i < given; i += OF_AN_UPDATE) {
-        long long v[OF_AN_UPDATE - 1];
-        double decay = given - i < OF_AN_UPDATE ? 0.0 : PyFloat_AsDouble(args[i + OF_AN_UPDATE - 1]);
-        if (!read_all(args + i, given - i - 1, OF_AN_UPDATE - 1, v) || PyErr_Occurred()) return NULL;
+static PyObject *py_ascend(PyObject *self, PyObject *const *args, Py_ssize_t given) {
+    long long rule;
+    double of[OF_A_MOVE];
+    if (!read_all(args, given, 1, &rule)) return NULL;
+    if (given < 1 + OF_A_MOVE) return PyErr_Format(PyExc_TypeError, "%d arguments are needed, not %zd", 1 + OF_A_MOVE, given);
+    for (int i = 0; i < OF_A_MOVE; i++) of[i] = PyFloat_AsDouble(args[1 + i]);
+    move by = {rule, of[0], of[1], of[2], of[3], of[4]};
+    for (Py_ssize_t i = 1 + OF_A_MOVE; i < given; i += OF_A_LAYER + 1) {
+        long long v[OF_A_LAYER];
+        double decay = given - i < OF_A_LAYER + 1 ? 0.0 : PyFloat_AsDouble(args[i + OF_A_LAYER]);
+        if (!read_all(args + i, given - i - 1, OF_A_LAYER, v) || PyErr_Occurred()) return NULL;
+        kept W = {FLOATS(v[5]), FLOATS(v[7]), FLOATS(v[9])}, b = {FLOATS(v[6]), FLOATS(v[8]), FLOATS(v[10])};
         int enough;
         Py_BEGIN_ALLOW_THREADS
-        enough = adagrad(v[0], v[3], v[4], FLOATS(v[1]), FLOATS(v[2]), FLOATS(v[5]), FLOATS(v[6]), FLOATS(v[7]), FLOATS(v[8]),
-                         (float)lr, (float)decay);
+        enough = ascend(by, v[0], v[3], v[4], FLOATS(v[1]), FLOATS(v[2]), W, b, (float)decay);
         Py_END_ALLOW_THREADS
         if (!enough) return PyErr_NoMemory();
     }
@@ -149,13 +167,18 @@ static PyMethodDef methods[] = {
      "g_kl, table, layers, samples, points, dim, moved, g_z, outs of each layer, the gradients behind them: see gaussian_pull, and "
      "down."},
     {"bytes_at", FAST(py_bytes_at), "n, rows, dim, stored, index, out, scale: see kernels.c."},
+    {"standardise", FAST(py_standardise), "n, kinds, centre, scale, values, mean, variance, out, decay: see moments.c."},
     {"total", FAST(py_total), "n, values: their sum."},
     {"gaussian_score", FAST(py_gaussian_score), "samples, points, dim, statistics, z, log_q, g: see kernels.c."},
     {"standard_normal", FAST(py_standard_normal), "n, dim, z, log_p: see kernels.c."},
+    {"units_draw", FAST(py_units_draw), "n, points, m, a, units: see units.c."},
+    {"units_score", FAST(py_units_score), "n, of_u, of_a, m, units, a, log_p, slope: see units.c."},
     {"ancestral", FAST(py_ancestral), "n, m, a, U, units: see units.c."},
     {"triangle", FAST(py_triangle), "m, above, matrix: see units.c."},
     {"of_triangle", FAST(py_of_triangle), "m, matrix, above: see units.c."},
-    {"adagrad", FAST(py_adagrad), "lr, and of each layer n, a, g, k, m, W, b, W_sums, b_sums, decay: see kernels.c."},
+    {"ascend", FAST(py_ascend),
+     "rule, lr, beta1, beta2, correction, eps, and of each layer n, a, g, k, m, W, b, what is kept first for W and for b, and what "
+     "second, decay: see updates.c."},
     {NULL, NULL, 0, NULL},
 };
 

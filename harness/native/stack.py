@@ -1,4 +1,4 @@
-"""A stack of layers: up, the density of what is observed of its outputs, or a draw from them, down, and its update.
+"""A stack of layers: up, the density of what is observed of its outputs, or a draw from them, and down.
 
 Compiled code does each of these in one call for the whole stack: between two products, Python takes as long as a small one.
 """
@@ -143,6 +143,7 @@ class Stack:
         down: bool = False,
         by_z: bool = False,
         weight: float = 1.0,
+        out: Tensor | None = None,
     ) -> Observed:
         """Return what is asked for of a density given the outputs a, or (a, v), of this stack:
 
@@ -160,16 +161,21 @@ class Stack:
             down: ask for the gradient by weights and biases, and so for the slopes.
             by_z: ask for the gradient by z.
             weight: of the slopes and the gradients.
+            out: where log p is written; memory of its own if that is left out.
         """
         points, n = x.shape[0], rows(z, self.k)
         if n % points if points else n:
             raise ValueError(f"{n} rows of z do not belong to {points} points of x")
+        if out is not None:
+            require(out, z.shape[:-1])
         if self.serves(x, z):
-            return self._observed(density, x, z, n, value, slope or down, down, by_z, weight)
+            return self._observed(density, x, z, n, value, slope or down, down, by_z, weight, out)
         *units, a = self.up(z)
         a = a.view(n // points if points else 1, points, self.m)
         log_p, g_a = given_outputs(density, x, a, value, slope or down or by_z)
         log_p = None if log_p is None else log_p.view(z.shape[:-1])
+        if out is not None and log_p is not None:
+            log_p = out.copy_(log_p)
         if g_a is None:
             return Observed(log_p, units, None, None, None)
         g_a = (g_a.mul_(weight) if weight != 1.0 else g_a).flatten(0, -2)
@@ -187,6 +193,7 @@ class Stack:
         down: bool,
         by_z: bool,
         weight: float,
+        out: Tensor | None,
     ) -> Observed:
         """Return what the compiled library says."""
         (points, dim), outputs = x.shape, 1 if density == "bernoulli" else 2
@@ -197,7 +204,7 @@ class Stack:
         units = [new(n, m) for _, m in hidden]
         behind = [new(n, m) for _, m in hidden] if down or by_z else []
         g_a = new(n, self.m) if slope else None
-        log_p = new(*shape[:-1]) if value else None
+        log_p = (new(*shape[:-1]) if out is None else out) if value else None
         g_z = new(*shape) if by_z else None
         at_z, at_h, at_behind = z.data_ptr(), places(units), places(behind)
         at_p, at_a, at_g = (0 if out is None else out.data_ptr() for out in (log_p, g_a, g_z))
@@ -262,62 +269,6 @@ class Draw:
         n = self._sizes[1]
         at = [(n, *both) for both in zip((at_x, *at_outs[:-1]), at_behind, strict=True)]
         return Factors.of([self._x, *units], self._behind, stack.sizes, at)
-
-
-class Ascent:
-    """Adagrad's update of layers by gradients that are not multiplied out; compiled alone.
-
-    Args:
-        layers: what is updated.
-        sums: the sums of squares, laid out as these.
-        decay: of the weights.
-    """
-
-    def __init__(self, layers: Sequence[Layer], sums: Sequence[Layer], decay: float):
-        for layer, squares in zip(layers, sums, strict=True):
-            require(squares.W, layer.W.shape)
-            if not (layer.plain and squares.plain):
-                raise ValueError(NOT_PLAIN)
-        self._keep, self._sizes = (layers, sums), tuple((layer.k, layer.m) for layer in layers)
-        # The last layer first, as backpropagation has left its factors in cache.
-        pairs = zip(layers[::-1], sums[::-1], strict=True)
-        self._layers = [(layer.k, layer.m, *layer.at, *squares.at, decay) for layer, squares in pairs]
-
-    def placed(self, factors: Sequence[Pair]) -> Factors:
-        """Return the same factors, or copies without gaps, of which it is known where they are."""
-        if isinstance(factors, Factors) and factors.at is not None and factors.sizes == self._sizes:
-            return factors
-        inputs, behind, at = [], [], []
-        for (a, g), (k, m) in zip(factors, self._sizes, strict=True):
-            if not path.serves(a, g):
-                raise ValueError(NOT_PLAIN)
-            n = rows(a, k)
-            require(g, (n, m))
-            a, g = a.contiguous(), g.contiguous()
-            inputs.append(a)
-            behind.append(g)
-            at.append((n, a.data_ptr(), g.data_ptr()))
-        return Factors.of(inputs, behind, self._sizes, at)
-
-    def numbers(self, placed: Factors) -> list[float]:
-        """Return what the compiled library is told of this update."""
-        assert placed.at is not None
-        each = zip(placed.at[::-1], self._layers, strict=True)
-        return [number for of_batch, layer in each for number in (*of_batch, *layer)]
-
-
-NOT_PLAIN = "compiled updates take single precision, on a processor, without gaps"
-
-
-def ascend(updates: Iterable[tuple[Ascent, Sequence[Pair]]], lr: float) -> None:
-    """Update layers by the factors of their gradients, a (..., k) and g (n, m) of each:
-
-        g ← aᵀ g - decay · W, and of b the sum of g    s ← s + g²    w ← w + lr · g / √s
-
-    A panel of rows of aᵀ g is made, used while it is in cache, and forgotten.
-    """
-    placed = [(ascent, ascent.placed(factors)) for ascent, factors in updates]
-    path.kernels.adagrad(lr, *[number for ascent, factors in placed for number in ascent.numbers(factors)])
 
 
 def places(tensors: Iterable[Tensor]) -> list[int]:

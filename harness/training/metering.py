@@ -203,7 +203,7 @@ def _log_layers(self: _PosteriorTwin, z: Tensor) -> Any:
 def _layer_gradients(self: _PosteriorTwin, z: Tensor) -> Any:
     log_q, pull = self._posterior.layer_gradients(z)
 
-    def pulled(weights: Tensor) -> Tensor:
+    def pulled(weights: Tensor | float) -> Tensor:
         self._hook()
         gradient: Tensor = pull(weights)
         return gradient

@@ -9,6 +9,7 @@ from stacks import SIZES, check_factors, close, draw, identity, stack, through, 
 from torch import Tensor
 
 from harness import native
+from harness.native import updates
 
 # units of each layer
 STACKS = [(1, 1), (5, 7), (7, 101, 3), (3, 17, 9), (2, 1, 6, 5), (4, 9, 9, 9, 8), (0, 4), (0, 5, 4)]
@@ -85,7 +86,9 @@ def test_a_layer_without_inputs(way: str) -> None:
         for of_batch in (factors, [(x, g)]):  # as the stack has made them, and as pairs
             net.layers[0].b.copy_(b)
             sums.layers[0].b.fill_(1.0)
-            native.ascend([(native.Ascent(net.layers, sums.layers, 0.5), of_batch)], 0.1)
+            native.ascend(
+                native.Move(updates.ADAGRAD, 0.1), [(native.Ascent(net.layers, [sums.layers], 0.5), of_batch)]
+            )
             by_b = g.double().sum(0)
             close(net.layers[0].b, b.double() + 0.1 * by_b / (1 + by_b.square()).sqrt(), 1e-6, 1e-6)
 
