@@ -4,6 +4,7 @@ Every matrix of the work has its own memory, as there; outputs are allocated onc
 """
 
 import ctypes
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,6 +84,26 @@ def aevb(batch: int, dim: int, hidden: int, nz: int, outputs: int = 1, samples: 
             (h3.t(), g_s), (g_s, W4.t()), (x.t(), g_u3),
         ]
     )  # fmt: skip
+
+
+def nvil(batch: int, dim: int, layers: Sequence[int], autoregressive: bool = False, units: int = 100) -> Products:
+    """Return the products of one NVIL step of a belief net, with an input-dependent baseline of so many units for each layer.
+
+    Those of a layer on both sides are two, its logits and its gradient; those of a baseline five, two forward and three for its
+    gradient. `autoregressive` adds the two of the latents of the last layer that are each given those before.
+    """
+    M, pairs = batch, []
+    for k, m in itertools.pairwise([dim, *layers]):
+        pairs += [(_new(M, k), _new(k, units)), (_new(M, units), _new(units, 1))]
+        for inputs, outputs in ((k, m), (m, k)):
+            c, g = _new(M, inputs), _new(M, outputs)
+            pairs += [(c, _new(inputs, outputs)), (c.t(), g)]
+        h, g = _new(M, units), _new(M, 1)
+        pairs += [(h.t(), g), (g, _new(units, 1).t()), (_new(M, k).t(), _new(M, units))]
+    if autoregressive:
+        u = _new(M, layers[-1])
+        pairs += [(u, _new(layers[-1], layers[-1])), (u.t(), _new(M, layers[-1]))]
+    return Products(pairs)
 
 
 def wake_sleep(batch: int, dim: int, hidden: int, nz: int) -> Products:

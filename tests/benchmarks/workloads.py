@@ -40,10 +40,14 @@ class Row:
     per_call: int = 1
 
 
-def _step(algorithm: str, data: str, *, first_mark: int = 10_000, **settings: Any) -> tuple[Training, Work]:
+def _step(
+    algorithm: str, data: str, *, model: str = "mlp", first_mark: int = 10_000, **settings: Any
+) -> tuple[Training, Work]:
     """Return a run past its warm-up, and the algorithm's metered step, on batches made before."""
     run = Training(
-        make_spec(algorithm, data, settings=settings, threads=torch.get_num_threads(), first_mark=first_mark)
+        make_spec(
+            algorithm, data, model=model, settings=settings, threads=torch.get_num_threads(), first_mark=first_mark
+        )
     )
     for _ in range(150):
         run._step()
@@ -63,6 +67,15 @@ def _aevb(data: str, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callab
 def _wake_sleep() -> tuple[Work, Work]:
     _, step = _step("wake-sleep", "mnist", nz=20, hidden=500)
     return step, floors.wake_sleep(100, 784, 500, 20)
+
+
+def _nvil(model: str, batch: int, *layers: int) -> Callable[..., tuple[Work, Work]]:
+    def prepare() -> tuple[Work, Work]:
+        size = {"layers": "-".join(map(str, layers))} if model == "sbn" else {"nz": layers[0]}
+        _, step = _step("nvil", "binarized-mnist", model=model, batch_size=batch, **size)
+        return step, floors.nvil(batch, 784, layers, autoregressive=model == "fdarn")
+
+    return prepare
 
 
 CHAINS, LEAPFROG, POINTS, DISTRIBUTIONS = 1000, 10, 50, 20
@@ -126,6 +139,10 @@ ROWS = {
     "aevb-frey": Row("AEVB step, Frey Face, N_z = 10, 200 hidden", 1.6, 1, _aevb("frey", 560, 200, 10, 2)),
     "aevb-small": Row("AEVB step, MNIST, N_z = 3, 100 hidden", 1.8, 1, _aevb("mnist", 784, 100, 3)),
     "wake-sleep": Row("wake-sleep step, MNIST, N_z = 20", 1.35, 1, _wake_sleep),
+    "nvil": Row("NVIL step, SBN 200, 20 points", 1.5, 1, _nvil("sbn", 20, 200)),
+    "nvil-100": Row("NVIL step, SBN 200, 100 points", 1.5, 1, _nvil("sbn", 100, 200)),
+    "nvil-deep": Row("NVIL step, SBN 200-200-200, 20 points", 1.5, 1, _nvil("sbn", 20, 200, 200, 200)),
+    "nvil-fdarn": Row("NVIL step, fDARN 200, 20 points", 2.5, 1, _nvil("fdarn", 20, 200)),
     "leapfrog": Row("HMC leapfrog, 1000 chains, N_z = 3, 100 hidden", 1.5, 1, _leapfrog, LEAPFROG),
     "ais": Row("AIS leapfrog, 1000 chains, N_z = 3, 100 hidden", 1.5, 1, _ais, LEAPFROG * DISTRIBUTIONS),
 }
