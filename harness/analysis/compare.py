@@ -110,7 +110,7 @@ def compare(
     each_with_itself = [name for name in ("algo", *(("model",) if several_models else ())) if name not in compare]
     options = (*each_with_itself, *panels)
     places = [_places(one, options) for one in (first, second)]
-    unit = _unit([*first.runs, *second.runs])
+    unit = time_unit([*first.runs, *second.runs])
     out = []
     for place in sorted(places[0].keys() & places[1].keys(), key=_in_order):
         sides = places[0][place], places[1][place]
@@ -276,7 +276,7 @@ def _doubts(runs: Sequence[StoredRun], marks: Sequence[AtMark], estimator: str, 
     return doubts(e for e in every if (e["estimator"], e["split"]) == (estimator, split))
 
 
-def _unit(runs: Sequence[StoredRun]) -> str:
+def time_unit(runs: Sequence[StoredRun]) -> str:
     """Return the unit in which CPU times of these runs can be compared."""
     processors = {run.processor for run in runs if run.last_session}
     return "CPU seconds" if len(processors) < 2 else "calibration kernels"

@@ -75,11 +75,11 @@ def rows(
     found: list[Row] = []
     every = selection.index(runs)
     asked: dict[float | str, None] = {}  # in order, each once
-    for panel in _in_order([run.options(panels) for run in runs]):
+    for panel in in_order([run.options(panels) for run in runs]):
         here = every.meeting(panel)
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
         selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
-        for mark in at or [_shared(here, experiment.figure.compare)]:
+        for mark in at or [shared_mark(here, experiment.figure.compare)]:
             asked[mark] = None
             found += _panel(experiment.figure, panel, here, estimator, mark, targets)
     if not found:
@@ -93,7 +93,7 @@ def rows(
     return found
 
 
-def _in_order(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def in_order(panels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each panel once, in order; all points of a training set come after any number of them."""
 
     def place(panel: Where) -> list[tuple[int, Any]]:
@@ -110,7 +110,7 @@ def _farthest(run: StoredRun) -> float:
     return max(run.sound_marks, default=0.0)
 
 
-def _shared(runs: Sequence[StoredRun], compare: Sequence[str]) -> float | str:
+def shared_mark(runs: Sequence[StoredRun], compare: Sequence[str]) -> float | str:
     """Return where curves are compared unless told otherwise.
 
     It is the largest number of samples at which every curve has a row, the largest of all where they share none; or "end" where

@@ -18,6 +18,7 @@ from harness.cli.evaluate import certify, evaluate
 from harness.cli.look import compare, list_runs, plot, show, table
 from harness.cli.output import say, survive_lost_readers
 from harness.cli.plugins import LISTINGS
+from harness.cli.rank import rank
 from harness.cli.run import extend, resume, run
 from harness.cli.store import doctor, export, gc, rm
 from harness.cli.sweep import sweep, tune
@@ -70,7 +71,7 @@ def baseline() -> None:
 baseline.add("Commands", save_baseline, show_baseline)
 cli.add("Run", run, resume, extend, evaluate, certify)
 cli.add("Many runs", sweep, tune)
-cli.add("Look", list_runs, show, plot, table, compare)
+cli.add("Look", list_runs, show, plot, table, compare, rank)
 cli.add("Judge", check, verify, baseline)
 cli.add("Store", rm, gc, export, doctor)
 cli.add("Plugins", *LISTINGS)

@@ -18,7 +18,7 @@ from harness.files import read_file, replace_file, require_inside, seal, unseal
 from harness.runs.jobs import Job, Outcome, Status
 from harness.runs.study import GROUP, SPENT, Settings, Study, Trial, problem, searchable
 from harness.specs import registry
-from harness.specs.experiment import TUNED, Task, key, waiting
+from harness.specs.experiment import TUNED, Experiment, Task, key, waiting
 from harness.specs.options import BUDGETS, Options
 from harness.specs.recipes import TuneRule
 from harness.store.names import modern_problem
@@ -139,6 +139,18 @@ def stored(store: Store, name: str) -> dict[str, Any] | None:
         return {**content, "chosen": dict(content["chosen"]), "problem": shared, "rule": content["rule"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def charges(store: Store, experiment: Experiment) -> dict[str, dict[str, float]]:
+    """Return what tuning cost, by id of those runs of an experiment whose settings it chose: of all trials of their study."""
+    waiting_for = studies(experiment.tasks(), experiment.tune)
+    found = {name: content for name, study in waiting_for.items() if (content := stored(store, study.id)) is not None}
+    chosen_ = {name: content["chosen"] for name, content in found.items()}
+    return {
+        task.spec.run_id: found[key(task.options)]["spent"]
+        for task in experiment.tasks(tuned=chosen_)
+        if task.spec is not None and key(task.options) in found
+    }
 
 
 def look_up(store: Store, options: Options) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def test_commands_stand_under_headings(harness: Harness) -> None:
     for heading, names in {
         "Run": ["run", "resume", "extend", "evaluate", "certify"],
         "Many runs": ["sweep", "tune"],
-        "Look": ["list", "show", "plot", "table", "compare"],
+        "Look": ["list", "show", "plot", "table", "compare", "rank"],
         "Judge": ["check", "verify", "baseline"],
         "Store": ["rm", "gc", "export", "doctor"],
         "Plugins": ["algos", "models", "datasets", "estimators"],

@@ -1,0 +1,103 @@
+"""Rankings, for people."""
+
+import math
+from collections.abc import Sequence
+
+from harness.analysis.profiles import FEW_PANELS, LARGEST_RATIO
+from harness.analysis.rank import COUNTERS, Entry, Panel, Ranking
+from harness.analysis.reliability import MARK
+from harness.analysis.statistics import mean
+from harness.report.text import counted, interval_text, marked, print_table, quantity, with_error
+from harness.safe_text import show
+
+HEADS = {"samples": "samples", "cpu_seconds": "CPU time"}
+
+
+def print_ranking(ranking: Ranking) -> None:
+    """Print every panel and the performance profiles."""
+    show(
+        "nats per datapoint on the test set, means over seeds; ± is the standard error (se) over seeds; differences to the best "
+        "are paired over seeds, with the 95 % confidence interval of each alone; of entrants with the same rank none is surely "
+        "better"
+    )
+    for panel in ranking.panels:
+        where = panel.mark if isinstance(panel.mark, str) else f"{panel.mark:,.0f} samples"
+        show("", f"{panel.about}: {panel.estimator} at {where}")
+        print_table(
+            ("rank", "entrant", "test ± se", "difference to best ± se", "95% interval", "seeds", "regret"),
+            [_line(panel, entry) for entry in panel.entries],
+        )
+        show(f"cost of reaching {panel.target:.2f}, the median over seeds, with tuning")
+        print_table(
+            ("entrant", *(f"{head} to target" for head in HEADS.values()), "seeds that do",
+             *(f"{head} of tuning" for head in HEADS.values())),
+            [_cost(entry) for entry in panel.entries],
+        )  # fmt: skip
+        for entry in panel.entries:
+            for words in entry.doubts:
+                show(f"{MARK} {entry.entrant}: {words}")
+    show(
+        "",
+        f"CPU time is in {ranking.unit}; regret is the mean distance from the best curve, over the marks that all have",
+    )
+    _print_profiles(ranking)
+
+
+def _line(panel: Panel, entry: Entry) -> list[str]:
+    found, same = entry.to_best, sum(one.group == entry.group for one in panel.entries)
+    own = mean(list(entry.values.values())) if entry.values else None
+    diverged = f" ({len(entry.diverged)} diverged)" if entry.diverged else ""
+    return [
+        f"{entry.group}{' tied' if same > 1 else ''}",
+        entry.entrant,
+        "" if own is None else marked(with_error(own.mean, own.error), bool(entry.doubts)),
+        "best"
+        if entry is panel.entries[0]
+        else ""
+        if found is None
+        else with_error(found.mean, found.error, sign=True),
+        "" if found is None or found.interval is None else interval_text(found.mean, found.interval, found.error),
+        f"{len(entry.values)}{diverged}",
+        "" if entry.regret is None else f"{entry.regret:.2f}",
+    ]
+
+
+def _cost(entry: Entry) -> list[str]:
+    costs = [entry.times[counter] for counter in COUNTERS]
+    seeds = costs[0].by_seed.values()
+    return [
+        entry.entrant,
+        *("never" if math.isinf(one.median) else quantity(one.median) for one in costs),
+        f"{sum(map(math.isfinite, seeds))} of {len(seeds)}",
+        *(quantity(one.tuning) if one.tuning else "none" for one in costs),
+    ]
+
+
+def _print_profiles(ranking: Ranking) -> None:
+    if len(ranking.panels) < FEW_PANELS:
+        show(
+            f"{counted(len(ranking.panels), 'panel')}: too few to say who is fast in general; a performance profile needs "
+            f"{FEW_PANELS} or more"
+        )
+        return
+    for counter in COUNTERS:
+        show(
+            "",
+            f"share of {len(ranking.panels)} panels whose target was reached at so many times the least {HEADS[counter]}",
+        )
+        ratios: Sequence[float] = (1.0, 2.0, LARGEST_RATIO)
+        print_table(
+            ("entrant", *(f"{ratio:g} times" for ratio in ratios), "score", "95% interval"),
+            [
+                (
+                    one.entrant,
+                    *(f"{one.share(ratio):.0%}" for ratio in ratios),
+                    f"{one.score:.2f}",
+                    f"{one.low:.2f} to {one.high:.2f}",
+                )
+                for one in ranking.profiles[counter]
+            ],
+        )
+    show(
+        f"score: the mean share from 1 to {LARGEST_RATIO:g} times; its interval is by the bootstrap over seeds, for these panels"
+    )
