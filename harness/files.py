@@ -72,6 +72,20 @@ def _plain_json(text: str) -> Any:
     return json.loads(text)
 
 
+def from_json_lines(content: bytes) -> list[Any]:
+    """Return the values of lines that `to_json` wrote, each with its end; ValueError as `from_json`.
+
+    All are read at once, in half the time, where that gives as many values, none of them nested too deep. Else each by itself.
+    """
+    lines = content.split(b"\n")[:-1]
+    if max((line.count(b"[") + line.count(b"{") for line in lines), default=0) <= MAX_DEPTH:
+        with contextlib.suppress(ValueError):
+            found = _plain_json(f"[{b','.join(lines).decode()}]") if b'"$float"' not in content else []
+            if len(found) == len(lines):
+                return list(found)
+    return [from_json(line.decode()) for line in lines]
+
+
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
     """Make many objects that stay, without Python looking again and again for those that nobody needs, a third of the time."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from harness.analysis import selection
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput, suggestion
+from harness.files import without_collection
 from harness.specs.where import Selection, parse_selection
+from harness.store.record import Record
 from harness.store.run import Run
 from harness.store.store import Store
 
@@ -52,10 +54,23 @@ def runs(
     Raises:
         BadInput: it means no run, though the store may have some.
     """
+    return [run for run, _ in _meant(store, text, say, folders)]
+
+
+def load(
+    store: Store, text: str, say: Callable[[str], None] = lambda words: None, *, folders: bool = False
+) -> list[StoredRun]:
+    """Return the runs that a selection means, as analyses see them; see `runs`. No record is read twice."""
+    with without_collection():
+        return [StoredRun(*run.content(record), run) for run, record in _meant(store, text, say, folders)]
+
+
+def _meant(store: Store, text: str, say: Callable[[str], None], folders: bool) -> list[tuple[Run, Record | None]]:
+    """Return the runs that a selection means, each with its record where that was read to choose it; see `runs`."""
     chosen = parse_selection(text)
     named = _named(store, chosen.name, folders)
     if not chosen.where:
-        return named
+        return [(run, None) for run in named]
     found: list[StoredRun] = []
     for run in named:
         try:
@@ -75,7 +90,7 @@ def runs(
             raise BadInput(
                 f"no run of {_called(chosen, store)} has {option} {' or '.join(sorted(values))}: there is {have}"
             )
-    return [run.on_disk for run in found]
+    return [(run.on_disk, run.record) for run in found]
 
 
 def conditions(store: Store, name: str) -> list[str]:

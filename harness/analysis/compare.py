@@ -84,7 +84,7 @@ def side(store: Store, text: str) -> Side:
         BadInput: it means none.
     """
     name = parse_selection(text).name
-    return Side(text, selection.load(chosen.runs(store, text, folders=True)), name)
+    return Side(text, chosen.load(store, text, folders=True), name)
 
 
 def compare(

@@ -4,6 +4,7 @@ Every key of `[base]` and `[[grid]]` is an option of `harness run` without its d
 a grid multiply; grids are added up, and a run that is asked for twice gets the larger budget.
 """
 
+import functools
 import itertools
 import math
 import re
@@ -321,9 +322,16 @@ def _defaults_of_plugins(options: Mapping[str, Any]) -> Options:
     return {
         f"{option}.{setting}": default
         for option in PLUGINS
-        for name, default in registry.defaults(cast(registry.Kind, KINDS[option]), str(options[option])).items()
-        if not {setting := name.replace("_", "-"), f"{option}.{setting}"} & given
+        for setting, default in _defaults_of(option, str(options[option]))
+        if not {setting, f"{option}.{setting}"} & given
     }
+
+
+@functools.cache
+def _defaults_of(option: str, plugin: str) -> list[tuple[str, Any]]:
+    """Return the settings of the plugin that an option names, as options, with their defaults."""
+    found = registry.defaults(cast(registry.Kind, KINDS[option]), plugin)
+    return [(name.replace("_", "-"), default) for name, default in found.items()]
 
 
 def waiting(options: Mapping[str, Any]) -> list[str]:

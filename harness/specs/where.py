@@ -5,6 +5,7 @@ group of the store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is
 """
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -126,7 +127,11 @@ def _plain(name: str, value: Any) -> Any:
 def comparable(name: str, value: Any) -> str | float:
     """Return what two values of an option have in common if and only if they are the same: see `same`."""
     value = _plain(name, value)
-    words = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return _number_or_words(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
+@functools.lru_cache(10_000)  # of many runs most have the same few values
+def _number_or_words(words: str) -> str | float:
     try:
         return float({"true": "1", "false": "0"}.get(words.lower(), words))
     except ValueError:

@@ -98,16 +98,13 @@ def modern_row(row: Content, algorithm: str) -> Content:
 
 def modern_rows(rows: Sequence[Content], algorithm: str) -> list[Content]:
     """Return the rows of a trace under today's names; see `modern_row`. Nearly all have them, and stay what they are."""
-    diagnostics = DIAGNOSTICS.get(algorithm, {}).keys()
+    formerly = {*DIAGNOSTICS.get(algorithm, {}), *COUNTERS}
     estimators = {name for kind, name in (*SETTINGS, *ADDED_SETTINGS) if kind == "estimators"}
-    return [
-        row
-        if COUNTERS.keys().isdisjoint(row["ledger"].keys())
-        and diagnostics.isdisjoint(row["info"].keys())
-        and estimators.isdisjoint([e["estimator"] for e in row["estimates"]])
-        else modern_row(row, algorithm)
-        for row in rows
-    ]
+    has = set().union(*[row["ledger"] for row in rows], *[row["info"] for row in rows])
+    estimated = {e["estimator"] for row in rows for e in row["estimates"]}
+    if has.isdisjoint(formerly) and estimated.isdisjoint(estimators):
+        return list(rows)
+    return [modern_row(row, algorithm) for row in rows]
 
 
 def modern_evaluation(row: Content) -> Content:

@@ -13,6 +13,7 @@ from harness.files import (
     abandoned,
     encoded,
     from_json,
+    from_json_lines,
     leftovers,
     part_from_copies,
     read_file,
@@ -96,14 +97,14 @@ class Run:
         """Return the rows of the trace; raises what `content` raises."""
         return self.content()[1]
 
-    def content(self) -> tuple[Record, list[dict[str, Any]]]:
-        """Return the record and the rows of the trace, under today's names.
+    def content(self, record: Record | None = None) -> tuple[Record, list[dict[str, Any]]]:
+        """Return the record, read anew unless it was read just now, and the rows of the trace, under today's names.
 
         Raises:
             BadInput: as `read`; or the trace differs from the one that the record was saved with. While a process is writing the
                 run, the trace may have more rows than that.
         """
-        record = self.read()
+        record = record or self.read()
         while True:
             try:
                 content = read_file(self.path / "trace.jsonl")
@@ -123,7 +124,7 @@ class Run:
             content = content[: content.rfind(b"\n") + 1]  # a row may be half written at this moment
         with without_collection():
             try:
-                rows = [from_json(line.decode()) for line in content.split(b"\n")[:-1]]
+                rows = from_json_lines(content)
             except ValueError as error:
                 raise self._damaged("trace.jsonl") from error
             if not schema.are_rows(rows):

@@ -64,6 +64,17 @@ def test_every_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert calls.take() == 2 * len(runs)
 
 
+@pytest.mark.parametrize("text", ["mine", "mine:algo=aevb,algo=wake-sleep"])
+def test_every_file_of_a_side_is_read_once(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, runs = experiment(tmp_path, 3)
+    store = Store(tmp_path / "results")
+    put(store, runs)
+    calls = Calls(monkeypatch, store_run, "read_file")
+    side = compare.side(store, text)
+    assert calls.take() == 2 * len(runs)
+    assert [(run.record, run.rows) for run in side.runs] == [run.content() for run in store.runs()]
+
+
 def test_sides_compare_no_pairs_of_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, selection, "unlike")
     sides = [compare.Side(name, [stored(name, seed) for seed in range(60)], name) for name in ("aevb", "wake-sleep")]

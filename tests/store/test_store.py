@@ -15,7 +15,7 @@ from support import stored
 
 from harness import files
 from harness.errors import BadInput
-from harness.files import from_json, replace_file, to_json
+from harness.files import from_json, from_json_lines, replace_file, to_json
 from harness.store.record import Record
 from harness.store.run import Run
 from harness.store.store import Store
@@ -66,6 +66,19 @@ def test_json_is_read_to_the_last_bit() -> None:
     for bad in ("[1,]", "01", '{"a": 1', "", "[" * 200 + "]" * 200):
         with pytest.raises(ValueError):  # noqa: PT011  # whichever reader says it
             from_json(bad)
+
+
+def test_lines_of_json_are_read_as_each_by_itself() -> None:
+    plain = b'{"a": [1, -0.0, 1e23], "b": "\xc3\xa9"}'
+    deep = b"[" * 60 + b"]" * 60
+    for lines in (
+        [], [plain], [plain, b"null", b"2"], [plain, b'{"c": {"$float": "nan"}}', plain], [plain, rb'"\ud800"'], [deep] * 3,
+    ):  # fmt: skip
+        content = b"".join(line + b"\n" for line in lines)
+        assert repr(from_json_lines(content)) == repr([from_json(line.decode()) for line in lines])
+    for bad in (b'{"a": 1\n"b": 2}\n', b"1, 2\n", b"\n", b"1\n\n2\n", b'"\xff"\n', b"[" * 101 + b"]" * 101 + b"\n"):
+        with pytest.raises(ValueError):  # noqa: PT011  # whichever reader says it
+            from_json_lines(bad)
 
 
 def test_a_run_reads_back_as_it_was_written(run: Run, store: Store) -> None:
