@@ -56,11 +56,14 @@ def sweep(
     EXPERIMENT is the name of a built-in one or a .toml file. Runs that are in the store already are resumed, extended or left
     as they are. Exit code 3 if a run failed or diverged.
     """
-    from harness.report import sweeps
-    from harness.runs.sweep import Sweep
+    from harness.runs.processes import start_server
     from harness.specs.experiment import Experiment
 
     chosen = Experiment(experiment)
+    start_server()  # before the imports of PyTorch that follow
+    from harness.report import sweeps
+    from harness.runs.sweep import Sweep
+
     work = Sweep(scheduler(store, jobs, data_dir, quiet=quiet), chosen, only, budget_scale)
     if dry_run:
         planned = work.plan()
@@ -119,6 +122,9 @@ def tune(
     tuned, or only those that are given the value tuned, such as --lr tuned; the others are given as to `harness run`. The
     choice is stored, and `harness run --lr tuned` uses it.
     """
+    from harness.runs.processes import start_server
+
+    start_server()  # before the imports of PyTorch that follow
     from harness.report import sweeps
     from harness.runs.study import Study
     from harness.runs.tune import to_tune, tune

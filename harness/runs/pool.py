@@ -1,8 +1,6 @@
 """Worker processes of this machine: each does one task after the other, and one that dies costs its own task alone."""
 
 import contextlib
-import multiprocessing
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -15,10 +13,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from harness.errors import Interrupted
 from harness.runs.processes import (
     forget_peak_memory,
-    has_place_for_a_socket,
     how_it_ended,
     leave_the_terminal,
-    safe_path,
+    undisturbed,
+    workers_context,
 )
 from harness.runs.signals import on_signals
 from harness.specs import named
@@ -165,23 +163,12 @@ def _dismiss(idle: list[Worker]) -> None:
 
 
 def _start() -> Worker:
-    """Start a worker process, which may execute the plugin files that may be executed here.
-
-    Where there is a fork server it has PyTorch imported already, in a process that has done nothing else.
-    """
-    served = "forkserver" in multiprocessing.get_all_start_methods() and has_place_for_a_socket()
-    context: Any = multiprocessing.get_context("forkserver" if served else "spawn")
-    if served:
-        context.set_forkserver_preload(["harness.runs.local"])
+    """Start a worker process, which may execute the plugin files that may be executed here."""
+    context = workers_context()
     here, there = context.Pipe()
     process = context.Process(target=_work, args=(named.files(), there))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
-    try:
-        with safe_path():
-            process.start()  # Ctrl-C would end the fork server while it imports
-    finally:
-        if before is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with undisturbed():
+        process.start()
     there.close()
     return Worker(process, here)
 

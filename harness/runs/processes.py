@@ -1,6 +1,7 @@
 """Processes that this one starts: where they look for modules, how they are reached, and how they ended."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -8,6 +9,9 @@ from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
+from typing import Any
+
+from harness.specs.cores import usable_cores
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """The environment variable that is Python's option -P."""
@@ -30,6 +34,40 @@ def safe_path() -> Iterator[None]:
             del os.environ[SAFE_PATH]
         else:
             os.environ[SAFE_PATH] = before
+
+
+def workers_context() -> Any:
+    """Return multiprocessing's way to start workers: by a fork server, where there is one.
+
+    It has PyTorch imported already, in a process that has done nothing else.
+    """
+    served = "forkserver" in multiprocessing.get_all_start_methods() and has_place_for_a_socket()
+    context: Any = multiprocessing.get_context("forkserver" if served else "spawn")
+    if served:
+        context.set_forkserver_preload(["harness.runs.local"])
+    return context
+
+
+def start_server() -> None:
+    """Start the fork server, where there is one and a core for it: it imports PyTorch while this process does."""
+    if usable_cores() > 1 and workers_context().get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running  # which not every system has
+
+        with undisturbed():
+            ensure_running()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a process that is started now be ended by no Ctrl-C while it imports, and find none of the user's modules."""
+    blocks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if blocks else set()
+    try:
+        with safe_path():
+            yield
+    finally:
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_place_for_a_socket() -> bool:

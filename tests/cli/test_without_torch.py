@@ -1,5 +1,6 @@
 """Commands that only look at what is stored import no PyTorch, which takes seconds."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -59,48 +60,88 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def looked(folder: Path, *words: str, **env: str) -> str:
-    """Run a command in a process of its own; return what it printed, once it is known to have imported no PyTorch."""
+LOOKING = {
+    "list": "aevb-nz3-s0",
+    "list --json": "aevb-nz3-s0",
+    "show aevb-nz3-s0": "lower-bound",
+    "table mine.toml": "aevb",
+    "table mine.toml --format latex": "aevb",
+    "plot mine.toml --out drawn.png": "drawn.png",
+    "plot aevb-nz3-s0 --out drawn.svg": "drawn.svg",
+    "compare mine:algo=aevb mine:algo=wake-sleep --out compared.png": "compared.png",
+    "baseline save ours.toml --out saved.json": "4 runs",
+    "baseline show ours.toml": "aevb-nz3-s0",
+    "check ours.toml": "order",
+    "export mine --format json --out exported.json": "exported",
+    "export mine --format csv --out exported": "exported",
+    "gc --dry-run": "",
+    "--version": "harness",
+}
+"""Commands, and a part of what they print."""
+
+COMPLETED = ["run --algo ", "show ", "plot ", "check ", "export ", "evaluate x --estimator "]
+
+IN_TURN = """
+import contextlib, io, json, os, sys
+import harness.cli
+for words, env in json.load(sys.stdin):
+    os.environ.update(env)
+    sys.argv, code, out = ["harness", *words.split()], None, io.TextIOWrapper(io.BytesIO(), "utf-8")
+    with contextlib.redirect_stdout(out):
+        try:
+            harness.cli.main()
+        except SystemExit as exit:
+            code = exit.code
+    out.flush()
+    print(json.dumps([code, "torch" in sys.modules, out.buffer.getvalue().decode()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def looked(folder: Path) -> dict[str, tuple[int, bool, str]]:
+    """Of each command its exit code, whether PyTorch was imported when it ended, and what it printed: in one process, in turn."""
+    calls = [(words, {}) for words in LOOKING]
+    for words in COMPLETED:
+        env = {
+            "_HARNESS_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"harness {words}",
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        calls.append(("", env))
+    command = [sys.executable, "-P", "-c", IN_TURN]
+    env = environment(HARNESS_RESULTS=str(folder / "results"))
+    done = subprocess.run(
+        command, input=json.dumps(calls), capture_output=True, text=True, cwd=folder, env=env, check=True
+    )
+    return dict(zip([*LOOKING, *COMPLETED], map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize(("words", "said"), LOOKING.items())
+def test_commands_that_look(looked: dict[str, tuple[int, bool, str]], words: str, said: str) -> None:
+    code, imported, out = looked[words]
+    assert (code, imported) == (0, False), out
+    assert said in out
+
+
+@pytest.mark.parametrize("words", COMPLETED)
+def test_shell_completion(looked: dict[str, tuple[int, bool, str]], words: str) -> None:
+    code, imported, out = looked[words]
+    assert (code, imported) == (0, False), out
+    assert "plain," in out
+
+
+@pytest.mark.parametrize("words", ["sweep mine.toml", "tune --algo aevb"])
+def test_the_server_of_workers_begins_before_pytorch_is_imported(folder: Path, words: str) -> None:
     code = (
         "import sys, harness.cli\n"
-        "try: harness.cli.main()\n"
-        "except SystemExit as exit: code = exit.code\n"
-        "print(code, 'torch' in sys.modules, file=sys.stderr)\n"
+        "from harness.runs import processes\n"
+        "def start():\n"
+        "    print('torch' in sys.modules)\n"
+        "    raise SystemExit\n"
+        "processes.start_server = start\n"
+        "harness.cli.main()\n"
     )
-    command = [sys.executable, "-P", "-c", code, *words]
-    env = environment(HARNESS_RESULTS=str(folder / "results"), **env)
+    env = environment(HARNESS_RESULTS=str(folder / "results"))
+    command = [sys.executable, "-P", "-c", code, *words.split()]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=True)
-    assert done.stderr.splitlines()[-1] == "0 False", done.stderr + done.stdout
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("list", "aevb-nz3-s0"),
-        ("list --json", "aevb-nz3-s0"),
-        ("show aevb-nz3-s0", "lower-bound"),
-        ("table mine.toml", "aevb"),
-        ("table mine.toml --format latex", "aevb"),
-        ("plot mine.toml --out drawn.png", "drawn.png"),
-        ("plot aevb-nz3-s0 --out drawn.svg", "drawn.svg"),
-        ("compare mine:algo=aevb mine:algo=wake-sleep --out compared.png", "compared.png"),
-        ("baseline save ours.toml --out saved.json", "4 runs"),
-        ("baseline show ours.toml", "aevb-nz3-s0"),
-        ("check ours.toml", "order"),
-        ("export mine --format json --out exported.json", "exported"),
-        ("export mine --format csv --out exported", "exported"),
-        ("gc --dry-run", ""),
-        ("--version", "harness"),
-    ],
-)
-def test_commands_that_look(folder: Path, words: str, said: str) -> None:
-    assert said in looked(folder, *words.split())
-
-
-@pytest.mark.parametrize("words", ["run --algo ", "show ", "plot ", "check ", "export ", "evaluate x --estimator "])
-def test_shell_completion(folder: Path, words: str) -> None:
-    completed = looked(
-        folder, _HARNESS_COMPLETE="bash_complete", COMP_WORDS=f"harness {words}", COMP_CWORD=str(words.count(" "))
-    )
-    assert "plain," in completed
+    assert done.stdout == "False\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support import tell_process, user_names
 
-from harness.runs import local, pool
+from harness.runs import local, pool, processes
 from harness.runs.pool import Call
 from harness.training import subject
 
@@ -52,6 +52,21 @@ def test_workers_end_with_their_tasks() -> None:
     for worker in carry_out([(True,), (True,), (False,)], workers=2):
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+def test_the_server_of_workers_begins_once_and_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    forkserver = pytest.importorskip("multiprocessing.forkserver")
+    monkeypatch.setattr(forkserver, "_forkserver", server := forkserver.ForkServer())
+    monkeypatch.setattr(forkserver, "ensure_running", server.ensure_running)
+    monkeypatch.setattr(processes, "usable_cores", lambda: 1)
+    processes.start_server()
+    assert server._forkserver_pid is None, "there is no other core for it"
+    monkeypatch.setattr(processes, "usable_cores", lambda: 2)
+    processes.start_server()
+    begun = server._forkserver_pid
+    processes.start_server()
+    assert server._forkserver_pid == begun is not None
+    server._stop()
 
 
 def test_only_our_own_code_lets_a_worker_go_on(tmp_path: Path) -> None:
