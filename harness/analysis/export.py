@@ -201,15 +201,16 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
         key = {"group": group, "run": record.run}
         stored = {"json": to_json(vars(record)), "evaluations": to_json(evaluations)}
         to_runs([key | _about(record) | _best(record, rows) | stored])
-        to_rows([{**key, "row": n} | _without_estimates(row) | {"json": to_json(row)} for n, row in enumerate(rows, 1)])
-        estimated = [
-            {**key, "row": n} | _spent(row) | estimate | settings.of(estimate)
-            for n, row in enumerate(rows, 1)
-            for estimate in (*row.get("estimates", []), *row.get("averaged", []))
-        ]
-        estimated += [
-            {**key, "row": None} | _spent(one) | one["estimate"] | settings.of(one["estimate"]) for one in evaluations
-        ]
+        numbered = list(enumerate(rows, 1))
+        to_rows([{**key, "row": n, **_without_estimates(row), "json": to_json(row)} for n, row in numbered])
+        estimated: list[Line] = []
+        for n, row in [
+            *numbered,
+            *((None, {"ledger": e["ledger"], "estimates": [e["estimate"]]}) for e in evaluations),
+        ]:
+            begin = {**key, "row": n, **_spent(row)}
+            for estimate in (*row.get("estimates", []), *row.get("averaged", [])):
+                estimated.append({**begin, **estimate, "settings": settings.of(estimate)})
         to_estimates(estimated)
     return {name: table.columns() for name, table in zip(TABLES, tables, strict=True)}
 
@@ -251,12 +252,12 @@ class _Settings:
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
 
-    def of(self, estimate: Line) -> Line:
-        """Return the column of an estimate's settings."""
+    def of(self, estimate: Line) -> str:
+        """Return those of an estimate."""
         settings = estimate.get("settings", {})
         if (words := repr(settings)) not in self._known:
             self._known[words] = to_json(settings)
-        return {"settings": self._known[words]}
+        return self._known[words]
 
 
 def _leaves(content: Line) -> Line:
@@ -275,13 +276,22 @@ def _columns(lines: Sequence[Line], begin: str = "") -> dict[str, list[Any]]:
     for key in dict.fromkeys(itertools.chain.from_iterable(lines)):
         name = (begin if key == "settings" else f"{begin}.{key}") if begin else key
         column = [line.get(key) for line in lines]
-        if set(map(type, column)).isdisjoint(_NESTED):
-            found[name] = column
-            continue
-        if any(key in line and not isinstance(line[key], _NESTED) for line in lines):
-            found[name] = [None if isinstance(value, _NESTED) else value for value in column]
-        found |= _columns([_entries(value) for value in column], name)
+        parts = {name: column}
+        if not set(map(type, column)).isdisjoint(_NESTED):
+            has_leaf = any(key in line and not isinstance(line[key], _NESTED) for line in lines)
+            parts = {name: [None if isinstance(v, _NESTED) else v for v in column]} if has_leaf else {}
+            for inner, values in _columns([_entries(value) for value in column], name).items():
+                parts[inner] = _either(values, parts.get(inner))
+        for part, values in parts.items():
+            found[part] = _either(values, found.get(part))
     return found
+
+
+def _either(column: list[Any], other: list[Any] | None) -> list[Any]:
+    """Return a column, with another one of the same name where it has nothing."""
+    if other is None:
+        return column
+    return [two if one is None else one for one, two in zip(column, other, strict=True)]
 
 
 def _entries(value: Any) -> Line:

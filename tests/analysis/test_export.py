@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support import Result, stored
 
@@ -151,6 +151,33 @@ def test_whatever_runs_hold_comes_back(form: str, tmp_path: Path, runs: list[tup
     given = [Exported(f"group-{number}", *run) for number, run in enumerate(runs)]
     export.write(given, form, tmp_path / "export")
     assert as_text(export.read(tmp_path / "export")) == as_text(given)
+
+
+words = st.from_regex(r"\A[a-z]{1,2}\Z")
+nested = st.recursive(
+    st.none() | numbers | st.just("word"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words | st.just("settings"), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(lines=st.lists(st.dictionaries(words, nested, max_size=3), max_size=4))
+def test_columns_have_what_each_line_has(lines: list[dict[str, Any]]) -> None:
+    columns, own = export._columns(lines), [export._leaves(line) for line in lines]
+    assume(all(len(leaves) == len(_paths(line)) for leaves, line in zip(own, lines, strict=True)))
+    assert columns.keys() == {name for leaves in own for name in leaves}
+    for number, leaves in enumerate(own):
+        assert repr({name: column[number] for name, column in columns.items()}) == repr(
+            {name: leaves.get(name) for name in columns}
+        )
+
+
+def _paths(value: Any) -> list[Any]:
+    """Return the leaves of nested data; where two have one name, only one is in a column."""
+    if isinstance(value, dict | list):
+        return [leaf for part in (value.values() if isinstance(value, dict) else value) for leaf in _paths(part)]
+    return [value]
 
 
 def table(form: str, folder: Path, name: str) -> pd.DataFrame:
