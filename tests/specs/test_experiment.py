@@ -91,6 +91,12 @@ def test_built_in_experiments_are_sound(name: str) -> None:
     assert found.tasks()
 
 
+def test_the_second_table_of_belief_nets_is_the_first_with_another_recognition_model() -> None:
+    first, second = (Experiment(name).tasks() for name in ("nvil-table", "nvil-table2"))
+    assert [task.options | {"recognition": "autoregressive"} for task in first] == [task.options for task in second]
+    assert [task.budget for task in first] == [task.budget for task in second]
+
+
 GRID = '[[grid]]\nalgo = "aevb"\nnz = 2\nsamples = 100\n'
 BAD = [
     ("[[grid]\n", r"mine.toml is no TOML: .*line 1"),
