@@ -13,12 +13,15 @@ from harness.analysis.compare import Comparison
 from harness.analysis.statistics import LEVEL
 from harness.figures.labels import (
     DASHES,
+    SPLITS,
     counter_label,
+    dashes_of,
     differing_settings,
     estimate_label,
     of_weights,
     over_points,
     seeds_in_words,
+    set_label,
 )
 from harness.figures.marks import (
     below_handle,
@@ -61,9 +64,10 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             drawn = []
             for runs, colour in zip(one.sides, colours, strict=True):
                 data = curves.points(runs, estimator)
+                data = data[data["split"].isin(SPLITS)]
                 for which, curve in data.groupby("split"):
                     mean = curves.over_seeds(curve, "samples")
-                    dashes, marker = DASHES.get(str(which)) or (None, None), "." if len(mean) == 1 else None
+                    dashes, marker = DASHES[str(which)] or (None, None), "." if len(mean) == 1 else None
                     above.plot(mean["x"], mean["nats"], color=colour, dashes=dashes, marker=marker)
                     above.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.2, lw=0)
                 drawn.append(data)
@@ -103,8 +107,8 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             for name, colour in zip(full, colours, strict=True)
         ]
         lines += [
-            Line2D([], [], color="0.2", dashes=dashes or (None, None), label=f"{which} set")
-            for which, dashes in DASHES.items()
+            Line2D([], [], color="0.2", dashes=dashes or (None, None), label=set_label(which))
+            for which, dashes in dashes_of(SPLITS).items()
         ]
         if ranges:
             lines.append(Line2D([], [], color=colours[0], alpha=0.2, lw=6, label="range over seeds"))

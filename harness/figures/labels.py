@@ -22,7 +22,19 @@ MOST_SEEDS = 5  # more in a row are told by the first and the last
 
 MOST_CURVES = 50  # of a figure; more cannot be told apart
 
-DASHES: dict[str, Any] = {"test": "", "train": (4, 2)}
+DASHES: dict[str, Any] = {"test": "", "train": (4, 2), "valid": (1, 1.5)}
+
+SPLITS = ("test", "train")  # that are drawn where nobody says otherwise
+
+
+def dashes_of(splits: Collection[str]) -> dict[str, Any]:
+    """Return how the lines of these splits are dashed: as always, but one alone is solid."""
+    return {split: dashes if len(splits) > 1 else "" for split, dashes in DASHES.items() if split in splits}
+
+
+def set_label(split: str) -> str:
+    """Return what a legend calls the points of a split, such as `test set`."""
+    return f"{'validation' if split == 'valid' else split} set"
 
 
 def seeds_in_words(runs: Iterable[StoredRun]) -> str:
@@ -66,7 +78,9 @@ def over_points(data: "pd.DataFrame") -> str:
     """Return over how many points the estimates of a table are, such as `over 2,000 train and 465 or 2,000 test points`."""
     numbers = {split: sorted(set(own["points"])) for split, own in data.groupby("split")}
     words = [
-        f"{' or '.join(f'{n:,}' for n in numbers[split])} {split}" for split in ("train", "test") if split in numbers
+        f"{' or '.join(f'{n:,}' for n in numbers[split])} {split}"
+        for split in ("train", "valid", "test")
+        if split in numbers
     ]
     return f"over {' and '.join(words)} points" if words else "none"
 

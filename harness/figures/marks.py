@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from harness.figures.labels import SPLITS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -19,17 +21,16 @@ GOES_ON = "goes on"
 
 
 def dot(axes: Axes, x: float, nats: float, split: str, colour: Any) -> None:
-    """Mark the final evaluation, which is over more points than the curve: of the test set full, of the training set open."""
+    """Mark the final evaluation, which is over more points than the curve: of the training set open, of others full."""
     face = "white" if split == "train" else colour
     axes.plot(x, nats, "o", color=colour, mfc=face, ms=3.5, mew=0.8, zorder=4)
 
 
-def dot_handle(points: Sequence[int]) -> Line2D:
-    """Return what the legend says of the dots, which are over so many points."""
-    over = " or ".join(f"{n:,}" for n in points)
-    return Line2D(
-        [], [], color="0.2", marker="o", ms=3.5, lw=0, label=f"at the end, over {over} points (train open, test filled)"
-    )
+def dot_handle(points: Sequence[int], splits: Sequence[str] = SPLITS) -> Line2D:
+    """Return what the legend says of the dots of these splits, which are over so many points."""
+    over, full = " or ".join(f"{n:,}" for n in points), [split for split in splits if split != "train"]
+    told = f" (train open, {' and '.join(full)} filled)" if full and len(full) < len(splits) else ""
+    return Line2D([], [], color="0.2", marker="o", ms=3.5, lw=0, label=f"at the end, over {over} points{told}")
 
 
 def cross(axes: Axes, x: float, nats: float, colour: Any) -> None:

@@ -1,4 +1,4 @@
-"""An experiment's figure: its recipe's panels, from stored runs alone. Every curve has a colour; test is solid, train dashed."""
+"""An experiment's figure: its recipe's panels, from stored runs alone. Every curve has a colour; splits are told by dashes."""
 
 import itertools
 import math
@@ -17,14 +17,15 @@ from harness.analysis import curves, published, selection
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import (
-    DASHES,
     MOST_CURVES,
     counter_label,
+    dashes_of,
     differing_settings,
     estimate_label,
     of_weights,
     over_points,
     seeds_in_words,
+    set_label,
 )
 from harness.figures.marks import (
     GOES_ON,
@@ -105,6 +106,7 @@ def draw(
     seeds = sorted({seeds_in_words(here) for row in parts for _, here in row if here})
     colours = _colours(experiment, runs)
     data = curves.points(runs, recipe.estimator, recipe.compare, (counter,))
+    data = data[data["split"].isin(recipe.splits)].reset_index(drop=True)
     places = data.groupby("run", sort=False).indices
     label = estimate_label(set(data["estimator"].unique()) or {"lower-bound"}, set(data["direction"].unique()))
     width, height = max(7.2, PANEL_SIZE[0] * columns), PANEL_SIZE[1] * len(rows) + 0.9
@@ -198,51 +200,49 @@ def _panel(
     axes.set_title(safe_text.title(title), loc="left")
     axes.set_xscale(recipe.scale)
     axes.tick_params(axis="x", which="minor", labelsize=MINOR)
+    dashed = {split: dashes or (None, None) for split, dashes in dashes_of(recipe.splits).items()}
     shown: set[str] = set()
     if recipe.reference and row.reference and counter == "samples":
         panel = published.published(recipe.reference, row.reference.format(**where))
         for k, name in enumerate(colours):
-            for split in sorted({point.split for point in panel if point.algorithm == name}):
+            for split in sorted({point.split for point in panel if point.algorithm == name} & dashed.keys()):
                 line = [point for point in panel if (point.algorithm, point.split) == (name, split)]
                 if line[-1].samples == math.inf:
-                    axes.axhline(
-                        line[-1].value, dashes=DASHES[split] or (None, None), **_published_line(k) | {"marker": ""}
-                    )
+                    axes.axhline(line[-1].value, dashes=dashed[split], **_published_line(k) | {"marker": ""})
                     shown.add(f"published end of {name}")
                     continue
                 axes.plot(
                     [point.samples for point in line],
                     [point.value for point in line],
-                    dashes=DASHES[split] or (None, None),
+                    dashes=dashed[split],
                     **_published_line(k),
                 )
                 shown.add(f"published {name}")
     selection.require_alike(runs, f"the panel {title!r}", recipe.compare)
     for (name, split), curve in _groups(data, "curve", "split"):
-        if split not in DASHES:
-            continue
         mean = curves.over_seeds(curve, counter)
         whole, rest = mean[mean["seeds"] == mean["seeds"].max()], mean[mean["seeds"] < mean["seeds"].max()]
-        dashes = DASHES[split] or (None, None)
         gid = None if rest.empty else GOES_ON
         marker = "." if len(mean) == 1 else None  # a line of one point is none
-        axes.plot(whole["x"], whole["nats"], color=colours[name], dashes=dashes, lw=1.5, gid=gid, marker=marker)
+        axes.plot(whole["x"], whole["nats"], color=colours[name], dashes=dashed[split], lw=1.5, gid=gid, marker=marker)
         axes.fill_between(whole["x"], whole["low"], whole["high"], color=colours[name], alpha=0.2, lw=0)
         if not rest.empty:
-            axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashes, lw=0.8)
+            axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashed[split], lw=0.8)
             shown.add("fewer")
         shown |= {name, split} | ({"range"} if mean["seeds"].max() > 1 else set())
-    finals = [final for final in curves.finals(runs, recipe.estimator, recipe.compare) if final["split"] in DASHES]
+    finals = [final for final in curves.finals(runs, recipe.estimator, recipe.compare) if final["split"] in dashed]
     for final in finals:
         dot(axes, final[counter], final["nats"], final["split"], colours[final["curve"]])
         shown |= {f"dot of {final['points']}"}
-    drawn = [data[data["split"].isin(DASHES)], pd.DataFrame(finals)]
+    drawn = [data, pd.DataFrame(finals)]
     diverged = [run.id for run in runs if run.status == "diverged"]
-    for (_, name), curve in _groups(data[data["run"].isin(diverged) & (data["split"] == "test")], "run", "curve"):
+    ends_at = data["split"] == ("test" if "test" in dashed else recipe.splits[0])
+    for (_, name), curve in _groups(data[data["run"].isin(diverged) & ends_at], "run", "curve"):
         cross(axes, curve[counter].iloc[-1], curve["nats"].iloc[-1], colours[name])
         shown.add("diverged")
     if recipe.end_estimator:
-        ends = [e for e in curves.estimates(runs, recipe.end_estimator, recipe.compare, most=True) if e["end"]]
+        every = curves.estimates(runs, recipe.end_estimator, recipe.compare, most=True)
+        ends = [e for e in every if e["end"] and e["split"] in dashed]
         for end in ends:
             axes.plot(end[counter], end["nats"], "D", color=colours[end["curve"]], ms=4, mfc="none", zorder=3)
             shown.add("end")
@@ -251,8 +251,9 @@ def _panel(
         if mark_unreliable(axes, points, counter):
             shown.add("unreliable")
     without = len({run.id for run in runs} - set(data["run"]))
+    missed = "" if "test" in dashed else f" on {' or '.join(recipe.splits)}"
     counts = _counts(runs, experiment.asked_for(where), recipe.compare) | {
-        f"without {recipe.estimator or 'estimates'}": without
+        f"without {recipe.estimator or 'estimates'}{missed}": without
     }
     _write_counts(axes, bool(runs), counts)
     if counter == experiment.figure.x and row.x_limits:
@@ -333,15 +334,15 @@ def _legend(
             label = f"{name} ({settings[name]})" if settings.get(name) else name
             label += f": {used}" if several else ""
             lines.append(Line2D([], [], color=colour, lw=1.5, label=safe_text.label(label)))
-    for split, dashes in DASHES.items():
+    for split, dashes in dashes_of(recipe.splits).items():
         if split in shown:
-            lines.append(Line2D([], [], color="0.2", lw=1.5, dashes=dashes or (None, None), label=f"{split} set"))
+            lines.append(Line2D([], [], color="0.2", lw=1.5, dashes=dashes or (None, None), label=set_label(split)))
     if "range" in shown:
         lines.append(Line2D([], [], color="0.2", lw=6, alpha=0.2, label="range over seeds"))
     if "fewer" in shown:
         lines.append(Line2D([], [], color="0.2", lw=0.8, label="fewer seeds"))
     if dots := sorted(int(word.removeprefix("dot of ")) for word in shown if word.startswith("dot of ")):
-        lines.append(dot_handle(dots))
+        lines.append(dot_handle(dots, recipe.splits))
     if "end" in shown:
         label = safe_text.label(f"{recipe.end_estimator} at the end")
         lines.append(Line2D([], [], color="0.2", marker="D", mfc="none", ms=4, lw=0, label=label))

@@ -13,13 +13,15 @@ from harness.analysis import curves
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import (
-    DASHES,
     MOST_CURVES,
+    SPLITS,
     counter_label,
+    dashes_of,
     estimate_label,
     of_weights,
     over_points,
     seeds_in_words,
+    set_label,
 )
 from harness.figures.marks import (
     below_handle,
@@ -47,6 +49,7 @@ def frame(runs: Sequence[StoredRun], counter: str, estimator: str) -> pd.DataFra
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
     names = dict(zip((run.id for run in runs), labels(runs), strict=True))
     data = curves.points(runs, estimator)
+    data = data[data["split"].isin(SPLITS)]
     return data.assign(label=data["run"].map(names), x=data[counter])
 
 
@@ -117,7 +120,7 @@ def draw(
         order = list(dict.fromkeys(data["label"]))
         palette = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
         sns.lineplot(
-            data, x="x", y="nats", hue="label", style="split", style_order=list(DASHES), dashes=DASHES, palette=palette,
+            data, x="x", y="nats", hue="label", style="split", style_order=SPLITS, dashes=dashes_of(SPLITS), palette=palette,
             errorbar=None, estimator=None, ax=axes, linewidth=1.6,
         )  # fmt: skip
         for (label, _), curve in data.groupby(["label", "split"]):
@@ -146,7 +149,7 @@ def draw(
         handles, texts = axes.get_legend_handles_labels()
         kept = [(h, t) for h, t in zip(handles, texts, strict=True) if t not in ("label", "split")]
         for handle, text in kept:
-            handle.set_label(f"{text} set" if text in DASHES else text)
+            handle.set_label(set_label(text) if text in SPLITS else text)
         handles = [handle for handle, _ in kept]
         if dots:
             handles.append(dot_handle(sorted({final["points"] for final in dots})))
@@ -172,7 +175,7 @@ def _finals(runs: Sequence[StoredRun], data: pd.DataFrame, estimator: str) -> li
     """Return the estimates at the ends of runs that are over more points than their curves."""
     own = data.groupby(["run", "split"])["points"].min()
     every = curves.estimates(runs, estimator, most=True)
-    return [e for e in every if e["end"] and e["split"] in DASHES and e["points"] > own[e["run"], e["split"]]]
+    return [e for e in every if e["end"] and e["split"] in SPLITS and e["points"] > own[e["run"], e["split"]]]
 
 
 def limits(nats: "pd.Series[float]") -> tuple[float, float]:

@@ -138,6 +138,7 @@ class FigureRecipe(Part):
         end_estimator: an estimator of the last row of a run, drawn as a mark near the curve's end.
         x: counter on the x axis.
         scale: of the x axis.
+        splits: whose estimates are drawn; one alone is drawn solid.
         rows: rows of panels.
         reference: which figure of the published curves.
     """
@@ -148,6 +149,7 @@ class FigureRecipe(Part):
     end_estimator: str | None = pydantic.Field(None, alias="beside")
     x: str = "samples"
     scale: str = pydantic.Field("log", pattern="^(log|linear)$")
+    splits: tuple[Literal["train", "valid", "test"], ...] = pydantic.Field(("train", "test"), min_length=1)
     rows: tuple[PanelRow, ...] = pydantic.Field((), alias="row")
     reference: str | None = None
 

@@ -314,6 +314,68 @@ def judged_over_more(run: StoredRun, better: float) -> StoredRun:
     return run
 
 
+def judged_on_valid(run: StoredRun, better: float = -2.0) -> StoredRun:
+    """Return the run with estimates on the validation split, too."""
+    for row in run.rows:
+        ours = [e for e in row["estimates"] if e["split"] == "test"]
+        row["estimates"] += [{**e, "split": "valid", "mean": e["mean"] + better} for e in ours]
+    return run
+
+
+def test_a_recipe_says_whose_estimates_are_drawn_on_which_split(tmp_path: Path) -> None:
+    """The validation split alone, solid; beside another it has dashes of its own; and it is not drawn where nobody asks."""
+    runs = [judged_on_valid(stored()), stored("wake-sleep")]
+    asked = FIGURE2.replace("[figure]", '[figure]\nsplits = ["valid"]')
+    alone = panels.draw(experiment(tmp_path, SPEC + asked), runs)
+    assert drawn(alone.axes[0], colour_of(alone, "aevb"), False) == [([1e4, 1e5, 1e6], [-202.0, -152.0, -132.0])]
+    assert not drawn(alone.axes[0], colour_of(alone, "aevb"), True)
+    assert [text.get_text() for text in alone.axes[0].texts] == ["1 without lower-bound on valid"]
+    texts = [text.get_text() for text in alone.legends[0].get_texts()]
+    assert texts == ["aevb", "validation set", "at the end, over 10,000 points"]  # no published curve is on this split
+    assert alone.legends[0].get_title().get_text() == "curves: over 2,000 valid points"
+    both = panels.draw(experiment(tmp_path, SPEC + asked.replace('["valid"]', '["valid", "test"]')), runs[:1])
+    blue = colour_of(both, "aevb")
+    assert drawn(both.axes[0], blue, False) == [([1e4, 1e5, 1e6], [-200.0, -150.0, -130.0])]
+    assert drawn(both.axes[0], blue, True) == [([1e4, 1e5, 1e6], [-202.0, -152.0, -132.0])]
+    silent = panels.draw(experiment(tmp_path), runs[:1])
+    plain = panels.draw(experiment(tmp_path), [stored()])
+    assert [len(figure.axes[0].lines) for figure in (silent, plain)] == [len(plain.axes[0].lines)] * 2
+
+
+def test_a_setting_of_the_algorithm_is_compared(tmp_path: Path) -> None:
+    """A curve for each combination of the settings in `compare`, in the order of the file."""
+    text = """
+[base]
+algo = "nvil"
+model = "sbn"
+samples = 1e6
+
+[[grid]]
+baseline = ["none", "input"]
+variance-normalisation = false
+
+[[grid]]
+baseline = "input"
+variance-normalisation = true
+
+[figure]
+compare = ["baseline", "variance-normalisation"]
+"""
+    runs = []
+    for k, (baseline, normalised) in enumerate((("none", False), ("input", False), ("input", True))):
+        one = stored("nvil", test=(-200.0, -150.0, -130.0 + k))
+        one.spec["algorithm"]["settings"] |= {"baseline": baseline, "variance_normalisation": normalised}
+        runs.append(one)
+    figure = panels.draw(experiment(tmp_path, text), runs)
+    assert [text.get_text() for text in figure.axes[0].texts] == [""]
+    names = [text.get_text() for text in figure.legends[0].get_texts()][:3]
+    assert names == [
+        f"baseline={b} variance-normalisation={v}" for b, v in (("none", False), ("input", False), ("input", True))
+    ]
+    ends = [drawn(figure.axes[0], colour_of(figure, name), False)[0][1][-1] for name in names]
+    assert ends == [-130.0, -129.0, -128.0]
+
+
 def test_a_figure_ends_at_the_numbers_of_the_table(tmp_path: Path) -> None:
     """Curves are over the points of every mark; the end is also over more, and a table has those that all runs share."""
     longer = stored("wake-sleep", test=(-210.0, -160.0, -140.0))

@@ -113,6 +113,7 @@ BAD = [
     (GRID + "marginal = true\n", r"mine.toml:5: --marginal is True: give a name"),
     (GRID + '[[figure.row]]\ntitle = "$N_{nz}$"\n', r"mine.toml:5: .*title cannot be filled in .KeyError.*: it may have"),
     (GRID + '[figure]\nx = "minutes"\n', r"mine.toml:6: figure.x: 'minutes': choose one of samples, datapoints"),
+    (GRID + '[figure]\nsplits = ["tests"]\n', r"mine.toml:6: figure.splits.0: 'tests'.*'train', 'valid' or 'test'"),
     (GRID + '[figure]\nestimator = "elbo"\n', r"mine.toml:6: figure.estimator: 'elbo': choose one of ais"),
     (GRID + "[tune]\noverride = { seed = 3 }\n", r"mine.toml:6: tune.override: .*seed has a key of its own in \[tune\]"),
     ("[base]\nnz = 2\n", r"mine.toml:1: grid: an experiment needs one or more \[\[grid\]\]"),
