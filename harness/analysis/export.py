@@ -7,7 +7,8 @@
 Tables join on `group`, `run` and `row`; `row` counts marks from 1, and is empty for an estimate that was made after training.
 Their columns are for data frames, which cannot tell everything apart, such as a setting that is None from one that is not there.
 So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations`: `read`
-needs nothing else. Of estimates of other parameters than the last ones, `weights` says which: "average" or "best-valid".
+needs nothing else. Of estimates of other parameters than the last ones, `weights` says which: "average" or "best-valid". Those
+over documents have the `perplexity` a word and its standard error `se_perplexity`, each in a column of its own.
 
 Tables are written from lists, not by pandas: `DataFrame.to_csv` takes a fifth longer and writes NaN as it writes None, and a
 column of whole numbers with a gap becomes one of floats.
@@ -232,7 +233,8 @@ def _best(record: Record, rows: Sequence[Line]) -> Line:
     if found is None:
         return {}
     row, estimate = found
-    told = {name: estimate[name] for name in ("mean", "se_points", "se_estimator")}
+    names = "mean", "se_points", "se_estimator", "perplexity", "se_perplexity"
+    told = {name: estimate[name] for name in names if name in estimate}
     return _leaves({"best_valid": {"samples": row["ledger"]["samples"], **told}})
 
 

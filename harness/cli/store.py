@@ -121,7 +121,8 @@ def export(selections: tuple[str, ...], form: str, out: Path, only: str | None, 
     runs        a line for each run: status, settings, budget, provenance
     rows        a line for each mark: spending, what the steps reported
     estimates   a line for each estimate, at a mark or after training:
-                nats, with both standard errors
+                nats, with both standard errors; of documents
+                also perplexity and se_perplexity
 
     Nothing is lost: `harness.analysis.export.read` gives back what the store has. Exit code 3 if a run could not be read; the
     others are exported.

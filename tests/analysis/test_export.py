@@ -54,7 +54,7 @@ def make(
     """Store a run of these rows, with these fields of its record."""
     run = store.run(run_id, group)
     run.claim()
-    spec = make_spec(algorithm, settings={"nz": 3}).model_dump(mode="json")
+    spec = fields.pop("spec", None) or make_spec(algorithm, settings={"nz": 3}).model_dump(mode="json")
     record = Record(
         run.id, spec, **({"status": "done", "budget": {"samples": 10**6}, "provenance": [SESSION]} | fields)
     )
@@ -315,6 +315,33 @@ def test_an_interrupt_between_two_exports_leaves_the_earlier_one(
         export.write(export.load(store)[0], "csv", out)
     assert len(export.read(out)) == 1
     assert sorted(os.listdir(tmp_path)) == ["export", "results"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_perplexity_of_documents_is_in_every_format(form: str, tmp_path: Path) -> None:
+    """Of estimates at marks, afterwards and of the best mark; other estimates have none."""
+    store = Store(tmp_path / "results")
+    spec = make_spec("aevb", settings={"nz": 3}, splits=["train", "valid", "test"], keep="best-valid")
+    words = {"perplexity": 812.5, "se_perplexity": 3.25}
+    rows_ = [row(100, estimate(-101.0, split="valid", **words), estimate(-99.0))]
+    run = make(store, "words", *rows_, spec=spec.model_dump(mode="json"))
+    later = {"time": "2026-11-21T11:34:29Z", "code": {"version": "0", "commit": None}, "file": None}
+    run.append_evaluation({**later, "ledger": {"samples": 100}, "estimate": estimate(-90.0, perplexity=700.0)})
+    runs, _ = export.load(store)
+    export.write(runs, form, tmp_path / "out")
+    assert as_text(export.read(tmp_path / "out")) == content(store)
+    if form == "json":
+        return
+    read = pd.read_csv if form == "csv" else pd.read_parquet
+    table = read(tmp_path / "out" / f"estimates.{form}")
+    np.testing.assert_array_equal(table["perplexity"], [812.5, math.nan, 700.0])
+    np.testing.assert_array_equal(table["se_perplexity"], [3.25, math.nan, math.nan])
+    best = read(tmp_path / "out" / f"runs.{form}").iloc[0]
+    assert (best["best_valid.mean"], best["best_valid.perplexity"], best["best_valid.se_perplexity"]) == (
+        -101,
+        812.5,
+        3.25,
+    )
 
 
 def test_bad_input_is_one_sentence(
