@@ -257,7 +257,7 @@ def _at_marks(sides: Sequence[list[StoredRun]], estimator: str, split: str) -> l
 
 
 def _spent(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the means of samples and datapoints over rows; a baseline does not tell the latter."""
+    """Return the means of samples and datapoints over rows; an older baseline does not tell the latter."""
     ledgers = [row["ledger"] for row in rows]
     names = [name for name in ("samples", "datapoints") if all(name in ledger for ledger in ledgers)]
     return {name: math.fsum(ledger[name] for ledger in ledgers) / len(ledgers) for name in names}

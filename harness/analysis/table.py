@@ -41,8 +41,8 @@ def rows(
     """Return a row for each panel, mark and curve, as plain data.
 
     A row has the options of its panel and those that are compared (by default `algorithm`); the `mark`, as asked for, at
-    which curves are compared, and the means over seeds of what was spent there, `samples` and `datapoints` (None where a
-    baseline does not tell); `seeds` and the seeds that `diverged`
+    which curves are compared, and the means over seeds of what was spent there, `samples` and `datapoints` (None where an
+    older baseline does not tell); `seeds` and the seeds that `diverged`
     before; for every estimator and split the mean over seeds with its standard error, `<estimator> <split>`, and in `points`
     over how many points it is; for documents also `<estimator> <split> perplexity`, of which lower is better; of its `estimator`
     on the test set `difference`, the mean paired difference to the best curve over the seeds that both have, with its standard

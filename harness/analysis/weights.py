@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from harness.analysis.stored_run import StoredRun
+from harness.analysis.stored_run import Row, StoredRun
 from harness.errors import BadInput
 from harness.store.record import Record
 
@@ -28,6 +28,17 @@ def no_average(record: Record) -> str | None:
     if spent < begin or not spent:
         return f"its --average begins after {begin:,} samples, and it has spent {spent:,.0f}; extend it beyond them"
     return None
+
+
+def averaged(run: StoredRun) -> StoredRun:
+    """Return a run with the estimates of its averaged weights alone; rows before the average began are left out."""
+    rows = [{**row, "estimates": row["averaged"]} for row in run.rows if "averaged" in row]
+    return replace(run, rows=rows, weights="average")
+
+
+def row_at(run: StoredRun, mark: float | str, weights: Weights) -> Row | None:
+    """Return a run's row at a mark (`StoredRun.at`), with the estimates of these weights; None if there is none."""
+    return (averaged(run) if weights == "average" else run).at(mark)
 
 
 def chosen(runs: Sequence[StoredRun], weights: Weights, say: Callable[[str], None]) -> list[StoredRun]:
@@ -50,9 +61,8 @@ def chosen(runs: Sequence[StoredRun], weights: Weights, say: Callable[[str], Non
         return list(runs)
     found, without = list[StoredRun](), list[str]()
     for run in runs:
-        rows = [{**row, "estimates": row["averaged"]} for row in run.rows if "averaged" in row]
-        if rows:
-            found.append(replace(run, rows=rows, weights="average"))
+        if (own := averaged(run)).rows:
+            found.append(own)
         else:
             without.append(f"{run.id} ({no_average(run.record) or 'it has no row since its average began'})")
     said = "; ".join(without[:MOST_NAMED]) + (f"; and {len(without) - MOST_NAMED} more" if without[MOST_NAMED:] else "")

@@ -5,12 +5,13 @@ It has of each run what `baseline` and `cost` claims need: its specification, wh
 estimates at marks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.reliability import doubt
 from harness.analysis.stored_run import StoredRun
+from harness.analysis.weights import Weights, row_at
 from harness.errors import BadInput
 from harness.files import from_json, read_file, replace_file, to_json
 from harness.report.text import marked
@@ -26,41 +27,44 @@ KEPT = ("estimator", "split", "points", "mean", "se_points", "se_estimator")
 
 KEPT_IF_KNOWN = ("heavy_tails", "reliable", "instead")
 
-SPENT = ("samples", "cpu_seconds")
+ESTIMATES: dict[Weights, str] = {"last": "estimates", "average": "averaged"}
+"""Where rows have those of each of the weights."""
+
+SPENT = ("samples", "datapoints", "cpu_seconds")
 
 MOST_BYTES = 50_000_000  # of a file
 
 
-def content(runs: Iterable[StoredRun], marks: Iterable[float | str]) -> dict[str, Any]:
+def content(runs: Iterable[StoredRun], marks: Iterable[tuple[float | str, Weights]]) -> dict[str, Any]:
     """Return a baseline as plain data.
 
     Args:
         runs: those whose rows are kept.
-        marks: samples of the rows that are kept; "end" for the last.
+        marks: of the rows that are kept, as claims have them, each with the weights whose estimates are asked for.
 
     Raises:
         BadInput: there is no run, or one that is not done.
     """
-    wanted, reached, out = sorted(set(marks), key=str), set[float | str](), {}
+    wanted, out = set(marks), {}
     for run in sorted(runs, key=lambda one: one.id):
         if run.status != "done":
             raise BadInput(f"run {run.id} is {run.status}, and a baseline is made of runs that are done")
-        rows = {mark: row for mark in wanted if (row := run.at(mark)) is not None}
-        reached |= rows.keys()
-        kept = sorted({id(row): row for row in rows.values()}.values(), key=lambda row: row["ledger"]["samples"])
+        found = {wish: row["ledger"]["samples"] for wish in wanted if (row := row_at(run, *wish)) is not None}
+        best = {of: found.get(("best-valid", weights)) for weights, of in ESTIMATES.items()}
         out[run.id] = {
             "spec": run.spec,
             "budget": run.record.budget,
-            "spent": {name: run.record.ledger[name] for name in SPENT},
+            "spent": _spent(run.record.ledger),
             "ran": {name: run.last_session[name] for name in RAN},
             "rows": [
                 {
                     "marks": row["marks"],
                     "end": row["end"],
-                    "ledger": {name: row["ledger"][name] for name in SPENT},
-                    "estimates": [_kept(e) for e in row["estimates"]],
+                    "ledger": _spent(row["ledger"]),
+                    **{of: _kept(row[of], best=best[of] == row["ledger"]["samples"]) for of in best if of in row},
                 }
-                for row in kept
+                for row in run.rows
+                if row["ledger"]["samples"] in found.values()
             ],
         }
     if not out:
@@ -70,8 +74,14 @@ def content(runs: Iterable[StoredRun], marks: Iterable[float | str]) -> dict[str
     return {"schema": SCHEMA, "code": code_version(), "runs": out}
 
 
-def _kept(estimate: dict[str, Any]) -> dict[str, Any]:
-    return {name: estimate[name] for name in (*KEPT, *(name for name in KEPT_IF_KNOWN if name in estimate))}
+def _spent(ledger: Mapping[str, float]) -> dict[str, float]:
+    return {name: ledger[name] for name in SPENT if name in ledger}  # a record need not have datapoints
+
+
+def _kept(estimates: Iterable[Mapping[str, Any]], *, best: bool) -> list[dict[str, Any]]:
+    """Return what is kept of estimates; of those on the validation split only the best mark's, as they are what tells it."""
+    names = (*KEPT, *KEPT_IF_KNOWN)
+    return [{name: e[name] for name in names if name in e} for e in estimates if best or e["split"] != "valid"]
 
 
 def text(content: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ def verdicts(claim: Bound, evidence: Evidence) -> Iterator[Verdict | Open]:
     )
     for part, runs in parts_of(evidence.select(claim), claim.per):
         for mark in claim.at:
-            subject = described(part, mark)
+            subject = described(claim, part, mark)
             estimates = estimates_at(claim, evidence, runs, mark, lambda run: run.id)
             if estimates.missing:
                 yield Verdict(claim, subject, None, None, required, "fails", estimates.missing)

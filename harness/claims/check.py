@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.stored_run import StoredRun
+from harness.analysis.weights import Weights
 from harness.claims import baseline, benchmark, bound, cost, invariant, order, paper, regression
 from harness.claims.evidence import Evidence, Verdict
 from harness.claims.file import Baseline, Benchmark, Bound, Claim, Claims, Cost, Invariant, Order, Paper
@@ -84,10 +85,10 @@ def failed(verdicts: Sequence[Verdict], *, strict: bool = False) -> bool:
 def baseline_content(evidence: Evidence) -> dict[str, Any]:
     """Return what a file's claims need of a baseline, from the runs that there are; BadInput as `baseline.content`."""
     runs: dict[str, StoredRun] = {}
-    marks: list[float | str] = []
+    marks: list[tuple[float | str, Weights]] = []
     for claim in evidence.claims.claims:
         if isinstance(claim, Baseline):
-            marks += claim.at
+            marks += [(mark, claim.weights) for mark in claim.at]
         if isinstance(claim, Baseline) or (isinstance(claim, Cost) and claim.times_baseline is not None):
             runs |= {run.id: run for run in evidence.select(claim)}
     return baseline.content(runs.values(), marks)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from harness.analysis import curves, selection
 from harness.analysis.reliability import doubt
-from harness.analysis.stored_run import StoredRun
+from harness.analysis.stored_run import Row, StoredRun
+from harness.analysis.weights import no_average, row_at
 from harness.claims.evidence import Evidence, Says, Values, Verdict
 from harness.claims.file import Claim, ClaimAtMarks
 from harness.claims.wording import runs_in_words
@@ -59,7 +60,7 @@ def estimates_at(
         claim: whose estimator and split count.
         evidence: what it is checked against.
         runs: the runs.
-        mark: samples, or "end".
+        mark: as claims have it.
         key: returns what a run's estimate is paired over.
         compared_with: runs with which they are compared: all estimates are over points that these have, too.
 
@@ -67,7 +68,10 @@ def estimates_at(
         BadInput: two runs that would count as one, or ends that do not compare: at different marks, and by other budgets than the
             same number of datapoints.
     """
-    rows = {run.id: row for run in runs if (row := run.at(mark)) is not None}
+    for run in runs:
+        if run.status == "done" and (why := _never(run, claim, mark)):
+            return Estimates({}, missing=why)
+    rows = {run.id: row for run in runs if (row := _row(run, claim, mark)) is not None}
     shorter = 0
     for run in runs:
         if run.id not in rows and run.status == "done":
@@ -78,11 +82,11 @@ def estimates_at(
     if not rows:
         said = "" if isinstance(mark, str) else f": the nearest marks are {curves.nearest(runs, mark)}"
         return Estimates({}, missing=f"no run has a row at {mark_in_words(mark)}{said}")
-    others = [(run, row) for run in compared_with if (row := run.at(mark)) is not None]
+    others = [(run, row) for run in compared_with if (row := _row(run, claim, mark)) is not None]
     chosen = [run for run in runs if run.id in rows]
     marks = {run.mark(rows[run.id]) for run in chosen}
     ends = marks | {run.mark(row) for run, row in others}
-    if isinstance(mark, str) and len(ends) > 1 and not _same_data([*chosen, *(run for run, _ in others)]):
+    if mark == "end" and len(ends) > 1 and not _same_data([*chosen, *(run for run, _ in others)]):
         said = " and ".join(f"{n:,.0f}" for n in sorted(ends)[:3])
         raise evidence.refusal(
             claim,
@@ -111,6 +115,20 @@ def estimates_at(
     return Estimates(values, max(marks), shorter=shorter, doubt=said)
 
 
+def _row(run: StoredRun, claim: ClaimAtMarks, mark: float | str) -> Row | None:
+    """Return the row of a run that a claim is about; of a run that is not done, none at a mark which may still be another."""
+    return row_at(run, mark, claim.weights) if run.status == "done" or not isinstance(mark, str) else None
+
+
+def _never(run: StoredRun, claim: ClaimAtMarks, mark: float | str) -> str | None:
+    """Say why a run that is done has no estimates of the weights, or no mark, that a claim is about; None if it has them."""
+    if claim.weights == "average" and (why := no_average(run.record)):
+        return f"run {run.id} has no averaged weights: {why}"
+    if mark == "best-valid" and row_at(run, mark, claim.weights) is None:
+        return f"run {run.id} has no estimates on the validation split (--splits train,valid,test) at its marks"
+    return None
+
+
 def _same_data(runs: Sequence[StoredRun]) -> bool:
     """Say whether a number of datapoints is the only budget of runs, and the same."""
     budgets = [run.record.budget for run in runs]
@@ -128,12 +146,14 @@ def judged(verdict: Verdict, *estimates: Estimates) -> Verdict:
 
 def mark_in_words(mark: float | str) -> str:
     """Return a mark in words."""
-    return "the end" if isinstance(mark, str) else f"{mark:,.0f} samples"
+    words = {"end": "the end", "best-valid": "the best mark on the validation split"}
+    return words[mark] if isinstance(mark, str) else f"{mark:,.0f} samples"
 
 
-def described(runs: str, mark: float | str) -> str:
-    """Return the subject of a verdict: which runs, at which mark."""
-    return f"{runs} at {mark_in_words(mark)}".strip()
+def described(claim: ClaimAtMarks, runs: str, mark: float | str) -> str:
+    """Return the subject of a verdict: which runs, at which mark, and of which weights if not of the last."""
+    weights = ", averaged weights" if claim.weights == "average" else ""
+    return f"{runs} at {mark_in_words(mark)}{weights}".strip()
 
 
 def require_pairs(claim: Claim, evidence: Evidence, n: int, subject: str) -> None:

@@ -27,7 +27,7 @@ def built_in() -> list[str]:
     return toml.built_in(BUILT_IN)
 
 
-End = Literal["end"]
+Mark = float | Literal["end", "best-valid"]
 
 USES = {
     "tolerance": ("bias-order", "importance", "stationary"),
@@ -64,12 +64,14 @@ class ClaimAtMarks(Claim):
     """A claim about estimates at marks.
 
     Attributes:
-        at: samples, one mark or several, or "end".
+        at: samples, one mark or several, "end", or "best-valid": the mark of each run that is best on the validation split.
+        weights: of which parameters: "last", or "average", their mean over steps.
         estimator: whose estimates.
         split: over which points.
     """
 
-    at: tuple[float | End, ...]
+    at: tuple[Mark, ...]
+    weights: Literal["last", "average"] = "last"
     estimator: str = "lower-bound"
     split: Literal["train", "test"] = "test"
 
@@ -80,9 +82,9 @@ class ClaimAtMarks(Claim):
 
     @pydantic.field_validator("at")
     @classmethod
-    def _somewhere(cls, at: tuple[float | End, ...]) -> tuple[float | End, ...]:
-        if not at or any(mark != "end" and mark <= 0 for mark in at):
-            raise ValueError('give samples above 0, one number or a list of them, or "end"')
+    def _somewhere(cls, at: tuple[Mark, ...]) -> tuple[Mark, ...]:
+        if not at or any(not isinstance(mark, str) and mark <= 0 for mark in at):
+            raise ValueError('give samples above 0, one number or a list of them, "end" or "best-valid"')
         return at
 
     @pydantic.field_validator("estimator")
@@ -325,9 +327,9 @@ def _contradiction(one: Claim, other: Claim) -> str | None:
 
 def _of_the_same_runs(one: ClaimAtMarks, other: ClaimAtMarks) -> bool:
     """Say whether two claims share some estimates."""
-    source = (one.experiment, one.group, one.estimator, one.split)
+    sources = [(claim.experiment, claim.group, claim.weights, claim.estimator, claim.split) for claim in (one, other)]
     return (
-        source == (other.experiment, other.group, other.estimator, other.split)
+        sources[0] == sources[1]
         and bool(set(one.at) & set(other.at))
         and one.where.keys() == other.where.keys()
         and all(same(value, other.where[name]) for name, value in one.where.items())

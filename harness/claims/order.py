@@ -33,7 +33,7 @@ def verdicts(claim: Order, evidence: Evidence) -> Iterator[Verdict | Open]:
         for panel, own in parts_of(runs, panels):
             selection.require_alike(own, f"{evidence.claims.place(claim)}: {panel}", compare)
         for mark in claim.at:
-            subject = described(" ".join((claim.above, "minus", claim.below, part)).strip(), mark)
+            subject = described(claim, " ".join((claim.above, "minus", claim.below, part)).strip(), mark)
             sides = [
                 estimates_at(
                     claim, evidence, [run for run in runs if run.curve(compare) == name], mark,

@@ -22,7 +22,7 @@ def verdicts(claim: Paper, evidence: Evidence) -> Iterator[Verdict | Open]:
         selection.require_alike(runs, f"{evidence.claims.place(claim)}: {part}", evidence.compare(claim))
         panel = published.reference(recipe, runs[0].options(panels)) if recipe else None
         for mark in claim.at:
-            subject = described(part, mark)
+            subject = described(claim, part, mark)
             estimates = estimates_at(claim, evidence, runs, mark, lambda run: run.seed)
             if estimates.missing:
                 yield Verdict(claim, subject, None, None, required, "fails", estimates.missing)

@@ -9,6 +9,7 @@ from harness.analysis import curves, selection
 from harness.analysis.losses import FEWEST, WAYS, Adjusted, Loss, loss
 from harness.analysis.statistics import Difference, difference
 from harness.analysis.stored_run import StoredRun
+from harness.analysis.weights import row_at
 from harness.claims.estimates import Estimates, described, estimates_at, judged, parts_of, require_pairs
 from harness.claims.evidence import Evidence, Says, Values, Verdict
 from harness.claims.file import Baseline, Claim
@@ -23,7 +24,7 @@ def verdicts(claim: Baseline, evidence: Evidence) -> Iterator[Verdict | Open]:
         reference = _of_the_seeds_asked_for(like(runs[0], claim, evidence), runs, claim, evidence)
         _require_comparable(claim, evidence, runs, reference, part)
         for mark in claim.at:
-            subject = described(part, mark)
+            subject = described(claim, part, mark)
             old = estimates_at(claim, evidence, reference, mark, lambda run: run.seed, compared_with=runs)
             if old.missing:
                 again = f"save it again with `harness baseline save {evidence.claims.called}`"
@@ -156,7 +157,7 @@ def _spread_of_seeds(
     squares, freedom = 0.0, 0
     kinds = [run for run in evidence.reference if run.dataset_sha256 == of.dataset_sha256]
     for _, runs in parts_of(kinds, evidence.kinds(claim)):
-        rows = [row for run in runs if (row := run.at(mark)) is not None]
+        rows = [row for run in runs if (row := row_at(run, mark, claim.weights)) is not None]
         points = curves.common_points(rows)
         found = [curves.estimate(row, claim.estimator, claim.split, points) for row in rows]
         values = [float(one["mean"]) for one in found if one is not None]
