@@ -18,6 +18,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
+from harness.errors import HarnessError, Interrupted, StoreTrouble
 from harness.safe_text import show
 from harness.specs.options import PositiveNumber, WholeNumber
 
@@ -55,6 +56,9 @@ def evaluate(
     SELECTION is a run's id, its beginning, or such as figure2:algo=aevb,nz=3; see `harness list --help`. Each estimate is added
     to its run. Every setting of the estimator is an option, too: `harness evaluate RUN --estimator ais
     --help` lists them.
+
+    Of several runs, those that cannot be evaluated are named with the reason, and the others are evaluated. The exit code is then
+    that of the first of these errors: 2 for bad input, such as a run without its checkpoint, 3 for an estimate that failed.
     """
     from harness.analysis import chosen
     from harness.report import runs
@@ -64,16 +68,28 @@ def evaluate(
     complete = estimator_settings(estimator, settings)
     from harness.runs.evaluate import Trained
 
-    rows = []
+    rows, failed = [], dict[str, HarnessError]()
     for run in stored:
         if len(stored) > 1 and not as_json:
             show(run.id)
-        found, _ = Trained(run, data_dir, weights).estimate(estimator, split, points, complete)  # type: ignore[arg-type]
+        try:
+            found, _ = Trained(run, data_dir, weights).estimate(estimator, split, points, complete)  # type: ignore[arg-type]
+        except (Interrupted, StoreTrouble):
+            raise
+        except HarnessError as error:
+            if len(stored) == 1:
+                raise
+            say(str(error) if run.id in str(error) else f"run {run.id}: {error}")
+            failed[run.id] = error
+            continue
         if not as_json:
             runs.print_estimates([found.row()])
         rows.append({"run": run.id, **found.row()} if len(stored) > 1 else found.row())
     if as_json:
         print_json(rows if len(stored) > 1 else rows[0])
+    if failed:
+        say(f"{len(failed)} of {len(stored)} runs could not be evaluated: {', '.join(failed)}")
+        raise SystemExit(next(iter(failed.values())).exit_code)
 
 
 @click.command(cls=TakesSettings)

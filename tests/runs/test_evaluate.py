@@ -35,6 +35,33 @@ def run(harness: Harness, tmp_path: Path) -> Run:
     return _train(harness, tmp_path / "results")
 
 
+def test_of_several_runs_those_that_cannot_be_evaluated_are_named_and_the_others_are(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """Without a checkpoint, with parameters that are no numbers; whichever of them comes first."""
+    words = ["--dataset", toy.__file__, "--nz", 2, "--hidden", 5, "--samples", 200]
+    for seed in range(4):
+        assert harness("run", "--algo", "aevb", *words, "--seed", seed).code == 0
+    runs = list(Store(tmp_path / "results").runs())
+    first, _, third, _ = runs
+    (first.path / "checkpoint.safetensors").unlink()
+    (third.path / "run.json").write_text("{}")
+    done = harness("evaluate", "runs", "--estimator", "lower-bound", "--points", 10, "--json")
+    assert done.code == 2
+    good = [run.id for run in runs if run not in (first, third)]
+    assert [row["run"] for row in json.loads(done.out)] == good
+    lines = done.err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"harness: run {first.id} has no checkpoint")
+    assert str(third.path) in lines[1]
+    assert lines[2] == f"harness: 2 of 4 runs could not be evaluated: {first.id}, {third.id}"
+    assert [len(run.evaluations()) for run in runs if run.id in good] == [1, 1]
+    shown = harness("evaluate", "runs", "--estimator", "lower-bound", "--points", 10)
+    assert (shown.code, shown.out.count("lower-bound")) == (2, 2)
+    alone = harness("evaluate", first.id, "--estimator", "lower-bound")
+    assert (alone.code, alone.err.count("\n")) == (2, 1)
+
+
 QUICK: dict[str, list[object]] = {
     "hmc-density": [],
     "importance": ["--K", 100],
