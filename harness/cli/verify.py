@@ -24,7 +24,8 @@ def verify(selection: str, retrain: bool, jobs: int, as_json: bool, data_dir: st
 
     The stored model of each run is evaluated again, in a process that does not import its algorithm, and the last row of its
     trace must say the same: in every bit, or within rounding if PyTorch, the processor or the code has changed since. With
-    --retrain each run is made again, in a temporary store, and every row must be the same. Exit code 0 if all agree, else 1.
+    --retrain each run is made again, in a temporary store, and every row must be the same, and so must what --keep
+    best-valid kept. Exit code 0 if all agree, else 1.
     """
     from harness.analysis import chosen
     from harness.report.text import print_table

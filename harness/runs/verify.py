@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from torch import Tensor
+
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput, HarnessError, RunFailed, out_of_memory
 from harness.runs.evaluate import Trained
@@ -165,8 +167,12 @@ def _not_best(kept: Mapping[str, Any] | None, rows: Sequence[Row], spec: RunSpec
     if best is None:
         return "it keeps parameters of a mark, and no row has an estimate on the validation split"
     row, estimate = best
-    if kept["ledger"]["samples"] != row["ledger"]["samples"] or not _same(kept["estimate"], dict(estimate)):
+    if kept["ledger"]["samples"] != row["ledger"]["samples"]:
         return f"it keeps parameters of {kept['ledger']['samples']:,} samples, and was best at {row['ledger']['samples']:,}"
+    if not _same(kept["estimate"], dict(estimate)):
+        return (
+            f"what it keeps of its best mark has another estimate than the row at {row['ledger']['samples']:,} samples"
+        )
     return None
 
 
@@ -202,12 +208,17 @@ def _trained_again(run: Run, data_dir: str | None) -> Verified:
         except RunFailed as error:
             ended = str(error)
         same = store.run(spec.run_id)
-        again = same.rows() if same.exists() else []
+        again, best_again = (same.rows(), same.best()) if same.exists() else ([], None)
     compared = _Compared(run, record, TRAINED_NATS, 0.0)
     compared.differs = _contradiction(record, rows, spec)
+    kept = run.best() if spec.evaluation.keep == "best-valid" else None
+    saved = rows[: record.trace["rows"]]
+    compared.differs = compared.differs or _not_best(kept, StoredRun(record, saved).sound_rows, spec)
     pairs = list(_pairs(rows, again))
     for number, row, other in pairs:
         compared.row(number, row, other)
+    if kept is not None and best_again is not None and len(saved) == len(rows):
+        compared.best(kept, best_again)
     if compared.differs is None and any(other is None for _, _, other in pairs):
         compared.differs = f"it has no such rows when it is made again{f': {ended}' if ended else ''}"
     elif compared.differs is None and ended and record.status not in ("failed", "diverged"):
@@ -285,6 +296,14 @@ class _Compared:
             if not _same(stored.get(name), again.get(name)):
                 self._note(number, row, f"{name} of {what} was {stored.get(name)!r} and is {again.get(name)!r}")
 
+    def best(self, kept: Row, again: Row) -> None:
+        """Compare what is kept of the best mark, in every bit; where rounding differs, rows alone tell how far marks may part."""
+        if self._changed or self.differs is not None:
+            return
+        differing = [name for name in ("ledger", "theta", "phi") if not _same(kept[name], again[name])]
+        if differing:
+            self.differs = f"what it keeps of its best mark has another {differing[0]} when it is made again"
+
     def _note(self, number: int, row: Row, words: str) -> None:
         if self.differs is None:
             self.differs = f"row {number}, at {row['ledger']['samples']:,} samples: {words}"
@@ -300,7 +319,9 @@ def _key(estimate: Row) -> tuple[Any, ...]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Say whether two values are the same; NaN is itself."""
+    """Say whether two values are the same, tensors in every bit; NaN is itself."""
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return isinstance(one, Tensor) and isinstance(other, Tensor) and one.equal(other)
     if isinstance(one, float) and isinstance(other, float):
         return one == other or (math.isnan(one) and math.isnan(other))
     if isinstance(one, dict) and isinstance(other, dict):

@@ -312,6 +312,22 @@ def test_parameters_of_another_mark_do_not_verify(store: Store, data: str) -> No
     assert "it keeps parameters of 1,300 samples, and was best at" in str(verify._evaluated_again(run, None).why)
 
 
+@pytest.mark.parametrize("part", ["theta", "phi", "estimate"])
+def test_what_is_kept_is_compared_when_a_run_is_made_again(store: Store, data: str, part: str) -> None:
+    spec = spec_of(data)
+    runner.ensure(store, spec, Budget(samples=SAMPLES))
+    run = store.run(spec.run_id)
+    assert verify._trained_again(run, None).why == "in every bit"
+    state = kept(run)
+    changed = {**state["estimate"], "se_points": 0.5} if part == "estimate" else state[part] + 1e-6
+    (run.path / best.NAME).write_bytes(checkpoint.encode({**state, part: changed}))
+    found = verify._trained_again(run, None)
+    assert found.says == "differs"
+    assert f"what it keeps of its best mark has another {part}" in found.why
+    (run.path / best.NAME).unlink()  # as in a store that was committed
+    assert verify._trained_again(run, None).says == "agrees"
+
+
 def test_a_run_that_begins_again_has_none_of_before(store: Store, data: str) -> None:
     spec = spec_of(data)
     runner.ensure(store, spec, Budget(samples=300))
