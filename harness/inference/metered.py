@@ -21,6 +21,7 @@ class Meter:
     rows: Network | None
     count: str | None
     differentiated: bool
+    times: str | None
 
 
 def metered(
@@ -30,6 +31,7 @@ def metered(
     rows: Network | None = None,
     count: str | None = None,
     differentiated: bool = False,
+    times: str | None = None,
 ) -> Callable[[F], F]:
     """Mark a method of a model as one that algorithms may call, and say what a call counts.
 
@@ -48,6 +50,7 @@ def metered(
         rows: the network that the rows go through.
         count: the name of the argument whose rows are counted; needed with any of the above.
         differentiated: the call itself differentiates, and returns the gradient; of other calls autograd tells.
+        times: an attribute of the model, a whole number of times that each row counts, such as `orders`; None for once.
 
     Raises:
         TypeError: something is to be counted, and `count` is no argument of the method.
@@ -58,7 +61,7 @@ def metered(
             names = list(inspect.signature(method).parameters)[1:]
             if count not in names:
                 raise TypeError(f"{method.__name__} counts the rows of {count!r}: choose one of {', '.join(names)}")
-        setattr(method, MARK, Meter(samples, fantasies, rows, count, differentiated))
+        setattr(method, MARK, Meter(samples, fantasies, rows, count, differentiated, times))
         return method
 
     return mark

@@ -135,5 +135,5 @@ def _whole(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         "train log p(x)",
         "test log p(x)",
     ]
-    used = [i for i in range(len(heads)) if i < 7 + len(counters) or any(line[i] for line in table)]
+    used = [i for i in range(len(heads)) if i < 5 + len(counters) or any(line[i] for line in table)]
     return [heads[i] for i in used], [[line[i] for i in used] for line in table]

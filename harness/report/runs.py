@@ -99,7 +99,7 @@ def print_run(
     print_estimates(record.summary)
     if spec["evaluation"].get("keep") == "best-valid":
         show(_best(run, record, rows))
-    if rows and not _has_bound(record):
+    if rows and _lacks_bound(record):
         show(_no_bound(record))
     if spec["average"] is not None:
         show("", _average_in_words(record))
@@ -145,8 +145,10 @@ def sessions(record: Record) -> list[str]:
     return lines
 
 
-def _has_bound(record: Record) -> bool:
-    return any(estimate["estimator"] == "lower-bound" for estimate in record.summary)
+def _lacks_bound(record: Record) -> bool:
+    """Say whether a lower bound would be evaluated, and there is none: of a model with exact log p(x) nobody misses it."""
+    expected = any(asked["name"] == "lower-bound" for asked in record.spec["evaluation"]["estimators"])
+    return expected and not any(estimate["estimator"] == "lower-bound" for estimate in record.summary)
 
 
 def _no_bound(record: Record) -> str:
@@ -276,7 +278,7 @@ def print_summary(run: Run, record: Record, *, already: bool) -> None:
             show(f"  {MARK} of averaged weights, {words}")
     for words in doubts(final_estimates(record)):
         show(f"  {MARK} {words}")
-    if record.ledger and not _has_bound(record):
+    if record.ledger and _lacks_bound(record):
         show(f"  {_no_bound(record)}")
     spent = record.ledger
     excluded = sum(spent[f"{phase}_wall_seconds"] for phase in ("setup", "output"))

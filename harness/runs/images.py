@@ -138,6 +138,6 @@ def _shaped(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
 def _name(trained: Trained, weights: Weights) -> str:
     spec = trained.spec
     model = trained.subject.model
-    n_z = f", $N_z$ = {model.latents.total}" if isinstance(model, LatentVariableModel) else ""
+    what = f", $N_z$ = {model.latents.total}" if isinstance(model, LatentVariableModel) else f", {spec.model.name}"
     of = {"last": "", "average": ", averaged weights", "best-valid": ", weights of the best mark"}[weights]
-    return f"{spec.algorithm.name}, {spec.dataset.name}{n_z}, {trained.ledger['samples']:,} samples{of}"
+    return f"{spec.algorithm.name}, {spec.dataset.name}{what}, {trained.ledger['samples']:,} samples{of}"

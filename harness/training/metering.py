@@ -39,7 +39,8 @@ def metered_twin(model: Any, ledger: Ledger, updates: "UpdateCounter | None" = N
     for name in dir(kind):
         meter = getattr(getattr(kind, name), MARK, None)
         if meter is not None:
-            setattr(twin, name, _counting(getattr(model, name), meter, ledger, updates))
+            times = 1 if meter.times is None else getattr(model, meter.times)
+            setattr(twin, name, _counting(getattr(model, name), meter, times, ledger, updates))
     if isinstance(model, Recognition):
         twin.posterior_type = _posterior_twin_type(model.posterior_type)
     return twin
@@ -80,9 +81,9 @@ class UpdateCounter:
 
 
 def _counting(
-    method: Callable[..., Any], meter: Meter, ledger: Ledger, updates: UpdateCounter | None
+    method: Callable[..., Any], meter: Meter, times: int, ledger: Ledger, updates: UpdateCounter | None
 ) -> Callable[..., Any]:
-    """Wrap a bound method so that each call is entered in the ledger."""
+    """Wrap a bound method so that each call is entered in the ledger, every row so many times."""
     counters = [name for name, counts in (("samples", meter.samples), ("fantasies", meter.fantasies)) if counts]
     backward = f"{meter.rows}_rows_grad"
     if meter.rows is not None:
@@ -104,7 +105,7 @@ def _counting(
         if updates is not None:
             updates.look()
         out = method(*args, **kwargs)
-        n = _rows(args[position] if len(args) > position else kwargs[name])
+        n = times * _rows(args[position] if len(args) > position else kwargs[name])
         if by_autograd:
             if isinstance(out, Tensor):
                 _when_differentiated(out, functools.partial(_add, ledger, backward, n))
