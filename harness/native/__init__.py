@@ -9,6 +9,7 @@ from harness.native.densities import Density
 from harness.native.gaussian import gaussian_score, standard_normal
 from harness.native.layers import Layer, Triangle, total
 from harness.native.moments import standardise
+from harness.native.nade import Nade, nade_down, nade_up
 from harness.native.path import serves
 from harness.native.rows import bytes_at
 from harness.native.stack import Draw, Factors, Observed, Stack
@@ -22,6 +23,7 @@ __all__ = [
     "Factors",
     "Layer",
     "Move",
+    "Nade",
     "Observed",
     "Stack",
     "Triangle",
@@ -30,6 +32,8 @@ __all__ = [
     "bytes_at",
     "draw_units",
     "gaussian_score",
+    "nade_down",
+    "nade_up",
     "of_triangle",
     "score_units",
     "serves",

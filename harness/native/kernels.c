@@ -105,7 +105,7 @@ EVERY_WIDTH double bernoulli_row(int dim, const float *x, float *a, int slope, f
 /* A row of logits becomes its slopes. */
 EVERY_WIDTH static void bernoulli_slopes(int dim, const float *x, float *a, float weight) {
 #pragma omp simd
-    for (int d = 0; d < dim; d++) a[d] = weight * (x[d] - logistic_from(exp_of_negative(-fabsf(a[d])), a[d]));
+    for (int d = 0; d < dim; d++) a[d] = weight * (x[d] - logistic_of(a[d]));
 }
 
 /* The sum of squared errors and log variances of a part of a row; with `slope`, mean and log_var become their slopes. */
@@ -113,7 +113,7 @@ INLINE float gaussian_part(int n, const float *x, float *mean, float *log_var, i
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int d = 0; d < n; d++) {
-        float m = squash ? logistic_from(exp_of_negative(-fabsf(mean[d])), mean[d]) : mean[d];
+        float m = squash ? logistic_of(mean[d]) : mean[d];
         float error = x[d] - m, pull = error * exp_of(-log_var[d]), square = error * pull;
         sum += square + log_var[d];
         if (slope) {

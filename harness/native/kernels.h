@@ -35,6 +35,13 @@ typedef struct {
     const layer_at *of;
 } stack;
 
+/* Bits x (n x dim) that are each given those before it in an order, by hidden units: see nade.c. */
+typedef struct {
+    int n, dim, hidden;
+    const int64_t *order; /* dim positions */
+    const float *x, *W, *V; /* W and V (dim x hidden), a row a bit */
+} nade;
+
 #define FLOATS(address) ((float *)(intptr_t)(address))
 
 /* An optimiser's step; what it corrects for the bias of running means, it has corrected in lr and in the factor of the root. */
@@ -71,6 +78,9 @@ void of_triangle(int m, const float *matrix, float *above);
 void standardise(int n, int kinds, int centre, int scale, const float *values, float *mean, float *variance, float *out,
                  double decay);
 int ascend(move by, int n, int k, int m, const float *a, const float *g, kept W, kept b, float decay);
+void nade_up(nade p, const float *b, int block, size_t keep, float *states, float *h, float *logits);
+void nade_down(nade p, const float *g, int block, size_t keep, const float *states, float *scratch, float *behind, float *by_W,
+               float *by_V, float *by_b);
 void stack_up(stack s, int n, const float *x, float *const *outs);
 void stack_down(stack s, int n, const float *g, float *const *units, float *const *behind, float *g_x);
 int stack_observed(stack s, observation o, int n, const float *z, float weight, float *log_p, float *slope, float *g_z,

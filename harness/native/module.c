@@ -70,6 +70,15 @@ OF_NUMBERS(py_triangle, 3, triangle(v[0], FLOATS(v[1]), FLOATS(v[2])))
 
 OF_NUMBERS(py_of_triangle, 3, of_triangle(v[0], FLOATS(v[1]), FLOATS(v[2])))
 
+#define NADE(v) (nade){v[0], v[1], v[2], (const int64_t *)(intptr_t)v[3], FLOATS(v[4]), FLOATS(v[5]), FLOATS(v[6])}
+
+OF_NUMBERS(py_nade_up, 13, nade p = NADE(v);
+           nade_up(p, FLOATS(v[7]), v[8], v[9], FLOATS(v[10]), FLOATS(v[11]), FLOATS(v[12])))
+
+OF_NUMBERS(py_nade_down, 16, nade p = NADE(v);
+           nade_down(p, FLOATS(v[7]), v[8], v[9], FLOATS(v[10]), FLOATS(v[11]), FLOATS(v[12]), FLOATS(v[13]), FLOATS(v[14]),
+                     FLOATS(v[15])))
+
 static PyObject *py_bytes_at(PyObject *self, PyObject *const *args, Py_ssize_t n) {
     long long v[6];
     double scale = n > 6 ? PyFloat_AsDouble(args[6]) : 1.0;
@@ -176,6 +185,9 @@ static PyMethodDef methods[] = {
     {"ancestral", FAST(py_ancestral), "n, m, a, U, units: see units.c."},
     {"triangle", FAST(py_triangle), "m, above, matrix: see units.c."},
     {"of_triangle", FAST(py_of_triangle), "m, matrix, above: see units.c."},
+    {"nade_up", FAST(py_nade_up), "n, dim, hidden, order, x, W, V, b, block, keep, states, h, logits: see nade.c."},
+    {"nade_down", FAST(py_nade_down),
+     "n, dim, hidden, order, x, W, V, g, block, keep, states, scratch, behind, by_W, by_V, by_b: see nade.c."},
     {"ascend", FAST(py_ascend),
      "rule, lr, beta1, beta2, correction, eps, and of each layer n, a, g, k, m, W, b, what is kept first for W and for b, and what "
      "second, decay: see updates.c."},
