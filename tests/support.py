@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
 from harness.analysis.stored_run import StoredRun
 from harness.runs.pool import Last
 from harness.specs import named
@@ -33,6 +36,17 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def require_frequencies(draws: Tensor, log_p: Tensor, every: Tensor) -> None:
+    """Chi-squared of draws over all states, which are many; fails by chance once in a million (6 standard deviations)."""
+    code = 2.0 ** torch.arange(every.shape[1], dtype=torch.float64)
+    order = (every @ code).argsort()
+    counts = torch.bincount((draws.double() @ code).long(), minlength=len(every)).double()
+    expected = len(draws) * log_p[order].exp()
+    chi2 = ((counts - expected).square() / expected).sum()
+    freedom = len(every) - 1
+    assert (chi2 - freedom) / (2 * freedom) ** 0.5 < 6
 
 
 def user_names(path: Path) -> str:

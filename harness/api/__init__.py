@@ -60,6 +60,7 @@ from harness.inference.optimisers import Adam, Optimiser, Sgd
 from harness.inference.parameters import Parameters
 from harness.inference.protocols import (
     AnalyticKL,
+    ClosedFormEM,
     ClosedFormPosterior,
     GenerativeModel,
     HandDerived,
@@ -92,6 +93,7 @@ __all__ = [
     "BeliefNet",
     "BeliefRecognition",
     "Choice",
+    "ClosedFormEM",
     "ClosedFormPosterior",
     "Config",
     "DataFacts",

@@ -167,6 +167,19 @@ class TractableModel(GenerativeModel, Protocol):
 
 
 @runtime_checkable
+class ClosedFormEM(TractableModel, Protocol):
+    """A tractable model with latents that are summed over, both of whose steps of EM have a closed form."""
+
+    def expected_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(x) of x (B, D), (B,), and the summed expected statistics of x and its latents, laid out like θ."""
+        ...
+
+    def maximise(self, statistics: Tensor, pseudo_count: float) -> None:
+        """Set θ to the maximum of the expected log p(x, z) of these statistics plus the log of the prior of a pseudo-count."""
+        ...
+
+
+@runtime_checkable
 class UnnormalisedModel(GenerativeModel, Protocol):
     """p(x) = f(x) / Z, where log Z is for an estimator."""
 
@@ -314,6 +327,7 @@ OF_MODELS: dict[type[Any], str] = {
     LatentVariableModel: "a model with latent variables (latents, log_p_z, log_p_x_given_z, log_p_xz, sample_z, sample_xz)",
     LayeredModel: "a model with the log density of each layer (log_p_layers)",
     TractableModel: "a model whose log p(x) is tractable (log_p_x)",
+    ClosedFormEM: "a model whose steps of EM have a closed form (expected_statistics, maximise)",
     UnnormalisedModel: "an unnormalised model with Gibbs moves (log_f_x, gibbs)",
     ClosedFormPosterior: "a model whose posterior has a closed form (exact_posterior)",
     MeanImage: "a model with the mean of x given z (mean_x)",

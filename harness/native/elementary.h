@@ -74,4 +74,7 @@ INLINE float inverse_root_of(float x) {
 /* 1 / (1 + exp -a), from e = exp -|a|. */
 INLINE float logistic_from(float e, float a) { return (a < 0.0f ? e : 1.0f) / (1.0f + e); }
 
+/* 1 / (1 + exp -a). */
+INLINE float logistic_of(float a) { return logistic_from(exp_of_negative(-fabsf(a)), a); }
+
 #endif

@@ -9,8 +9,7 @@ EVERY_WIDTH void units_draw(int n, int points, int m, const float *a, float *uni
         const float *logits = a + (size_t)(i % points) * m;
         float *row = units + (size_t)i * m;
 #pragma omp simd
-        for (int j = 0; j < m; j++)
-            row[j] = row[j] < logistic_from(exp_of_negative(-fabsf(logits[j])), logits[j]) ? 1.0f : 0.0f;
+        for (int j = 0; j < m; j++) row[j] = row[j] < logistic_of(logits[j]) ? 1.0f : 0.0f;
     }
 }
 

@@ -189,6 +189,27 @@ def _check_tractable(case: Case) -> None:
         _require_mean(x / x.sum(-1, keepdim=True), model.log_p_x(one).exp(), "the mean share of each word in draws")
 
 
+def _check_em(case: Case) -> None:
+    """Check that the statistics of points add up, and that no iteration of EM lowers log p(x)."""
+    model, x = case.model, case.x
+    log_p, statistics = model.expected_statistics(x)
+    assert torch.allclose(log_p, model.log_p_x(x), rtol=1e-9), "expected_statistics returns other values than log_p_x"
+    assert statistics.shape == model.params.flat.shape, "expected_statistics are not laid out like the parameters"
+    apart = sum(model.expected_statistics(one)[1] for one in x.split(1))
+    assert torch.allclose(apart, statistics, rtol=1e-9, atol=1e-12), "expected_statistics are no sum over points"
+    before = model.params.flat.detach().clone()
+    total = log_p.sum()
+    for _ in range(20):
+        model.maximise(model.expected_statistics(x)[1], 1e-9)  # a prior that weighs next to nothing
+        now = model.log_p_x(x).sum()
+        assert now > total - 1e-5, (
+            f"an iteration of EM lowers log p(x) of {len(x)} points by {(total - now).item():.3g} nats"
+        )
+        total = now
+    with torch.no_grad():
+        model.params.flat.copy_(before)
+
+
 def _check_unnormalised(case: Case) -> None:
     """Check log f(x): its gradient, and over bits that Gibbs moves leave its distribution as it is."""
     model, x, streams = case
@@ -260,8 +281,9 @@ def _check_hand_derived(case: Case) -> None:
 
 CHECKS: dict[type[Any], Callable[[Case], None]] = {
     api.LatentVariableModel: _check_latents, api.LayeredModel: _check_layers, api.TractableModel: _check_tractable,
-    api.UnnormalisedModel: _check_unnormalised, api.MeanImage: _check_mean, api.ClosedFormPosterior: _check_exact_posterior,
-    api.LayerGradients: _check_layer_gradients, api.HandDerived: _check_hand_derived,
+    api.ClosedFormEM: _check_em, api.UnnormalisedModel: _check_unnormalised, api.MeanImage: _check_mean,
+    api.ClosedFormPosterior: _check_exact_posterior, api.LayerGradients: _check_layer_gradients,
+    api.HandDerived: _check_hand_derived,
 }  # fmt: skip
 """What each protocol promises."""
 

@@ -11,7 +11,7 @@ from harness.specs import registry
 
 def small(plugin: registry.Plugin, init_sd: float) -> dict[str, Any]:
     """Return settings of a small version of a model, those that it has."""
-    sizes = {"nz": 2, "hidden": 5, "layers": "2-2", "init_sd": init_sd}
+    sizes = {"nz": 2, "hidden": 5, "layers": "2-2", "components": 3, "init_sd": init_sd}
     return {name: value for name, value in sizes.items() if name in plugin.module.Config.model_fields}
 
 

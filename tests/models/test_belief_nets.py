@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support import require_frequencies
 from torch import Tensor
 
 from harness import api
@@ -30,17 +31,6 @@ def built(module: object, dim: int = 3, **settings: object) -> tuple[api.BeliefN
         with torch.no_grad():
             part.params.flat.normal_(0.0, 1.0, generator=api.Streams(2)(type(part).__name__))
     return net, recognition
-
-
-def require_frequencies(draws: Tensor, log_p: Tensor, every: Tensor) -> None:
-    """Chi-squared of draws over all states, which are many; fails by chance once in a million (6 standard deviations)."""
-    code = 2.0 ** torch.arange(every.shape[1], dtype=torch.float64)
-    order = (every @ code).argsort()
-    counts = torch.bincount((draws.double() @ code).long(), minlength=len(every)).double()
-    expected = len(draws) * log_p[order].exp()
-    chi2 = ((counts - expected).square() / expected).sum()
-    freedom = len(every) - 1
-    assert (chi2 - freedom) / (2 * freedom) ** 0.5 < 6
 
 
 @pytest.mark.parametrize("layers", LAYERS)

@@ -86,7 +86,7 @@ def test_a_bound_is_implausible_by_the_words_of_a_document() -> None:
 def test_it_is_shown(harness: Callable[..., Result], tmp_path: Path) -> None:
     """By run, show, evaluate and table, apart from nats and never as the best of anything."""
     files = ("--model", UNIGRAMS, "--dataset", toy.__file__)
-    words = ("--algo", PLUGINS / "maximum_likelihood.py", *files, "--kind", "counts", "--samples", 20_000)
+    words = ("--algo", "maximum-likelihood", "--lr", 0.05, *files, "--kind", "counts", "--samples", 20_000)
     done = harness("run", *words)
     assert done.code == 0, done.err
     shown = re.findall(
@@ -104,7 +104,7 @@ def test_it_is_shown(harness: Callable[..., Result], tmp_path: Path) -> None:
     sweep.write_text(
         f'''[base]
 model = "{UNIGRAMS}"
-algo = "{PLUGINS / "maximum_likelihood.py"}"
+algo = "maximum-likelihood"
 dataset = "{toy.__file__}"
 kind = "counts"
 samples = 10_000
