@@ -5,6 +5,7 @@ Mathematical Statistics 22(3). Maximises Σ log p(x) + log p(θ) over θ; a step
 
     Σ log p(x)  +  M/N · log p(θ)
 
+Of a model with a density in every order of the bits, an estimate of the mean of log p(x) over orders takes the place of log p(x).
 A point and step is one sample.
 """
 
@@ -29,14 +30,16 @@ class Config(api.Config):
 
 @dataclass
 class State:
-    """The optimiser."""
+    """The optimiser, and the noise of estimates, which a model with `agnostic` orders is trained by."""
 
     problem: api.Problem
     optimiser: api.Optimiser
+    rng: torch.Generator
+    agnostic: bool
 
 
 class Info(NamedTuple):
-    """log p(x) of the minibatch, nats per datapoint."""
+    """log p(x) of the minibatch, or its estimate, nats per datapoint."""
 
     objective: Tensor
 
@@ -45,12 +48,13 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up the optimiser."""
     weight = config.batch_size / problem.data.n_train
     params, schedule = problem.model.params, problem.schedule
-    return State(problem, api.optimiser(config.optimiser, params, lr=config.lr, prior_weight=weight, schedule=schedule))
+    optimiser = api.optimiser(config.optimiser, params, lr=config.lr, prior_weight=weight, schedule=schedule)
+    return State(problem, optimiser, rng, agnostic=isinstance(problem.model, api.OrderAgnosticModel))
 
 
 def step(state: State, batch: api.Batch) -> Info:
     """Take one step along the gradient of a minibatch."""
     p = state.problem.model
-    log_p = p.log_p_x(batch.x)  # (M,)
+    log_p = p.log_p_x_agnostic(batch.x, state.rng) if state.agnostic else p.log_p_x(batch.x)  # (M,)
     state.optimiser.ascend(torch.autograd.grad(log_p.sum(), [p.params.flat]))
     return Info(log_p.detach().mean())

@@ -53,7 +53,7 @@ from harness.inference import ais, gibbs, gradients, hmc, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.belief_net import BeliefNet, BeliefRecognition, FactorialBeliefNet
 from harness.inference.encoder import GaussianEncoder
-from harness.inference.enumeration import states
+from harness.inference.enumeration import orders, states
 from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.optimisers import Adam, Optimiser, Sgd
@@ -75,6 +75,7 @@ from harness.inference.protocols import (
     LayerGradients,
     LayerGradientsPosterior,
     MeanImage,
+    OrderAgnosticModel,
     Posterior,
     Recognition,
     Reparameterised,
@@ -120,6 +121,7 @@ __all__ = [
     "MeanImage",
     "MeteredFunction",
     "Optimiser",
+    "OrderAgnosticModel",
     "Parameters",
     "PerPoint",
     "Posterior",
@@ -142,6 +144,7 @@ __all__ = [
     "native",
     "offers",
     "optimiser",
+    "orders",
     "pareto",
     "posterior",
     "setting",

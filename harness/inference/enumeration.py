@@ -1,4 +1,4 @@
-"""All states of a few bits, a piece at a time."""
+"""All states of a few bits, a piece at a time; and orders of bits."""
 
 from collections.abc import Iterator
 
@@ -18,3 +18,8 @@ def states(bits: int, at_a_time: int, dtype: torch.dtype) -> Iterator[Tensor]:
     for first in range(0, n, at_a_time):
         counted = torch.arange(first, min(first + at_a_time, n)).unsqueeze(-1)
         yield ((counted >> place) & 1).to(dtype)
+
+
+def orders(bits: int, n: int, rng: torch.Generator) -> Tensor:
+    """Draw n orders of so many bits, (n, bits): positions, the first bit's first. Fewer are the first of more."""
+    return torch.stack([torch.randperm(bits, generator=rng, device=rng.device) for _ in range(n)])

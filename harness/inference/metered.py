@@ -50,7 +50,8 @@ def metered(
         rows: the network that the rows go through.
         count: the name of the argument whose rows are counted; needed with any of the above.
         differentiated: the call itself differentiates, and returns the gradient; of other calls autograd tells.
-        times: an attribute of the model, a whole number of times that each row counts, such as `orders`; None for once.
+        times: how often each row counts: an attribute of the model, a whole number, or an argument, as many times as that has
+            rows; such as `orders`. None for once.
 
     Raises:
         TypeError: something is to be counted, and `count` is no argument of the method.

@@ -180,6 +180,19 @@ class ClosedFormEM(TractableModel, Protocol):
 
 
 @runtime_checkable
+class OrderAgnosticModel(TractableModel, Protocol):
+    """A tractable model of bits with a density in every order of them, which it learns in all at once."""
+
+    def log_p_x_agnostic(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Return an unbiased estimate of the mean of log p(x) over all orders, of x (B, D), (B,), differentiable by θ."""
+        ...
+
+    def log_p_x_in(self, x: Tensor, orders: Tensor) -> Tensor:
+        """Return the log of the mean of p(x) over orders (K, D) of x (B, D), (B,), differentiable by θ."""
+        ...
+
+
+@runtime_checkable
 class UnnormalisedModel(GenerativeModel, Protocol):
     """p(x) = f(x) / Z, where log Z is for an estimator."""
 
@@ -328,6 +341,7 @@ OF_MODELS: dict[type[Any], str] = {
     LayeredModel: "a model with the log density of each layer (log_p_layers)",
     TractableModel: "a model whose log p(x) is tractable (log_p_x)",
     ClosedFormEM: "a model whose steps of EM have a closed form (expected_statistics, maximise)",
+    OrderAgnosticModel: "a model with a density in every order of the bits (log_p_x_agnostic, log_p_x_in)",
     UnnormalisedModel: "an unnormalised model with Gibbs moves (log_f_x, gibbs)",
     ClosedFormPosterior: "a model whose posterior has a closed form (exact_posterior)",
     MeanImage: "a model with the mean of x given z (mean_x)",

@@ -38,9 +38,7 @@ def build(
     config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
 ) -> tuple["Estimator", None]:
     """Return a new model, whose biases b are the log odds of the data's mean; it has no latents, and no recognition model."""
-    rng = streams("orders of bits")
-    orders = [torch.randperm(data.dim, generator=rng, device=rng.device) for _ in range(config.orders)]
-    model = Estimator(config, data, orders, dtype)
+    model = Estimator(config, data, api.orders(data.dim, config.orders, streams("orders of bits")), dtype)
     with torch.no_grad():
         flat, b = model.params.flat[: model.params.n_weights], model.params.views[2]
         flat.normal_(0.0, config.init_sd, generator=streams("initial decoder"))
@@ -57,7 +55,7 @@ class Estimator:
 
     normalised = True
 
-    def __init__(self, config: Config, data: api.DataFacts, orders: list[Tensor], dtype: torch.dtype):
+    def __init__(self, config: Config, data: api.DataFacts, orders: Tensor, dtype: torch.dtype):
         self.kind, self.dim = data.kind, data.dim
         self.orders, self._orders = len(orders), orders
         shape = (data.dim, config.hidden)
@@ -74,7 +72,7 @@ class Estimator:
 
     def log_p_in_order(self, x: Tensor, k: int) -> Tensor:
         """Return log p(x) in the order of this number, (B,)."""
-        self._orders[k] = order = self._orders[k].to(x.device)
+        order = self._orders[k].to(x.device)
         log_p: Tensor = _LogP.apply(self.params.flat, self.params, x, order, torch.is_grad_enabled())
         return log_p
 
@@ -85,9 +83,8 @@ class Estimator:
         W, V, b, c = self.params.views
         x, noise = W.new_zeros(n, self.dim), torch.rand(n, self.dim, generator=rng, dtype=W.dtype, device=W.device)
         which = torch.randint(self.orders, (n,), generator=rng, device=W.device)
-        orders = torch.stack([order.to(W.device) for order in self._orders])[which]  # (n, D)
         a, row = c.repeat(n, 1), torch.arange(n, device=W.device)
-        for d in orders.unbind(1):  # (n,)
+        for d in self._orders.to(W.device)[which].unbind(1):  # (n,)
             p = (b[d] + torch.linalg.vecdot(a.sigmoid(), V[d])).sigmoid()
             x[row, d] = bit = (noise[row, d] < p).to(W.dtype)
             a += bit.unsqueeze(-1) * W[d]

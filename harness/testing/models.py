@@ -210,6 +210,24 @@ def _check_em(case: Case) -> None:
         model.params.flat.copy_(before)
 
 
+def _check_orders(case: Case) -> None:
+    """Check that p(x) sums to 1 in an order, is the mean over several, and that log_p_x_agnostic averages to E_o[log p(x)]."""
+    model, x = case.model, case.x
+    orders = api.orders(model.dim, 40, case.streams("orders"))
+    each = torch.stack([model.log_p_x_in(x, order.unsqueeze(0)) for order in orders]).detach()  # (K, B)
+    mean = each.logsumexp(0) - math.log(len(orders))
+    assert torch.allclose(model.log_p_x_in(x, orders), mean, rtol=1e-9), (
+        "log_p_x_in is not the log of the mean over orders"
+    )
+    total = model.log_p_x_in(_states(model.dim), orders[:1]).exp().sum().item()
+    assert abs(total - 1.0) < 1e-6, f"p(x) in an order sums to {total:.6g} over all x, not 1"
+    n = DRAWS // len(x)
+    found = model.log_p_x_agnostic(x.repeat(n, 1), case.streams("agnostic")).detach().view(n, -1) - each.mean(0)
+    noise = (each.var(0) / len(orders) + found.var(0) / n).sqrt()  # of both means
+    off = (found.mean(0) / noise).abs().max()
+    assert off < MAX_ERRORS, f"the mean of log_p_x_agnostic is off by {off:.1f} standard errors"
+
+
 def _check_unnormalised(case: Case) -> None:
     """Check log f(x): its gradient, and over bits that Gibbs moves leave its distribution as it is."""
     model, x, streams = case
@@ -281,9 +299,9 @@ def _check_hand_derived(case: Case) -> None:
 
 CHECKS: dict[type[Any], Callable[[Case], None]] = {
     api.LatentVariableModel: _check_latents, api.LayeredModel: _check_layers, api.TractableModel: _check_tractable,
-    api.ClosedFormEM: _check_em, api.UnnormalisedModel: _check_unnormalised, api.MeanImage: _check_mean,
-    api.ClosedFormPosterior: _check_exact_posterior, api.LayerGradients: _check_layer_gradients,
-    api.HandDerived: _check_hand_derived,
+    api.ClosedFormEM: _check_em, api.OrderAgnosticModel: _check_orders, api.UnnormalisedModel: _check_unnormalised,
+    api.MeanImage: _check_mean, api.ClosedFormPosterior: _check_exact_posterior,
+    api.LayerGradients: _check_layer_gradients, api.HandDerived: _check_hand_derived,
 }  # fmt: skip
 """What each protocol promises."""
 

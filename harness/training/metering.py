@@ -39,8 +39,7 @@ def metered_twin(model: Any, ledger: Ledger, updates: "UpdateCounter | None" = N
     for name in dir(kind):
         meter = getattr(getattr(kind, name), MARK, None)
         if meter is not None:
-            times = 1 if meter.times is None else getattr(model, meter.times)
-            setattr(twin, name, _counting(getattr(model, name), meter, times, ledger, updates))
+            setattr(twin, name, _counting(model, name, meter, ledger, updates))
     if isinstance(model, Recognition):
         twin.posterior_type = _posterior_twin_type(model.posterior_type)
     return twin
@@ -81,9 +80,10 @@ class UpdateCounter:
 
 
 def _counting(
-    method: Callable[..., Any], meter: Meter, times: int, ledger: Ledger, updates: UpdateCounter | None
+    model: Any, called: str, meter: Meter, ledger: Ledger, updates: UpdateCounter | None
 ) -> Callable[..., Any]:
-    """Wrap a bound method so that each call is entered in the ledger, every row so many times."""
+    """Wrap the method of a model that is called so, to enter each call in the ledger."""
+    method = getattr(model, called)
     counters = [name for name, counts in (("samples", meter.samples), ("fantasies", meter.fantasies)) if counts]
     backward = f"{meter.rows}_rows_grad"
     if meter.rows is not None:
@@ -98,7 +98,10 @@ def _counting(
         return free
     assert meter.count is not None
     name, by_autograd = meter.count, meter.rows is not None and not meter.differentiated
-    position = list(inspect.signature(method).parameters).index(name)
+    arguments = list(inspect.signature(method).parameters)
+    position, often = arguments.index(name), meter.times or ""
+    other = arguments.index(often) if often in arguments else None
+    times: int = getattr(model, often) if often and other is None else 1
 
     # This runs several times a step, between matrix products that have evicted it from cache: every line is felt.
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -106,6 +109,8 @@ def _counting(
             updates.look()
         out = method(*args, **kwargs)
         n = times * _rows(args[position] if len(args) > position else kwargs[name])
+        if other is not None:
+            n *= _rows(args[other] if len(args) > other else kwargs[often])
         if by_autograd:
             if isinstance(out, Tensor):
                 _when_differentiated(out, functools.partial(_add, ledger, backward, n))

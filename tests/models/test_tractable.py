@@ -1,5 +1,6 @@
 """Models with exact log p(x): sums over all states, gradients against autograd's of the formula, draws, and what they cost."""
 
+import itertools
 import math
 from collections.abc import Callable
 from types import ModuleType
@@ -11,7 +12,8 @@ from support import Result, require_frequencies
 from torch import Tensor
 
 from harness import api
-from harness.models import bernoulli_mixture, fvsbn, nade
+from harness.estimators import order_ensemble
+from harness.models import bernoulli_mixture, eonade, fvsbn, nade
 from harness.specs.budget import Ledger
 from harness.training.metering import metered_twin
 
@@ -19,7 +21,8 @@ D = 10
 EVERY = next(api.states(D, 1 << D, torch.float64))
 FORMS: dict[str, tuple[ModuleType, dict[str, int]]] = {
     "mixture": (bernoulli_mixture, {"components": 4}), "fvsbn": (fvsbn, {}), "nade": (nade, {"hidden": 6}),
-    "nade of 3 orders": (nade, {"hidden": 6, "orders": 3}),
+    "nade of 3 orders": (nade, {"hidden": 6, "orders": 3}), "eonade": (eonade, {"hidden": 5, "orders": 2}),
+    "eonade of one layer": (eonade, {"hidden": 5, "depth": 1}),
 }  # fmt: skip
 
 
@@ -70,7 +73,30 @@ def of_nade(model: Any, x: Tensor) -> Tensor:
     return torch.stack(each).logsumexp(0) - math.log(len(each))
 
 
-FORMULAS = {"mixture": of_mixture, "fvsbn": of_fvsbn, "nade": of_nade, "nade of 3 orders": of_nade}
+def in_order(model: Any, x: Tensor, order: Tensor) -> Tensor:
+    """Return log p(x) of order-agnostic NADE, which is given a mask of the bits before each."""
+    W, R, V, *second, c = model.params.split()[: 5 if model._deep else 4]
+    c2, b = model.params.split()[-2:]
+    log_p, m = torch.zeros(len(x)), torch.zeros(D)
+    for d in order.tolist():
+        h = ((x * m) @ W + m @ R + c).relu()
+        if second:
+            h = (h @ second[0] + c2).relu()
+        a = h @ V[d] + b[d]
+        log_p = log_p + x[:, d] * a - torch.nn.functional.softplus(a)
+        m = m.index_fill(0, torch.tensor([d]), 1.0)
+    return log_p
+
+
+def of_eonade(model: Any, x: Tensor) -> Tensor:
+    each = torch.stack([in_order(model, x, order) for order in model._orders])
+    return each.logsumexp(0) - math.log(len(each))
+
+
+FORMULAS = {
+    "mixture": of_mixture, "fvsbn": of_fvsbn, "nade": of_nade, "nade of 3 orders": of_nade, "eonade": of_eonade,
+    "eonade of one layer": of_eonade,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -117,7 +143,9 @@ def test_draws_have_the_probabilities_that_are_said(form: str) -> None:
     require_frequencies(draws, model.log_p_x(EVERY).detach(), EVERY)
 
 
-@pytest.mark.parametrize(("form", "times"), [("mixture", 1), ("fvsbn", 1), ("nade", 1), ("nade of 3 orders", 3)])
+@pytest.mark.parametrize(
+    ("form", "times"), [("mixture", 1), ("fvsbn", 1), ("nade", 1), ("nade of 3 orders", 3), ("eonade", 2)]
+)
 def test_what_a_point_costs(form: str, times: int) -> None:
     """A sample for every point and order, whether autograd or the model differentiates."""
     ledger = Ledger()
@@ -127,6 +155,62 @@ def test_what_a_point_costs(form: str, times: int) -> None:
     assert (ledger.samples, ledger.decoder_rows, ledger.decoder_rows_grad) == (n, n, n)
     twin.sample(7, torch.Generator())
     assert ledger.fantasies == 7
+
+
+def test_order_agnostic_training_is_unbiased() -> None:
+    """Over all masks, each as likely as it is drawn, objective and gradient are those of the mean of log p(x) over 24 orders."""
+    module, dim = eonade, 4
+    for depth in (1, 2):
+        config = module.Config(hidden=5, depth=depth)
+        model, _ = module.build(config, api.DataFacts("binary", dim, 100), api.Streams(1), torch.float64)
+        with torch.no_grad():
+            model.params.flat.normal_(0.0, 1.0, generator=torch.Generator().manual_seed(2))
+        x, masks = EVERY[::100, :dim], next(api.states(dim, 1 << dim, torch.float64))
+        likely = [math.factorial(s) * math.factorial(dim - s) / math.factorial(dim + 1) for s in range(dim + 1)]
+        objective = sum(likely[int(m.sum())] * model.log_p_masked(x, m.expand_as(x)) for m in masks)
+        orders = [torch.tensor([order]) for order in itertools.permutations(range(dim))]
+        expected = torch.stack([model.log_p_x_in(x, order) for order in orders]).mean(0)
+        torch.testing.assert_close(objective, expected)
+        found, truth = (torch.autograd.grad(one.sum(), model.params.flat)[0] for one in (objective, expected))
+        torch.testing.assert_close(found, truth)
+
+
+def test_masks_show_every_number_of_bits_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chi-squared over 0 to D bits of 22,000 masks, and of each bit; fails by chance once in a million."""
+    model, seen = built("eonade"), []
+    monkeypatch.setattr(model, "log_p_masked", lambda x, m: seen.append(m))
+    model.log_p_x_agnostic(torch.zeros(22_000, D, dtype=torch.float64), api.Streams(0)("masks"))
+    counts = torch.bincount(seen[0].sum(-1).long(), minlength=D + 1).double()
+    assert ((counts - 2000).square() / 2000).sum().item() < D + 6 * (2 * D) ** 0.5
+    assert (seen[0].mean(0) - 0.5).abs().max() < 6 * 0.5 / 22_000**0.5
+
+
+def test_ensembles_of_orders_are_exact_and_the_same_for_all_points() -> None:
+    """The mean over the orders of the estimator, which are drawn by its own seed; a larger ensemble begins with a smaller one."""
+    model = built("eonade")
+
+    def values(x: Tensor, noise: int = 0, **settings: int) -> Tensor:
+        found = order_ensemble.estimate(model, None, x, order_ensemble.Config(**settings), api.Streams(noise)("noise"))
+        assert (found.variance == 0).all()
+        return found.value.detach()
+
+    assert values(EVERY, orders=3).exp().sum().item() == pytest.approx(1.0)
+    torch.testing.assert_close(values(EVERY, orders=3)[100:200], values(EVERY[100:200], noise=1, orders=3))
+    own = api.orders(D, 3, api.Streams(0)("orders of an ensemble"))
+    expected = torch.stack([model.log_p_x_in(EVERY, order.unsqueeze(0)) for order in own]).logsumexp(0) - math.log(3)
+    torch.testing.assert_close(values(EVERY, orders=3), expected.detach())
+    torch.testing.assert_close(values(EVERY, orders=1), model.log_p_x_in(EVERY, own[:1]).detach())
+    assert (values(EVERY, orders=3) - values(EVERY, orders=3, order_seed=1)).abs().max() > 0.01
+
+
+def test_what_order_agnostic_training_and_other_orders_cost() -> None:
+    ledger = Ledger()
+    twin = metered_twin(built("eonade"), ledger)
+    twin.log_p_x_agnostic(EVERY[:50], torch.Generator()).sum().backward()
+    assert (ledger.samples, ledger.decoder_rows_grad) == (50, 50)
+    twin.log_p_x_in(EVERY[:50], api.orders(D, 4, torch.Generator()))
+    twin.log_p_x_in(x=EVERY[:50], orders=api.orders(D, 4, torch.Generator()))
+    assert (ledger.samples, ledger.decoder_rows_grad) == (450, 50)
 
 
 @pytest.mark.parametrize("form", FORMS)
