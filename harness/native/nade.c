@@ -62,18 +62,20 @@ INLINE void logits_of_run(nade p, const float *h, const float *b, int from, int 
 INLINE void back_of_run(nade p, const float *h, const float *g, int from, int to, float *by_V, float *by_b, float *by_h) {
     int r = from, m = p.hidden;
     memset(by_h, 0, m * sizeof(float));
-    for (; r + 2 <= to; r += 2) {
-        int64_t o0 = p.order[r], o1 = p.order[r + 1];
-        const float *v0 = p.V + o0 * m, *v1 = p.V + o1 * m;
-        float *d0 = by_V + o0 * m, *d1 = by_V + o1 * m, g0 = g[o0], g1 = g[o1];
+    for (; r + 4 <= to; r += 4) {
+        const int64_t *o = p.order + r;
+        const float *v0 = p.V + o[0] * m, *v1 = p.V + o[1] * m, *v2 = p.V + o[2] * m, *v3 = p.V + o[3] * m;
+        float *d0 = by_V + o[0] * m, *d1 = by_V + o[1] * m, *d2 = by_V + o[2] * m, *d3 = by_V + o[3] * m;
+        float g0 = g[o[0]], g1 = g[o[1]], g2 = g[o[2]], g3 = g[o[3]];
 #pragma omp simd
         for (int j = 0; j < m; j++) {
-            by_h[j] += g0 * v0[j] + g1 * v1[j];
+            by_h[j] += g0 * v0[j] + g1 * v1[j] + g2 * v2[j] + g3 * v3[j];
             d0[j] += g0 * h[j];
             d1[j] += g1 * h[j];
+            d2[j] += g2 * h[j];
+            d3[j] += g3 * h[j];
         }
-        by_b[o0] += g0;
-        by_b[o1] += g1;
+        for (int q = 0; q < 4; q++) by_b[o[q]] += g[o[q]];
     }
     for (; r < to; r++) {
         int64_t o = p.order[r];
