@@ -49,7 +49,7 @@ from harness.api.settings import Choice, Config, LogUniform, setting
 from harness.data.dataset import Batch, Dataset
 from harness.data.suitability import Expects
 from harness.errors import BadInput, HarnessError
-from harness.inference import ais, gibbs, gradients, hmc, pareto, posterior
+from harness.inference import ais, gibbs, gradients, hmc, mean_field, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.belief_net import BeliefNet, BeliefRecognition, FactorialBeliefNet
 from harness.inference.encoder import GaussianEncoder
@@ -74,6 +74,7 @@ from harness.inference.protocols import (
     LayeredPosterior,
     LayerGradients,
     LayerGradientsPosterior,
+    MeanField,
     MeanImage,
     OrderAgnosticModel,
     Posterior,
@@ -118,6 +119,7 @@ __all__ = [
     "LayeredPosterior",
     "LogUniform",
     "LogZ",
+    "MeanField",
     "MeanImage",
     "MeteredFunction",
     "Optimiser",
@@ -140,6 +142,7 @@ __all__ = [
     "gibbs",
     "gradients",
     "hmc",
+    "mean_field",
     "metered",
     "native",
     "offers",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.stored_run import StoredRun
 from harness.safe_text import label
+from harness.store.record import BOUNDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +105,8 @@ def estimate_label(estimators: Collection[str], directions: Collection[str] = ()
     """
     if len(estimators) == 1:
         (name,) = estimators
-        what = "lower bound" if name == "lower-bound" else f"log p(x) by {label(name)}"
+        kind = "lower bound" if name in BOUNDS else "log p(x)"
+        what = kind if name == BOUNDS[0] else f"{kind} by {label(name)}"
     else:
         bounds = sorted({"lower", "upper"} & set(directions))
         kind = f"a {bounds[0]} bound" if len(bounds) == 1 else "a bound"

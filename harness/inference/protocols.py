@@ -275,6 +275,15 @@ class AnalyticKL(Posterior, Protocol):
 
 
 @runtime_checkable
+class MeanField(Posterior, Protocol):
+    """A posterior that is a diagonal Gaussian."""
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return its means (B, Z) and log variances, (B, Z) or (Z,)."""
+        ...
+
+
+@runtime_checkable
 class HandDerivedPosterior(Reparameterised, AnalyticKL, Protocol):
     """A posterior that computes gradients itself; each gradient by φ may be overwritten by the next."""
 
@@ -352,6 +361,7 @@ OF_MODELS: dict[type[Any], str] = {
 OF_POSTERIORS: dict[type[Any], str] = {
     Posterior: "posteriors with sample and log_prob",
     Reparameterised: "a recognition model that can be reparameterised (rsample)",
+    MeanField: "a recognition model of diagonal Gaussians (moments)",
     AnalyticKL: "a recognition model whose KL to the prior has a closed form (kl)",
     LayeredPosterior: "a recognition model with the log density of each layer (log_layers)",
     LayerGradientsPosterior: "a recognition model with gradients of its layers (layer_gradients)",

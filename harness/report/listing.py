@@ -10,7 +10,7 @@ from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput
 from harness.report.text import counters_of, fits_terminal, marked, print_table, quantity
 from harness.safe_text import show
-from harness.store.record import final_estimates
+from harness.store.record import BOUNDS, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
 
@@ -29,8 +29,9 @@ def run_row(run: Run, now: PluginFiles) -> dict[str, Any]:
     except BadInput as error:
         return {"run": run.id, "status": "unreadable", "reason": str(error)}
     spec = record.spec
-    bounds = {e["split"]: e for e in final_estimates(record) if e["estimator"] == "lower-bound"}
-    marginals = {e["split"]: e for e in final_estimates(record) if e["estimator"] != "lower-bound"}
+    final = final_estimates(record)
+    bounds = {e["split"]: e for name in reversed(BOUNDS) for e in final if e["estimator"] == name}
+    marginals = {e["split"]: e for e in final if e["estimator"] not in BOUNDS}
     return {
         "run": run.id,
         "group": run.path.parent.name,

@@ -25,7 +25,7 @@ from harness.report.text import (
 from harness.safe_text import show, show_exactly
 from harness.specs.horizon import horizon_of
 from harness.store import best
-from harness.store.record import Record, changes, final_estimates, over_most_points
+from harness.store.record import BOUNDS, Record, changes, final_estimates, over_most_points
 from harness.store.run import Run
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def sessions(record: Record) -> list[str]:
 
 def _lacks_bound(record: Record) -> bool:
     """Say whether a lower bound would be evaluated, and there is none: of a model with exact log p(x) nobody misses it."""
-    expected = any(asked["name"] == "lower-bound" for asked in record.spec["evaluation"]["estimators"])
-    return expected and not any(estimate["estimator"] == "lower-bound" for estimate in record.summary)
+    expected = any(asked["name"] in BOUNDS for asked in record.spec["evaluation"]["estimators"])
+    return expected and not any(estimate["estimator"] in BOUNDS for estimate in record.summary)
 
 
 def _no_bound(record: Record) -> str:

@@ -67,6 +67,10 @@ def empty_trace() -> dict[str, Any]:
     return {"rows": 0, "bytes": 0, "sha256": hashlib.sha256().hexdigest()}
 
 
+BOUNDS = ("lower-bound", "mean-field")
+"""Estimators of the lower bound of a family of posteriors, which need not be near log p(x): of the run's own q comes first."""
+
+
 def final_estimates(record: Record) -> list[dict[str, Any]]:
     """Return a run's last estimates, of each estimator and split the one over most points."""
     return over_most_points(record.summary)

@@ -329,6 +329,11 @@ def _check_recognition(case: Case, given: Any) -> None:
         _require_mean(log_ratio.detach(), posterior.kl().detach(), "kl beside its Monte Carlo estimate")
     if api.offers(recognition, api.Reparameterised):
         _require_gradient(lambda: recognition.posterior(x).rsample(2, api.Streams(2)("noise")), [phi], "rsample")
+    if api.offers(recognition, api.MeanField):
+        diagonal = api.posterior.DiagonalGaussian(*recognition.posterior(x).moments())
+        assert torch.allclose(posterior.log_prob(q), diagonal.log_prob(q), rtol=1e-9), (
+            "log_prob is not that of the diagonal Gaussian with these moments: a posterior with covariances has no `moments`"
+        )
     if api.offers(recognition, api.LayeredPosterior):
         _check_layered_posterior(case, recognition)
     if posteriors_by_hand(recognition):

@@ -188,6 +188,10 @@ def _kl(self: _PosteriorTwin) -> Any:
     return self._watched(self._posterior.kl())
 
 
+def _moments(self: _PosteriorTwin) -> Any:
+    return tuple(map(self._watched, self._posterior.moments()))
+
+
 def _reparameterise(self: _PosteriorTwin, n: int, rng: torch.Generator) -> Any:
     return self._posterior.reparameterise(n, rng)
 
@@ -218,8 +222,8 @@ def _layer_gradients(self: _PosteriorTwin, z: Tensor) -> Any:
 
 
 _POSTERIOR_METHODS: dict[str, Callable[..., Any]] = {
-    "sample": _sample, "rsample": _rsample, "log_prob": _log_prob, "kl": _kl, "reparameterise": _reparameterise,
-    "pull_back": _pull_back, "gradients": _gradients,
+    "sample": _sample, "rsample": _rsample, "log_prob": _log_prob, "kl": _kl, "moments": _moments,
+    "reparameterise": _reparameterise, "pull_back": _pull_back, "gradients": _gradients,
     "log_layers": _log_layers, "layer_gradients": _layer_gradients,
 }  # fmt: skip
 

@@ -37,6 +37,7 @@ CASES: list[tuple[str, str, dict[str, Any], str | None, int]] = [
     ("mcem", toy.__file__, CHAINS, "hmc-density", 20_000),
     (str(PLUGINS / "renyi.py"), toy.__file__, NETWORK, None, 5000),
     ("aevb", "mnist", {"nz": 2, "hidden": 20, "binarize": "stochastic"}, None, 3000),
+    ("mean-field", toy.__file__, NETWORK, None, 2000),
 ]  # fmt: skip
 
 

@@ -68,6 +68,7 @@ QUICK: dict[str, list[object]] = {
     "ais": ["--distributions", 20, "--chains", 4],
     "quadrature": [],
     "lower-bound": [],
+    "mean-field": ["--steps", 20],
 }
 
 
@@ -91,6 +92,7 @@ def test_an_estimate_is_printed_and_added_to_the_run(estimator: str, run: Run, h
         "ais": {"acceptance", "effective_samples"},
         "quadrature": {"moved", "modes", "nodes", "accepted"},
         "lower-bound": set(),
+        "mean-field": {"gain", "samples"},
     }
     assert printed["diagnostics"].keys() == expected[estimator]
     assert run.read() == before

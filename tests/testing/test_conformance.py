@@ -39,6 +39,7 @@ QUICK = {
     "ais-reverse": {"distributions": 200, "flips": 2},
     "importance": {"K": 1000, "proposal": "gaussian"},
     "hmc-density": {"n_samples": 200},
+    "mean-field": {"steps": 500, "draws": 20},
 }
 
 

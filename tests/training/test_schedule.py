@@ -20,6 +20,7 @@ ALGORITHMS = {
     "aevb": {"batch_size": 10, "warmup": 0},
     "wake-sleep": {"batch_size": 10, "warmup": 0},
     "mcem": {"warmup": 0},
+    "mean-field": {"batch_size": 10, "warmup": 0, "local_steps": 1},
 }
 every = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
