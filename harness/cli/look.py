@@ -130,6 +130,7 @@ def plot(
     harness plot SELECTION...     estimates at the marks: train dashed, test solid
     harness plot manifold RUN     what a model of two latents has learned
     harness plot samples RUN      draws from a model
+    harness plot gaps RUN...      where lower bounds lose, as `harness certify` found
     """
     from harness.analysis import chosen, selection
     from harness.analysis.versions import remarks
@@ -147,6 +148,13 @@ def plot(
         one = chosen.one(store, what[1])
         figure, records = images.DRAW[what[0]](one, data_dir, weights), [one.read()]
         name = output.file_name(one.id, images.NAMES[what[0]], weights=shown)
+    elif what[0] == "gaps" and len(what) > 1:
+        from harness.figures import gaps
+
+        named = chosen.several(store, what[1:], say)
+        figure, records = gaps.draw(named), [run.read() for run in named]
+        more = f"-and-{len(named) - 1}-more" if len(named) > 1 else ""
+        name = output.file_name(named[0].id + more, "gaps")
     elif len(what) == 1 and is_experiment(parse_selection(what[0]).name):
         from harness.figures import panels
         from harness.specs.experiment import Experiment

@@ -11,6 +11,7 @@ from harness.analysis.reliability import LEGEND, MARK, doubts, tails, unreliable
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.weights import no_average
 from harness.errors import in_one_line
+from harness.report.gaps import print_gaps
 from harness.report.text import (
     PERPLEXITY,
     counters_of,
@@ -108,6 +109,8 @@ def print_run(
     if evaluations:
         show("", "estimated after training, in order of time")
         print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
+        split_up = [row for row in evaluations if "gaps" in row]
+        print_gaps([row["gaps"] for row in split_up], [row["ledger"]["samples"] for row in split_up])
     if rows:
         show(
             "",
@@ -247,7 +250,12 @@ def print_certificate(certificate: "Certificate") -> None:
     if certificate.disagreement is not None:
         where, difference, error = certificate.disagreement
         off = with_error(difference, error, sign=True)
-        show(f"on test points, {where} minus {certificate.reference}: {off} nats (± standard error)")
+        show(f"on {certificate.split} points, {where} minus {certificate.reference}: {off} nats (± standard error)")
+    if isinstance(certificate.gaps, str):
+        show(f"the gap to the lower bound is not split: {certificate.gaps}")
+    else:
+        print_gaps([certificate.gaps.row()])
+    show("")
     if certificate.trustworthy:
         show(f"trustworthy: nothing is off by more than {limit:g} nats, twice the standard errors included")
     elif not certificate.closed:

@@ -9,8 +9,10 @@ from torch import Tensor
 from harness.errors import BadInput
 from harness.inference.protocols import LatentVariableModel
 from harness.runs.evaluate import Trained
+from harness.runs.gaps import BEST, Gap, Gaps, measure, refusal
 from harness.runs.runner import Say, unheard
 from harness.specs import registry
+from harness.store.record import BOUNDS
 from harness.training.evaluation import Estimate, Split, applicable
 
 
@@ -25,6 +27,8 @@ class Certificate(NamedTuple):
             the standard error of that, from its spread over points; None if the run reports none.
         tolerance: what was asked for.
         reference: what it is compared with: `ais`, or an exact estimator, whose gap is 0.
+        split: of the points of the data.
+        gaps: how the gap between log p(x) and the lower bound splits up on these; or why it does not.
     """
 
     estimates: list[Estimate]
@@ -33,6 +37,8 @@ class Certificate(NamedTuple):
     disagreement: tuple[str, float, float] | None
     tolerance: float
     reference: str
+    split: Split
+    gaps: Gaps | str
 
     @property
     def trustworthy(self) -> bool:
@@ -50,7 +56,12 @@ def _within(difference: float, error: float, tolerance: float) -> bool:
 
 
 def certify(
-    trained: Trained, points: int, tolerance: float, settings: Mapping[str, Any], say: Say = unheard
+    trained: Trained,
+    points: int,
+    tolerance: float,
+    settings: Mapping[str, Any],
+    say: Say = unheard,
+    split: Split = "test",
 ) -> Certificate:
     """Sandwich log p(x) between forward and reverse annealed importance sampling, and compare what the run reports.
 
@@ -58,18 +69,20 @@ def certify(
     place of the sandwich.
 
     On points simulated from the model, forward AIS lies below log p(x) and reverse AIS above it, so the gap between them
-    bounds the error of both; up to 3 latents quadrature stands between them. On test points, which cannot be sandwiched,
+    bounds the error of both; up to 3 latents quadrature stands between them. On points of the data, which cannot be sandwiched,
     forward AIS with the same settings is compared with every estimator that the run was evaluated by, at marks or afterwards.
+    There the gap between log p(x) and the lower bound is split, too, and kept with the run; see `harness.runs.gaps`.
 
     Args:
         trained: the run.
-        points: how many simulated points, and test points; two or more.
+        points: how many simulated points, and points of the data; two or more.
         tolerance: what gap and disagreement may be, nats.
         settings: of `ais`, complete; two or more chains.
         say: told which estimate is being made.
+        split: of which points of the data: train, valid or test.
 
     Raises:
-        BadInput: these cannot tell an error.
+        BadInput: there is no such split, or these cannot tell an error.
         NotNamed: the run was evaluated by an estimator of a file that the user has not named in this command.
     """
     if points < 2 or settings["chains"] < 2:
@@ -77,35 +90,49 @@ def certify(
         raise BadInput(f"{what} is 1, and one alone tells no error: give 2 or more")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise BadInput(f"--tolerance is {tolerance:g}: give a positive number of nats, such as 0.5")
+    if split == "simulated" or getattr(trained.subject.dataset, split, None) is None:
+        there = [one for one in ("train", "valid", "test") if getattr(trained.subject.dataset, one) is not None]
+        raise BadInput(
+            f"--split is {split!r}: choose {' or '.join(there)}, beside which points are simulated in any case"
+        )
     estimates: list[Estimate] = []
 
-    def add(name: str | registry.Plugin, split: Split, chosen: Mapping[str, Any]) -> Tensor:
+    def measured(
+        name: str | registry.Plugin, chosen: Mapping[str, Any], split: Split = split
+    ) -> tuple[Estimate, Tensor]:
         say(f"{name if isinstance(name, str) else name.name} on {points:,} {split} points")
-        estimate, values = trained.estimate(name, split, points, chosen)
+        return trained.estimate(name, split, points, chosen, keep=name != BEST)  # which is kept with the gaps
+
+    def add(name: str | registry.Plugin, split: Split, chosen: Mapping[str, Any]) -> Tensor:
+        estimate, values = measured(name, chosen, split)
         estimates.append(estimate)
         return values
-
-    def difference(a: Tensor, b: Tensor) -> tuple[float, float]:
-        return (a - b).mean().item(), (a - b).std().item() / math.sqrt(len(a))
 
     exact = _exact(trained)
     reference = exact or "ais"
     chosen: Mapping[str, Any] = {} if exact else settings
-    reported = _reported(trained, reference, chosen)
+    reported = _reported(trained, reference, chosen, split)
     lower = upper = add(reference, "simulated", chosen)
     if exact is None:
         upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
         for name in applicable(("quadrature",), trained.subject):
             add(name, "simulated", {})
-    gap, gap_error = difference(upper, lower)
-    expected = add(reference, "test", chosen)
+    gap = Gap.between(upper, lower)
+    expected = add(reference, split, chosen)
+    log_p = estimates[-1]
     worst: tuple[str, float, float] | None = None
     for plugin, its_settings in reported:
         called = _told_apart(plugin.name, its_settings, reference, chosen)
-        found = (called, *difference(add(plugin, "test", its_settings), expected))
+        found = (called, *Gap.between(add(plugin, split, its_settings), expected))
         if worst is None or abs(found[1]) + 2 * found[2] > abs(worst[1]) + 2 * worst[2]:
             worst = found
-    return Certificate(estimates, gap, gap_error, worst, tolerance, reference)
+    gaps: Gaps | str = refusal(trained.subject) or ""
+    if not gaps:
+        exactly = next(applicable(("exact", "quadrature"), trained.subject), None)
+        log_p, expected = (log_p, expected) if exactly is None else measured(exactly, {})
+        gaps = measure(trained.subject, measured, log_p, expected, gap if exactly is None else None)
+        trained.keep(registry.get("estimators", BEST), gaps.best, gaps=gaps.row())
+    return Certificate(estimates, *gap, worst, tolerance, reference, split, gaps)
 
 
 def _told_apart(name: str, settings: Mapping[str, Any], reference: str, chosen: Mapping[str, Any]) -> str:
@@ -123,7 +150,7 @@ def _exact(trained: Trained) -> str | None:
 
 
 def _reported(
-    trained: Trained, reference: str, settings: Mapping[str, Any]
+    trained: Trained, reference: str, settings: Mapping[str, Any], split: Split
 ) -> list[tuple[registry.Plugin, dict[str, Any]]]:
     """Return the estimators of log p(x) by which the run was evaluated at its marks or afterwards, each with all its settings.
 
@@ -131,12 +158,12 @@ def _reported(
     """
     estimators = [(asked.plugin("estimators"), asked.settings) for asked in trained.spec.evaluation.estimators]
     for row in trained.run.evaluations():
-        if row["estimate"]["split"] == "test":
+        if row["estimate"]["split"] == split:
             name, its_settings = row["estimate"]["estimator"], row["estimate"]["settings"]
             estimators.append((registry.stored("estimators", name, row["file"], row.get("sha256")), its_settings))
     distinct = [one for i, one in enumerate(estimators) if one not in estimators[:i]]
     return [
         (plugin, own)
         for plugin, own in distinct
-        if plugin.name != "lower-bound" and (plugin.name, own) != (reference, dict(settings))
+        if plugin.name not in BOUNDS and (plugin.name, own) != (reference, dict(settings))
     ]

@@ -92,11 +92,15 @@ class Trained:
         each = estimator.each(self.subject, split, points, self.spec.seed)
         found = estimator.summary(self.subject, split, each)
         found = found if self.weights == "last" else replace(found, weights=self.weights)
+        if keep:
+            self.keep(plugin, found)
+        return found, each.value.double()
+
+    def keep(self, plugin: registry.Plugin, found: Estimate, **more: Any) -> None:
+        """Append an estimate to the run's evaluations, with what more was made of it."""
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "code": code_version(), "file": plugin.file}
         row |= {} if plugin.file is None else {"sha256": plugin.sha256}
-        if keep:
-            self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row()})
-        return found, each.value.double()
+        self.run.append_evaluation({**row, "ledger": dict(self.ledger), "estimate": found.row(), **more})
 
 
 def _kept(run: Run, weights: Weights) -> dict[str, Any]:

@@ -178,7 +178,15 @@ are_rows = checker([
 ])  # fmt: skip
 """Says whether plain data have the shape of a trace's rows."""
 
+_is_gap = checker({"mean": _number, "error": _number})
+
+_GAPS = {
+    "split": str, "points": _count, "reference": str, "log_p": _number, "best": _number,
+    "bound": lambda value: value is None or _number(value), "approximation": _is_gap,
+    "amortisation": lambda value: value is None or _is_gap(value), "sandwich": lambda value: value is None or _is_gap(value),
+}  # fmt: skip
+
 are_evaluations = checker([
-    {"ledger": {str: _count}, "estimate": _ESTIMATE, "file": str | None, "sha256?": str | None},
+    {"ledger": {str: _count}, "estimate": _ESTIMATE, "file": str | None, "sha256?": str | None, "gaps?": _GAPS},
 ])  # fmt: skip
 """Says whether plain data have the shape of estimates made after training."""
