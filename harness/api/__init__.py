@@ -45,17 +45,18 @@ from harness import native
 from harness.api import files
 from harness.api.optimisers import optimiser
 from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
-from harness.api.settings import Choice, Config, LogUniform, setting
+from harness.api.settings import Choice, Config, Hidden, Layers, LogUniform, setting, sizes
 from harness.data.dataset import Batch, Dataset
-from harness.data.suitability import Expects
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gibbs, gradients, hmc, mean_field, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.belief_net import BeliefNet, BeliefRecognition, FactorialBeliefNet
-from harness.inference.encoder import GaussianEncoder
+from harness.inference.decoder import Decoder
+from harness.inference.encoder import Encoder, GaussianEncoder
 from harness.inference.enumeration import orders, states
 from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
+from harness.inference.observation import Expects, Observation, observation
 from harness.inference.optimisers import Adam, Optimiser, Sgd
 from harness.inference.parameters import Parameters
 from harness.inference.protocols import (
@@ -100,6 +101,8 @@ __all__ = [
     "Config",
     "DataFacts",
     "Dataset",
+    "Decoder",
+    "Encoder",
     "Expects",
     "Factored",
     "FactorialBeliefNet",
@@ -108,6 +111,7 @@ __all__ = [
     "HandDerived",
     "HandDerivedPosterior",
     "HarnessError",
+    "Hidden",
     "Kind",
     "LatentKind",
     "LatentVariableModel",
@@ -117,11 +121,13 @@ __all__ = [
     "LayerGradientsPosterior",
     "LayeredModel",
     "LayeredPosterior",
+    "Layers",
     "LogUniform",
     "LogZ",
     "MeanField",
     "MeanImage",
     "MeteredFunction",
+    "Observation",
     "Optimiser",
     "OrderAgnosticModel",
     "Parameters",
@@ -145,11 +151,13 @@ __all__ = [
     "mean_field",
     "metered",
     "native",
+    "observation",
     "offers",
     "optimiser",
     "orders",
     "pareto",
     "posterior",
     "setting",
+    "sizes",
     "states",
 ]

@@ -1,11 +1,46 @@
 """Settings of plugins: typed, validated, with help and a search space where tuning may choose."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pydantic
 
 MAX_COUNT = 10**12
 """Of any setting that counts something."""
+
+MAX_UNITS = 100_000
+"""Of a layer whose size is a setting."""
+
+
+def sizes(given: object) -> tuple[int, ...]:
+    """Return the sizes of layers from how they are written, such as 200 or 200-200-500; of "none" there are none.
+
+    Raises:
+        ValueError: they are not sizes.
+    """
+    if given == "none":
+        return ()
+    words = str(given).split("-")
+    if not all(word.isascii() and word.isdigit() and 0 < int(word) <= MAX_UNITS for word in words):
+        raise ValueError(f"give the size of each layer, from 1 to {MAX_UNITS}, such as 200 or 200-200-500")
+    return tuple(map(int, words))
+
+
+def _layers(given: object) -> str:
+    if given == "none":
+        raise ValueError("give the size of one layer at least, such as 200 or 200-200-500")
+    return "-".join(map(str, sizes(given)))
+
+
+def _hidden(given: object) -> int | str:
+    found = sizes(given)
+    return found[0] if len(found) == 1 else "-".join(map(str, found)) or "none"
+
+
+Layers = Annotated[str, pydantic.BeforeValidator(_layers)]
+"""The sizes of layers, the one next to the data first, as a setting: 200-200-500. `sizes` returns the numbers."""
+
+Hidden = Annotated[int | str, pydantic.BeforeValidator(_hidden)]
+"""The same of hidden layers, of which there may be none; the size of one alone is a whole number."""
 
 
 class Config(pydantic.BaseModel):

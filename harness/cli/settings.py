@@ -61,7 +61,7 @@ def _rows(plugin: "Plugin") -> Iterator[tuple[str, str]]:
     from harness.report.plugins import plugin_data
 
     for setting in plugin_data(plugin)["settings"]:
-        metavar = {"int": "N", "float": "X", "bool": ""}.get(setting["type"], setting["type"])
+        metavar = {"int": "N", "float": "X", "bool": "", "int | str": "N-N"}.get(setting["type"], setting["type"])
         default = "" if setting["default"] is None else f"  [default: {setting['default']}]"
         yield (
             line(f"--{setting['name'].replace('_', '-')} {metavar}".rstrip()),

@@ -10,6 +10,7 @@ import torch
 
 from harness.data.dataset import Dataset
 from harness.data.validation import AT_A_TIME
+from harness.inference.observation import Expects
 
 LARGEST, SMALLEST = 100.0, 0.01  # root mean squares between which the scale of values is near enough to 1
 
@@ -17,21 +18,6 @@ NAMED = 3  # columns, in a sentence
 
 Warnings = dict[str, str]
 """Sentences by what they are about: "scale", "range" or "constant"."""
-
-
-@dataclass(frozen=True)
-class Expects:
-    """What a model expects of the values that it describes.
-
-    Attributes:
-        mean: the interval that the mean of x given the latents lies in; None for anywhere.
-        instead: the option by which the mean may lie anywhere, such as "--gaussian-mean linear".
-        learned_variance: whether each dimension has a variance of its own that is learned, and may fall to 0.
-    """
-
-    mean: tuple[float, float] | None = None
-    instead: str = ""
-    learned_variance: bool = False
 
 
 def warnings(name: str, dataset: Dataset, expects: Expects | None = None) -> Warnings:

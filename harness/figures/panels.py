@@ -146,7 +146,11 @@ def _rows(experiment: Experiment, runs: Sequence[StoredRun], options: Sequence[s
     for where in selection.distinct([run.options(by_row) for run in runs]):
         own = selection.select(runs, where)
         values = {n: list(dict.fromkeys(run.option(n) for run in own)) for n in options if n not in by_row}
-        over = {n: sorted(v, key=lambda one: (one is None, one)) for n, v in values.items() if v != [None]}
+        over = {
+            n: sorted(v, key=lambda one: (one is None, isinstance(one, str), one))
+            for n, v in values.items()
+            if v != [None]
+        }
         if (panels := math.prod(map(len, over.values()))) > MOST_PANELS:
             name = max(over, key=lambda name: len(over[name]))
             raise BadInput(

@@ -1,8 +1,10 @@
 """The parameters of one network or model, in one flat tensor."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ class Parameters:
         biases: name -> shape of each bias; these have no prior.
         prior_sd: standard deviation of the prior N(0, prior_sd²) on every weight; infinity for none.
         dtype: floating-point type of all of them.
+        activation: of hidden units, where the weights are those of a network.
     """
 
     def __init__(
@@ -30,13 +33,26 @@ class Parameters:
         *,
         prior_sd: float = 1.0,
         dtype: torch.dtype = torch.float32,
+        activation: native.Activation = "tanh",
     ):
-        self.shapes = {**weights, **biases}
+        self.shapes, self.activation = {**weights, **biases}, activation
         self.prior_precision = prior_sd**-2
         self._sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
         self.n_weights, self._weights = sum(self._sizes[: len(weights)]), len(weights)
         self.flat = torch.zeros(sum(self._sizes), dtype=dtype, requires_grad=True)
         self.views = self.split(self.flat.detach())
+
+    @classmethod
+    def network(cls, sizes: Sequence[int], *, first: int = 1, **more: Any) -> "Parameters":
+        """Return those of layers one behind the other: weights W1, W2, … and biases b1, b2, ….
+
+        Args:
+            sizes: of the inputs, of each hidden layer, and of the outputs.
+            first: number of the first layer, for names.
+            more: see the class.
+        """
+        numbered = list(enumerate(pairwise(sizes), first))
+        return cls({f"W{i}": shape for i, shape in numbered}, {f"b{i}": (m,) for i, (_, m) in numbered}, **more)
 
     @cached_property
     def gradient(self) -> tuple[Tensor, list[Tensor]]:
@@ -55,7 +71,7 @@ class Parameters:
     @cached_property
     def stack(self) -> native.Stack:
         """All of the layers, one behind the other."""
-        return native.Stack(self.layers)
+        return native.Stack(self.layers, self.activation)
 
     @cached_property
     def stacks(self) -> list[native.Stack]:
@@ -95,6 +111,11 @@ class Parameters:
         parts = (self.flat if flat is None else flat).split_with_sizes(self._sizes)
         return [part.view(shape) if len(shape) > 1 else part for part, shape in zip(parts, self.shapes.values())]  # noqa: B905
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what the layers of a network say of x (..., k), by PyTorch alone, which differentiates and transforms it."""
+        parts = self.split()
+        return through(x, zip(parts[: len(parts) // 2], parts[len(parts) // 2 :], strict=True), self.activation)
+
     @contextmanager
     def fixed(self) -> Iterator[None]:
         """Differentiate nothing with respect to these parameters inside: a sampler of z then pays for z alone."""
@@ -113,3 +134,12 @@ class Parameters:
         """Take over parameters that `state_dict` returned."""
         with torch.no_grad():
             self.flat.copy_(state["flat"])
+
+
+def through(x: Tensor, layers: Iterable[tuple[Tensor, Tensor]], activation: native.Activation) -> Tensor:
+    """Return the outputs of layers (W, b), one behind the other, for x (..., k), by PyTorch alone."""
+    (W, b), *others = layers
+    a = x @ W + b
+    for W, b in others:
+        a = native.SQUASH[activation].of(a) @ W + b
+    return a

@@ -13,9 +13,8 @@ Densities and gradients have no loop over units, whether units are autoregressiv
 recognition model pays for it at every point, a prior only where it is sampled, as by wake-sleep.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-import pydantic
 import torch
 
 from harness import api
@@ -23,18 +22,10 @@ from harness import api
 OBSERVES = ("binary", "counts")
 
 
-def _sizes(given: object) -> str:
-    """Return the sizes of layers as they are written, such as 200-200; ValueError if they are not sizes."""
-    words = str(given).split("-")
-    if not all(word.isascii() and word.isdigit() and 0 < int(word) <= 100_000 for word in words):
-        raise ValueError("give the size of each layer of latents, the one next to the data first, such as 200-200-500")
-    return "-".join(str(int(word)) for word in words)
-
-
 class Config(api.Config):
     """Sizes, what units are given, initialisation and prior."""
 
-    layers: Annotated[str, pydantic.BeforeValidator(_sizes)] = api.setting(
+    layers: api.Layers = api.setting(
         "200", "latents of each layer, the one next to the data first, such as 200-200-500"
     )
     prior: Literal["factorial", "autoregressive"] = api.setting(
@@ -53,7 +44,7 @@ def build(
     config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
 ) -> tuple[api.BeliefNet, api.BeliefRecognition]:
     """Return a new net and its recognition model."""
-    sizes = [int(size) for size in config.layers.split("-")]
+    sizes = api.sizes(config.layers)
     net = api.FactorialBeliefNet(
         data.dim, sizes, autoregressive=config.prior == "autoregressive", observed_too=False,
         prior_sd=config.prior_sd, dtype=dtype, words=data.words,

@@ -12,11 +12,13 @@ from harness.native.moments import standardise
 from harness.native.nade import Nade, nade_down, nade_up
 from harness.native.path import serves
 from harness.native.rows import bytes_at
-from harness.native.stack import Draw, Factors, Observed, Stack
+from harness.native.stack import SQUASH, Activation, Draw, Factors, Observed, Stack
 from harness.native.units import ancestral, draw_units, of_triangle, score_units, triangle
 from harness.native.updates import Ascent, Move, ascend
 
 __all__ = [
+    "SQUASH",
+    "Activation",
     "Ascent",
     "Density",
     "Draw",

@@ -4,9 +4,9 @@ Compiled code does each of these in one call for the whole stack: between two pr
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -16,9 +16,31 @@ from harness.native.densities import Density, given_outputs
 from harness.native.gaussian import drawn, pulled
 from harness.native.layers import Layer, as_rows, require, rows
 
-tanh_backward = torch.ops.aten.tanh_backward
-
 Pair = tuple[Tensor, Tensor]
+
+Activation = Literal["tanh", "relu"]
+"""Of hidden units: tanh u, or max(u, 0)."""
+
+
+class Squash(NamedTuple):
+    """An activation f by PyTorch.
+
+    Attributes:
+        of: takes u to f(u).
+        in_place: the same, in u's memory.
+        back: takes a gradient by f(u), and f(u), to the gradient by u.
+    """
+
+    of: Callable[[Tensor], Tensor]
+    in_place: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor, Tensor], Tensor]
+
+
+SQUASH: dict[Activation, Squash] = {
+    "tanh": Squash(torch.tanh, torch.tanh_, torch.ops.aten.tanh_backward),
+    "relu": Squash(torch.relu, torch.relu_, lambda g, h: torch.ops.aten.threshold_backward(g, h, 0)),
+}
+"""What PyTorch computes of each activation; compiled primitives have tanh alone."""
 
 
 class Factors(tuple[Pair, ...]):
@@ -71,27 +93,29 @@ class Observed(NamedTuple):
 
 
 class Stack:
-    """Layers one behind the other, with tanh behind all but the last: h = tanh(x W + b) …, a = h W + b.
+    """Layers one behind the other, with an activation behind all but the last: h = tanh(x W + b) …, a = h W + b.
 
-    Nothing is differentiated by autograd.
+    Nothing is differentiated by autograd. Where hidden units are no tanh units, PyTorch computes.
 
     Args:
         layers: the one that takes x first; each has as many inputs as the one before it has outputs.
+        activation: of hidden units.
     """
 
-    def __init__(self, layers: Iterable[Layer]):
-        self.layers = tuple(layers)
+    def __init__(self, layers: Iterable[Layer], activation: Activation = "tanh"):
+        self.layers, self.activation = tuple(layers), activation
+        self._squash = SQUASH[activation]
         self.sizes = tuple((layer.k, layer.m) for layer in self.layers)
         for (_, m), (k, _) in pairwise(self.sizes):
             if m != k:
                 raise ValueError(f"a layer of {k} inputs is behind one of {m} outputs")
         self.k, self.m = self.sizes[0][0], self.sizes[-1][1]
-        self.plain = all(layer.plain for layer in self.layers)
+        self.plain = all(layer.plain for layer in self.layers) and (activation == "tanh" or len(self.layers) == 1)
         self._table = array("q", [number for layer in self.layers for number in (layer.k, layer.m, *layer.at)])
         self.at = self._table.buffer_info()[0], len(self.layers)
 
-    def __reduce__(self) -> tuple[type["Stack"], tuple[tuple[Layer, ...]]]:
-        return Stack, (self.layers,)
+    def __reduce__(self) -> tuple[type["Stack"], tuple[tuple[Layer, ...], Activation]]:
+        return Stack, (self.layers, self.activation)
 
     def serves(self, *tensors: Tensor) -> bool:
         """Say whether the compiled primitives can compute with this stack and these."""
@@ -102,7 +126,7 @@ class Stack:
         if not self.serves(x):
             x, found = as_rows(x), []
             for layer in self.layers[:-1]:
-                x = torch.addmm(layer.b, x, layer.W).tanh_()
+                x = self._squash.in_place(torch.addmm(layer.b, x, layer.W))
                 found.append(x)
             return [*found, torch.addmm(self.layers[-1].b, x, self.layers[-1].W)]
         n, x = rows(x, self.k), x.contiguous()
@@ -118,7 +142,7 @@ class Stack:
         if not self.serves(x, g, *units):
             behind = [g]
             for layer, h in zip(self.layers[:0:-1], units[::-1], strict=True):
-                behind.append(tanh_backward(torch.mm(behind[-1], layer.W.t()), h))
+                behind.append(self._squash.back(torch.mm(behind[-1], layer.W.t()), h))
             g_x = torch.mm(behind[-1], self.layers[0].W.t()).view(x.shape) if by_x else None
             return Factors.of([x, *units], behind[::-1], self.sizes), g_x
         n = rows(x, self.k)

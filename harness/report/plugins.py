@@ -14,7 +14,7 @@ def plugin_data(plugin: registry.Plugin) -> dict[str, Any]:
         for name, field in plugin.module.Config.model_fields.items():
             default = None if field.is_required() else field.default
             kind = getattr(field.annotation, "__name__", str(field.annotation))
-            choices = [str(a) for a in getattr(field.annotation, "__args__", ())]
+            choices = [str(a) for a in getattr(field.annotation, "__args__", ()) if not isinstance(a, type)]
             settings.append(
                 {"name": name, "default": default, "type": "|".join(choices) or kind, "help": field.description or ""}
             )

@@ -28,6 +28,7 @@ ADDED_SETTINGS: Mapping[Plugin, Mapping[str, Any]] = {
     ("algorithms", "mcem"): {"flips": 10, "sampler": "gibbs"},
     ("estimators", "ais"): {"flips": 10, "sampler": "metropolis"},
     ("estimators", "ais-reverse"): {"flips": 10, "sampler": "metropolis"},
+    ("models", "mlp"): {"activation": "tanh"},
 }
 """Settings that a plugin has had only since some of its runs were stored, with their defaults."""
 

@@ -15,7 +15,7 @@ from harness.training.evaluation import Estimate, Estimator
 
 
 @pytest.fixture
-def one_latent() -> tuple[mlp.BernoulliDecoder, api.GaussianEncoder, api.Dataset]:
+def one_latent() -> tuple[mlp.NetworkDecoder, api.GaussianEncoder, api.Dataset]:
     data = toy.load(toy.Config())
     config = mlp.Config(nz=1, hidden=8, init_sd=0.6)
     decoder, encoder = mlp.build(config, api.DataFacts("binary", 12, 60), api.Streams(5))

@@ -120,7 +120,7 @@ def test_sizes_of_layers(given: object, kept: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "200-", "200,200", "a", "0", "-5", "1e2", "200-0-200", "٢", 2.5, None])
 def test_what_is_no_size_is_refused(given: object) -> None:
-    with pytest.raises(BadInput, match="give the size of each layer of latents.*such as 200-200-500"):
+    with pytest.raises(BadInput, match="give the size of each layer.*such as 200 or 200-200-500"):
         make_spec("nvil", toy.__file__, "sbn", settings={"layers": given, "kind": "binary"})
 
 

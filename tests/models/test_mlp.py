@@ -1,6 +1,7 @@
 """The hand-derived gradients against autograd on a plain implementation in float64, and the densities against known values."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,25 +9,40 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness import api
+from harness.errors import BadInput
 from harness.models import mlp
+from harness.native import path
+from harness.specs.run import RunSpec, make_spec
+from harness.store.names import modern_spec
 
 D, H, Z, B = 9, 6, 3, 5
 
 
-def pair(dtype: torch.dtype = torch.float64, sd: float = 0.7) -> tuple[mlp.BernoulliDecoder, api.GaussianEncoder]:
-    config = mlp.Config(nz=Z, hidden=H, init_sd=sd)
+def pair(
+    dtype: torch.dtype = torch.float64, sd: float = 0.7, **settings: Any
+) -> tuple[mlp.NetworkDecoder, api.GaussianEncoder]:
+    config = mlp.Config(**{"nz": Z, "hidden": H, "init_sd": sd, **settings})
     return mlp.build(config, api.DataFacts("unit", D, 100), api.Streams(3), dtype)
 
 
-def plain_elbo(decoder, encoder, x: Tensor, noise: Tensor, estimator: str) -> tuple[Tensor, Tensor, Tensor]:
+def plain_network(parts: list[Tensor], x: Tensor, activation: str) -> Tensor:
+    """A network's outputs, of its weights and then its biases."""
+    n = len(parts) // 2
+    for number, (W, b) in enumerate(zip(parts[:n], parts[n:], strict=True)):
+        x = x if number == 0 else torch.tanh(x) if activation == "tanh" else x * (x > 0)
+        x = x @ W + b
+    return x
+
+
+def plain_elbo(
+    decoder, encoder, x: Tensor, noise: Tensor, estimator: str, activation: str = "tanh"
+) -> tuple[Tensor, Tensor, Tensor]:
     """The objective of Algorithm 1 written with autograd alone, and its two sets of parameters as one tensor each."""
     theta = decoder.params.flat.detach().clone().requires_grad_()
     phi = encoder.params.flat.detach().clone().requires_grad_()
-    W1, W2, b1, b2 = decoder.params.split(theta)
-    W3, W4, b3, b4 = encoder.params.split(phi)
-    mean, log_var = (torch.tanh(x @ W3 + b3) @ W4 + b4).chunk(2, -1)
+    mean, log_var = plain_network(encoder.params.split(phi), x, activation).chunk(2, -1)
     z = mean + torch.exp(0.5 * log_var) * noise
-    logits = torch.tanh(z @ W1 + b1) @ W2 + b2
+    logits = plain_network(decoder.params.split(theta), z, activation)
     log_lik = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
     if estimator == "B":
         bound = log_lik.mean(0) + 0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(-1)
@@ -39,12 +55,20 @@ def plain_elbo(decoder, encoder, x: Tensor, noise: Tensor, estimator: str) -> tu
 
 @pytest.mark.parametrize("estimator", ["A", "B"])
 @pytest.mark.parametrize("L", [1, 4])
-def test_gradients_of_both_estimators_agree_with_autograd(estimator: str, L: int, rng: torch.Generator) -> None:
-    decoder, encoder = pair()
+@pytest.mark.parametrize("hidden", [H, "4-6", "3-5-4"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_gradients_of_both_estimators_agree_with_autograd(
+    estimator: str, L: int, hidden: int | str, activation: str, rng: torch.Generator
+) -> None:
+    decoder, encoder = pair(hidden=hidden, activation=activation)
     x = torch.rand(B, D, generator=rng, dtype=torch.float64)
     noise = torch.randn(L, B, Z, generator=api.Streams(0)("noise"), dtype=torch.float64)
-    plain, theta, phi = plain_elbo(decoder, encoder, x, noise, estimator)
+    plain, theta, phi = plain_elbo(decoder, encoder, x, noise, estimator, activation)
     expected = torch.autograd.grad(plain.sum(), [theta, phi])
+    by_hand = api.gradients.bound(decoder, encoder, x, L, api.Streams(0)("noise"), analytic_kl=estimator == "B")
+    assert float(by_hand.value) == pytest.approx(plain.sum().item(), rel=1e-10)
+    for mine, autograd in zip((by_hand.by_theta, by_hand.by_phi), expected, strict=True):
+        torch.testing.assert_close(mine, autograd, rtol=1e-9, atol=1e-12)
 
     posterior = encoder.posterior(x)
     z = posterior.rsample(L, api.Streams(0)("noise"))
@@ -189,3 +213,45 @@ def test_parameters_that_are_moved_have_their_layers_where_they_are() -> None:
     params.to(torch.device("meta"))
     for layer in (params.layers[1], params.stack.layers[1], params.stacks[1].layers[0]):
         assert layer.W.device.type == layer.b.device.type == "meta"
+
+
+def test_several_hidden_layers_are_written_as_layers_are(rng: torch.Generator) -> None:
+    """The one next to the data is the first of the encoder, and the last of the decoder."""
+    decoder, encoder = pair(hidden="6-4")
+    assert [view.shape for view in decoder.params.views[:3]] == [(Z, 4), (4, 6), (6, D)]
+    assert [view.shape for view in encoder.params.views[:3]] == [(D, 6), (6, 4), (4, 2 * Z)]
+    for one in (6, "6", "06"):
+        assert mlp.Config(hidden=one).hidden == 6  # a number, as in the runs that were stored before there were several
+    assert mlp.Config(hidden="0200-200").hidden == "200-200"
+    one, other = (pair(torch.float32, hidden=hidden)[0].params for hidden in (6, "6"))
+    assert one.flat.equal(other.flat)
+
+
+@pytest.mark.parametrize("given", ["200-x", "0", 0, -3, "200-", "-200", "", "2.5", "200-0", "100001", "²", True])
+def test_hidden_layers_that_are_no_sizes_are_refused(given: object) -> None:
+    with pytest.raises(BadInput, match="--hidden of model 'mlp' is .*: give the size of each layer, from 1 to 100000"):
+        make_spec("aevb", settings={"hidden": given} if given is not True else {"hidden": "True"})
+
+
+def test_the_runs_of_one_hidden_layer_are_called_what_they_were() -> None:
+    """A setting that they had not has its default, and theirs is still a number."""
+    assert make_spec("aevb", settings={"hidden": 500}).digest == make_spec("aevb").digest
+    digests = {make_spec("aevb", settings=s).digest for s in ({"hidden": "500-500"}, {"activation": "relu"}, {})}
+    assert len(digests) == 3
+    stored = make_spec("aevb").model_dump(mode="json")
+    del stored["model"]["settings"]["activation"]
+    assert RunSpec.model_validate(modern_spec(stored)) == make_spec("aevb")
+
+
+def test_deep_networks_are_the_same_compiled_and_not(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In single precision, to rounding; what units of another kind are made by is PyTorch in any case."""
+    x = torch.rand(B, D, generator=rng)
+    for activation in ("tanh", "relu"):
+        decoder, encoder = pair(torch.float32, hidden="7-5", activation=activation)
+        found = []
+        for kernels in (path.kernels, None):
+            monkeypatch.setattr(path, "kernels", kernels)
+            bound = api.gradients.bound(decoder, encoder, x, 2, api.Streams(0)("noise"))
+            found.append([torch.as_tensor(part[:]).clone() for part in (bound.by_theta, bound.by_phi)])
+        for mine, other in zip(*found, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)

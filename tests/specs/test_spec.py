@@ -14,7 +14,8 @@ def test_defaults_are_the_papers() -> None:
     found = make_spec("aevb")
     assert found.algorithm.settings == {"lr": 0.02, "batch_size": 100, "n_samples": 1, "estimator": "B", "warmup": 100}
     assert found.model.settings == {
-        "nz": 20, "hidden": 500, "decoder": "auto", "gaussian_mean": "sigmoid", "init_sd": 0.01, "prior_sd": 1.0,
+        "nz": 20, "hidden": 500, "decoder": "auto", "gaussian_mean": "sigmoid", "activation": "tanh",
+        "init_sd": 0.01, "prior_sd": 1.0,
     }  # fmt: skip
     assert found.dataset.settings == {"binarize": "none"}
     assert [e.name for e in found.evaluation.estimators] == ["lower-bound"]

@@ -10,7 +10,7 @@ from support import PLUGINS
 
 from harness import api, native
 from harness.errors import BadInput
-from harness.inference import encoder
+from harness.inference import decoder, encoder
 from harness.native import gaussian, stack
 from harness.specs import registry
 from harness.specs.run import make_spec
@@ -144,20 +144,32 @@ def test_what_breaks_the_contract_is_told(tmp_path: Path, old: str, new: str, wo
     ("old", "new"),
     [
         ("by_z=by_z, weight=weight)", "by_z=by_z, weight=0.9 * weight)"),
-        ("            found.g_z,\n", "            torch.zeros_like(z) if by_z else None,\n"),
+        ("found.factors)), found.g_z\n", "found.factors)), torch.zeros_like(z) if by_z else None\n"),
         (".sub_(z)\n", "\n"),  # the prior's part of the score
-        ("+ LOG_2PI).sum(-1)\n\n    @api.metered(samples", ").sum(-1)\n\n    @api.metered(samples"),
+        ("+ LOG_2PI).sum(-1)\n\n    @metered(samples", ").sum(-1)\n\n    @metered(samples"),
+        ("decoder.down(z, units, slope * grad", "decoder.down(z, units, slope * grad.sign()"),
     ],
 )
-def test_a_planted_error_in_the_model_is_found(tmp_path: Path, old: str, new: str) -> None:
+def test_a_planted_error_in_the_decoder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
     from harness.models import mlp
 
-    source = Path(mlp.__file__).read_text()
-    assert source.count(old) == 1, old
-    path = tmp_path / "mlp_changed.py"
-    path.write_text(source.replace(old, new))
+    changed = changed_module(decoder, old, new)
+    monkeypatch.setattr(api, "Decoder", changed.Decoder)
+    path = tmp_path / "mlp_of_another.py"
+    path.write_text(Path(mlp.__file__).read_text())
     with pytest.raises((AssertionError, RuntimeError)):
         check_model(str(path))
+
+
+def changed_module(module: ModuleType, old: str, new: str) -> ModuleType:
+    """Return a module with one text in its source replaced."""
+    source = Path(str(module.__file__)).read_text()
+    assert source.count(old) == 1, old
+    changed = ModuleType(f"changed_{module.__name__.rpartition('.')[2]}")
+    exec(compile(source.replace(old, new), str(module.__file__), "exec"), changed.__dict__)
+    return changed
 
 
 @pytest.mark.parametrize(
@@ -170,11 +182,7 @@ def test_a_planted_error_in_the_model_is_found(tmp_path: Path, old: str, new: st
     ],
 )
 def test_a_planted_error_in_the_encoder_is_found(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    source = Path(encoder.__file__).read_text()
-    assert source.count(old) == 1, old
-    changed = ModuleType("changed_encoder")
-    exec(compile(source.replace(old, new), encoder.__file__, "exec"), changed.__dict__)
-    monkeypatch.setattr(api, "GaussianEncoder", changed.GaussianEncoder)
+    monkeypatch.setattr(api, "GaussianEncoder", changed_module(encoder, old, new).GaussianEncoder)
     with pytest.raises(AssertionError):
         check_model("mlp")
 
@@ -186,7 +194,7 @@ def test_a_planted_error_in_the_encoder_is_found(monkeypatch: pytest.MonkeyPatch
         (gaussian, "g_mean.add(mean, alpha=g_kl)", "g_mean"),  # a term of a gradient forgotten
         (gaussian, "squares.sub_(ONE).mul_(HALF)], dim=-1)", "squares.sub_(ONE)], dim=-1)"),
         (gaussian, "(z.square() + LOG_2PI).sum(-1)", "z.square().sum(-1)"),
-        (stack, "tanh_backward(torch.mm(behind[-1], layer.W.t()), h)", "torch.mm(behind[-1], layer.W.t())"),
+        (stack, "self._squash.back(torch.mm(behind[-1], layer.W.t()), h)", "torch.mm(behind[-1], layer.W.t())"),
         (stack, "torch.mm(behind[-1], self.layers[0].W.t()).view(x.shape) if by_x", "torch.zeros_like(x) if by_x"),
         (stack, "[x, *units], behind[::-1]", "[x, *units], [0.9 * g for g in behind[::-1]]"),
     ],

@@ -150,7 +150,7 @@ IN_STEP = {
     "model": (
         "[c.cell_contents for c in p.log_p_xz.__closure__ if hasattr(c.cell_contents, '__self__')][-1].__self__"
         ".log_p_xz = lambda x, z: 0 * z.sum(-1)",
-        r"replaced BernoulliDecoder\.log_p_xz",
+        r"replaced NetworkDecoder\.log_p_xz",
     ),
 }  # fmt: skip
 

@@ -134,7 +134,7 @@ def test_an_algorithm_may_anneal_metered_models(metered) -> None:
 def test_an_algorithm_is_handed_nothing_unmetered(metered) -> None:
     p, q, _ = metered
     run = conformance.training("aevb")
-    assert type(run.state.problem.model).__name__ == "MeteredBernoulliDecoder"
+    assert type(run.state.problem.model).__name__ == "MeteredNetworkDecoder"
     assert type(run.state.problem.recognition).__name__ == "MeteredGaussianEncoder"
     public = {name for name in vars(p) if not name.startswith("_")} - set(FACTS)
     densities, gradients = (
@@ -144,7 +144,7 @@ def test_an_algorithm_is_handed_nothing_unmetered(metered) -> None:
     assert public == densities | gradients | {"sample", "sample_z", "sample_xz", "mean_x"}
     assert {name for name in vars(q) if not name.startswith("_")} - set(FACTS) == {"posterior"}
     for twin in (p, q):
-        assert not any(isinstance(value, mlp.BernoulliDecoder | api.GaussianEncoder) for value in vars(twin).values())
+        assert not any(isinstance(value, mlp.NetworkDecoder | api.GaussianEncoder) for value in vars(twin).values())
 
 
 def test_evaluation_spends_nothing() -> None:
