@@ -51,6 +51,7 @@ from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gibbs, gradients, hmc, mean_field, pareto, posterior
 from harness.inference.adagrad import Adagrad
 from harness.inference.belief_net import BeliefNet, BeliefRecognition, FactorialBeliefNet
+from harness.inference.covariance import FullEncoder, RankOneEncoder
 from harness.inference.decoder import Decoder
 from harness.inference.encoder import Encoder, GaussianEncoder
 from harness.inference.enumeration import orders, states
@@ -58,7 +59,7 @@ from harness.inference.factored import Factored, from_factors
 from harness.inference.metered import MeteredFunction, metered
 from harness.inference.observation import Expects, Observation, observation
 from harness.inference.optimisers import Adam, Optimiser, Sgd
-from harness.inference.parameters import Parameters
+from harness.inference.parameters import Parameters, through
 from harness.inference.protocols import (
     AnalyticKL,
     ClosedFormEM,
@@ -106,6 +107,7 @@ __all__ = [
     "Expects",
     "Factored",
     "FactorialBeliefNet",
+    "FullEncoder",
     "GaussianEncoder",
     "GenerativeModel",
     "HandDerived",
@@ -134,6 +136,7 @@ __all__ = [
     "PerPoint",
     "Posterior",
     "Problem",
+    "RankOneEncoder",
     "Recognition",
     "Reparameterised",
     "Sgd",
@@ -160,4 +163,5 @@ __all__ = [
     "setting",
     "sizes",
     "states",
+    "through",
 ]
