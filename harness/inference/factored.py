@@ -21,7 +21,8 @@ class Factored:
     not know: it stands for the tensor that `dense` returns.
 
     Args:
-        params: the parameters: weights W (k, m) and as many biases (m,), in the same order; triangles behind the matrices.
+        params: the parameters: weights W (k, m), and the biases (m,) of all of them or of the first, in the same order; triangles
+            behind the matrices.
         factors: for each layer a (..., k), its input of n rows, and g (n, m), the gradient of each row behind it; then for each
             triangle u (..., m) and g (n, m).
     """
@@ -50,14 +51,13 @@ class Factored:
         """Return it as a flat tensor laid out like the parameters: `out`, or one that the next call for these overwrites."""
         if self._dense is None:
             self._dense, views = self._params.gradient if out is None else (out, self._params.split(out))
-            n = len(views) - len(self._factors)  # biases, and so layers
-            weights, biases = views[:-n], views[-n:]
-            for (a, g), by_W in zip(self.factors, weights, strict=True):
+            n = len(self._factors)
+            for (a, g), by_W in zip(self.factors, views[:n], strict=True):
                 if by_W.ndim == 2:
                     torch.mm(as_rows(a).t(), g, out=by_W)
                 else:
                     native.of_triangle(as_rows(a).t() @ g, by_W)
-            for (_, g), by_b in zip(self._factors, biases, strict=False):
+            for (_, g), by_b in zip(self._factors, views[n:], strict=False):  # the last weights may have no biases
                 torch.sum(g, 0, out=by_b)
         return self._dense
 

@@ -38,7 +38,7 @@ class Parameters:
         self.shapes, self.activation = {**weights, **biases}, activation
         self.prior_precision = prior_sd**-2
         self._sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
-        self.n_weights, self._weights = sum(self._sizes[: len(weights)]), len(weights)
+        self.n_weights, self.n_biases = sum(self._sizes[: len(weights)]), len(biases)
         self.flat = torch.zeros(sum(self._sizes), dtype=dtype, requires_grad=True)
         self.views = self.split(self.flat.detach())
 
@@ -64,7 +64,8 @@ class Parameters:
     def layers(self) -> list[native.Layer]:
         """The layers of a network: a weight matrix, and the biases at the same place among the biases.
 
-        Weights that are no matrices belong to no layer.
+        Matrices that come after the last of those that have biases have some that nobody reads. Weights that are no matrices
+        belong to no layer.
         """
         return self.as_layers(self.flat.detach())
 
@@ -81,13 +82,15 @@ class Parameters:
     def as_layers(self, flat: Tensor) -> list[native.Layer]:
         """Return the layers of a tensor that is laid out like these parameters."""
         parts = self.split(flat)
-        matrices = [part for part in parts if part.ndim == 2]
-        return [native.Layer(W, b) for W, b in zip(matrices, parts[len(parts) - len(matrices) :], strict=True)]
+        n = len(parts) - self.n_biases
+        matrices, biases = [part for part in parts[:n] if part.ndim == 2], parts[n:]
+        biases += [part.new_zeros(part.shape[1]) for part in matrices[len(biases) :]]
+        return [native.Layer(W, b) for W, b in zip(matrices, biases, strict=True)]
 
     def as_parts(self, flat: Tensor) -> list[native.Layer | native.Triangle]:
         """Return the layers of a tensor like these parameters, and then its triangles: the weights that are no matrices."""
-        weights = self.split(flat)[: self._weights]
-        return [*self.as_layers(flat), *(native.Triangle(part) for part in weights if part.ndim == 1)]
+        parts = self.split(flat)
+        return [*self.as_layers(flat), *(native.Triangle(part) for part in parts[: len(parts) - self.n_biases] if part.ndim == 1)]
 
     def to(self, device: torch.device) -> None:
         """Move all of them, before anything else has hold of them; where they are there already nothing changes."""

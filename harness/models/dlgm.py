@@ -149,9 +149,13 @@ class DeepGaussian(api.Decoder):
         return (*first, *factors), g_z
 
     def gradient(self, factors: Sequence[tuple[Tensor, Tensor]], out: Tensor | None = None) -> Tensor:
-        """See `api.Decoder.gradient`; it is multiplied out."""
+        """See `api.Decoder.gradient`."""
         flat, parts = self.params.gradient if out is None else (out, self.params.split(out))
         maps, scales = self._parts(parts)
+        if not self._constant and scales[0].ndim == 2:
+            return (
+                api.from_factors(self.params, factors) if out is None else api.Factored(self.params, factors).dense(out)
+            )
         layers = [layer for some in maps for layer in some]
         for (a, g), (by_W, by_b) in zip(factors[: len(layers)], layers, strict=True):
             torch.mm(a.flatten(0, -2).t(), g[:, : by_W.shape[1]], out=by_W)

@@ -54,8 +54,8 @@ class Factors(tuple[Pair, ...]):
         at: rows of each, and the places of a and g; None if compiled code cannot read them.
     """
 
-    sizes: Sequence[tuple[int, int]]
-    at: Sequence[tuple[int, int, int]] | None
+    sizes: Sequence[tuple[int, int]] = ()
+    at: Sequence[tuple[int, int, int]] | None = None
 
     @classmethod
     def of(

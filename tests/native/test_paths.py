@@ -138,6 +138,24 @@ def test_dense_and_factored_gradients_are_the_same_step() -> None:
         torch.testing.assert_close(results[0], other)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad"])
+def test_the_last_matrices_may_have_no_biases(name: str) -> None:
+    """A step by factors is that by the dense gradient, of every weight and bias."""
+    rng, results = torch.Generator().manual_seed(0), []
+    shapes = {"W": (3, 4), "G": (4, 4), "H": (2, 5)}
+    factors = [(torch.randn(6, k, generator=rng), torch.randn(6, m, generator=rng)) for k, m in shapes.values()]
+    dense = torch.cat([*((a.t() @ g).flatten() for a, g in factors), factors[0][1].sum(0)])
+    for by_factors in (True, False):
+        params = api.Parameters(shapes, {"b": (4,)})
+        params.normal_(1.0, torch.Generator().manual_seed(1))
+        optimiser = api.optimiser(name, params, lr=0.1, prior_weight=0.5)
+        for _ in range(3):
+            optimiser.ascend([Factored(params, factors) if by_factors else dense])
+        results.append(params.flat.detach().clone())
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(Factored(api.Parameters(shapes, {"b": (4,)}), factors).dense(), dense)
+
+
 def test_a_gradient_that_was_changed_in_place_is_used_as_it_is_then() -> None:
     _, factors, dense = factored()
     params, expected = factored()[0], factored()[0]
