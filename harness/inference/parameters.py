@@ -90,7 +90,10 @@ class Parameters:
     def as_parts(self, flat: Tensor) -> list[native.Layer | native.Triangle]:
         """Return the layers of a tensor like these parameters, and then its triangles: the weights that are no matrices."""
         parts = self.split(flat)
-        return [*self.as_layers(flat), *(native.Triangle(part) for part in parts[: len(parts) - self.n_biases] if part.ndim == 1)]
+        return [
+            *self.as_layers(flat),
+            *(native.Triangle(part) for part in parts[: len(parts) - self.n_biases] if part.ndim == 1),
+        ]
 
     def to(self, device: torch.device) -> None:
         """Move all of them, before anything else has hold of them; where they are there already nothing changes."""

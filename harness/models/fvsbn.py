@@ -64,7 +64,7 @@ class VisibleBeliefNet:
     @torch.no_grad()
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw x (n, D), a bit after the other."""
-        return api.native.ancestral(self.params.views[1].repeat(n, 1), self._triangle(), rng)
+        return api.native.ancestral(self.params.views[1].repeat(n, 1), self._triangle(), rng)[0]
 
 
 class _LogP(api.MeteredFunction):

@@ -55,7 +55,7 @@ def test_no_draw_of_the_gradient_is_off_zero_at_the_posterior() -> None:
     assert gradient.abs().max() < 1e-10
 
 
-def by_quadrature(decoder: mlp.Decoder, x: Tensor, statistics: Tensor) -> Tensor:
+def by_quadrature(decoder: api.Decoder, x: Tensor, statistics: Tensor) -> Tensor:
     """The bound of each point (B,) by 80 Gauss-Hermite nodes, differentiable by (μ, log σ²)."""
     nodes, weights = (torch.tensor(v) for v in np.polynomial.hermite_e.hermegauss(80))
     mean, log_var = statistics.chunk(2, -1)
