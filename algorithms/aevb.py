@@ -66,12 +66,14 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     return State(problem, config, rng, adagrad)
 
 
+def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
+    """Estimate the bound and its gradients, summed over the minibatch: eq. (6), or eq. (7) with the analytic KL."""
+    p, q, config = state.problem.model, state.problem.recognition, state.config
+    return api.gradients.bound(p, q, batch.x, config.n_samples, state.rng, analytic_kl=config.estimator == "B")
+
+
 def step(state: State, batch: api.Batch) -> Info:
     """One turn of Algorithm 1."""
-    p, q, config = state.problem.model, state.problem.recognition, state.config
-    # Sample ε; g ← ∇ of the estimate by θ and φ: eq. (6), or eq. (7) with the analytic KL.
-    bound, by_theta, by_phi = api.gradients.bound(
-        p, q, batch.x, config.n_samples, state.rng, analytic_kl=config.estimator == "B"
-    )
+    bound, by_theta, by_phi = gradient(state, batch)  # sample ε; g ← ∇ of the estimate by θ and φ
     state.adagrad.ascend([by_theta, by_phi])  # update θ and φ
     return Info(objective=bound / batch.index.shape[0])

@@ -32,6 +32,7 @@ TRAITS = api.Traits(
     batch="minibatch",
     lower_bound=True,
     schedule=True,
+    bound_of="K",
 )
 
 
@@ -60,7 +61,7 @@ class State:
 class Info(NamedTuple):
     """The objective of a step: the estimate of L_K, nats per datapoint."""
 
-    objective: Tensor
+    objective: Tensor | float
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
@@ -76,31 +77,28 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     return State(problem, config, rng, adagrad)
 
 
-def step(state: State, batch: api.Batch) -> Info:
-    """Ascend the bound of one minibatch."""
-    bound, by_theta, by_phi = gradients(state.problem, state.config, batch.x, state.rng)
-    state.adagrad.ascend([by_theta, by_phi])
-    return Info(objective=bound / len(batch.index))
-
-
-def gradients(problem: api.Problem, config: Config, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return an estimate of L_K summed over points x (B, D), in nats, and of its gradients by θ and by φ.
-
-    The gradients are flat, laid out like the parameters. Those of the prior on weights are not in them.
-    """
-    theta, phi = problem.model.params.flat, problem.recognition.params.flat
-    q = problem.recognition.posterior(x)
-    z = q.rsample(config.K, rng)  # (K, B, Z)
-    log_w = problem.model.log_p_xz(x, z) - q.log_prob(z)  # (K, B)
-    log_sum = log_w.detach().logsumexp(0)  # (B,)
-    weight = (log_w.detach() - log_sum).exp()  # w̃ (K, B)
-    bound = log_sum.double().sum() - len(x) * math.log(config.K)
+def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
+    """Estimate L_K and its gradients, summed over the minibatch."""
+    p, recognition, K = state.problem.model, state.problem.recognition, state.config.K
+    q = recognition.posterior(batch.x)
+    z = q.rsample(K, state.rng)  # (K, M, Z)
+    log_w = p.log_p_xz(batch.x, z) - q.log_prob(z)  # (K, M)
+    log_sum = log_w.detach().logsumexp(0)  # (M,)
+    weight = (log_w.detach() - log_sum).exp()  # w̃ (K, M)
+    bound = log_sum.double().sum() - len(log_sum) * math.log(K)
     objective = (weight * log_w).sum()  # which has the gradient of L_K, eq. (14)
-    if config.gradient == "standard":
-        by_theta, by_phi = torch.autograd.grad(objective, [theta, phi])
-        return bound, by_theta, by_phi
+    theta, phi = p.params.flat, recognition.params.flat
+    if state.config.gradient == "standard":
+        return api.gradients.Bound(bound, *torch.autograd.grad(objective, [theta, phi]))
     by_theta, by_z = torch.autograd.grad(objective, [theta, z])  # by z alone: φ's direct part is left out
-    if config.gradient == "dreg":
+    if state.config.gradient == "dreg":
         by_z = weight.unsqueeze(-1) * by_z  # w̃² in all
     (by_phi,) = torch.autograd.grad(z, phi, by_z)
-    return bound, by_theta, by_phi
+    return api.gradients.Bound(bound, by_theta, by_phi)
+
+
+def step(state: State, batch: api.Batch) -> Info:
+    """Ascend the bound of one minibatch."""
+    bound, by_theta, by_phi = gradient(state, batch)
+    state.adagrad.ascend([by_theta, by_phi])
+    return Info(objective=bound / len(batch.index))

@@ -15,7 +15,7 @@ taken from, and the gradient is unbiased up to the factor 1 / max(1, √v); the 
 weights is the model's.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -138,6 +138,11 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
     weights = _reduced(state, batch.x, h, signal[0]).unsqueeze(0)
     by_phi = phi_pull(weights if state.local else weights[..., 0])
     return api.gradients.Bound(api.native.total(bound), theta_pull(1.0), by_phi)
+
+
+def unscaled(state: State) -> State:
+    """Return a state whose gradient of φ is not divided by the signal's deviation, and has the mean of the bound's."""
+    return replace(state, config=state.config.model_copy(update={"variance_normalisation": False}))
 
 
 def step(state: State, batch: api.Batch) -> Info:

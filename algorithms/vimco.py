@@ -23,7 +23,9 @@ from torch import Tensor
 
 from harness import api
 
-TRAITS = api.Traits(needs=(api.LatentVariableModel, api.Recognition), latents=("continuous", "binary"), schedule=True)
+TRAITS = api.Traits(
+    needs=(api.LatentVariableModel, api.Recognition), latents=("continuous", "binary"), schedule=True, bound_of="K"
+)
 
 
 class Config(api.Config):

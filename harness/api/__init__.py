@@ -12,7 +12,14 @@ An **algorithm** is a module with, in this order:
     def skip(problem) -> str | None               optional: why it cannot work on this problem
     def init(problem, config, rng) -> State
     def warm_up(state, batch) -> None             optional: may compile; changes neither the state nor any parameter
+    def gradient(state, batch) -> gradients.Bound optional: what a step ascends; changes no parameter
+    def unscaled(state) -> State                  optional: whose `gradient` is not scaled on purpose
     def step(state, batch) -> Info                changes the state and the parameters in place
+
+`gradient` estimates the bound of the batch and its gradients by θ and φ, summed over points, without the prior on parameters; it
+may fit baselines in the state. `harness gradients` measures bias and variance of algorithms that have it, and holds it to the
+lower bound E_q[log p(x, z) - log q(z|x)], or to L_K where `Traits.bound_of` names the setting K. One that multiplies the gradient
+by φ by a factor on purpose, as to normalise its variance, has `unscaled`, and is measured without.
 
 A **model** is a module with `Config`, `OBSERVES` (kinds of data that it can describe), and
 `build(config, data, streams, dtype) -> (GenerativeModel, Recognition | None)`. `ESTIMATOR` names the estimator that is evaluated

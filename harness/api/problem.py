@@ -29,6 +29,7 @@ class Traits:
         lower_bound: whether what it learns comes with a lower bound on log p(x).
         estimator: the estimator that is evaluated at marks, instead of the model's own; see `ESTIMATOR` of a model.
         schedule: whether every step size is multiplied by `problem.schedule()`, so that `--schedule` works.
+        bound_of: the setting K, where `gradient` is of the bound L_K of K weighted samples; None: of the lower bound, L_1.
     """
 
     needs: tuple[type[Any], ...] = (LatentVariableModel, Recognition)
@@ -37,6 +38,7 @@ class Traits:
     lower_bound: bool = True
     estimator: str | None = None
     schedule: bool = False
+    bound_of: str | None = None
 
     @property
     def recognition(self) -> bool:

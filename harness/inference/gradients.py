@@ -48,7 +48,7 @@ def _cached(part: Any, protocol: type, ask: Any) -> bool:
 
 
 class Bound(NamedTuple):
-    """An estimate of the lower bound, summed over points, and its gradients.
+    """An estimate of a bound, summed over points, and its gradients.
 
     Attributes:
         value: the sum over points, nats, in double precision: a number, or a tensor of one.

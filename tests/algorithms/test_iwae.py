@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,11 +45,15 @@ def exact(given: api.Problem, K: int) -> tuple[float, list[Tensor]]:
     return bound.item(), list(torch.autograd.grad(bound, [given.model.params.flat, given.recognition.params.flat]))
 
 
+def gradient_of(given: api.Problem, x: Tensor, rng: torch.Generator, **settings: Any) -> api.gradients.Bound:
+    """Return an estimate of L_K and of its gradients, summed over points."""
+    return iwae.gradient(iwae.init(given, iwae.Config(**settings), rng), api.Batch(x, torch.arange(len(x))))
+
+
 def drawn(given: api.Problem, K: int, gradient: str, n: int = 100, rows: int = 500) -> tuple[Tensor, list[Tensor]]:
     """Return n independent estimates of L_K and of its gradients by θ and φ, each averaged over rows equal points."""
-    config, rng = iwae.Config(K=K, gradient=gradient), api.Streams(3)("noise")
-    x = POINT.expand(rows, -1)
-    estimates = [iwae.gradients(given, config, x, rng) for _ in range(n)]
+    x, rng = POINT.expand(rows, -1), api.Streams(3)("noise")
+    estimates = [gradient_of(given, x, rng, K=K, gradient=gradient) for _ in range(n)]
     bounds, by_theta, by_phi = (torch.stack(part) / rows for part in zip(*estimates, strict=True))
     return bounds, [by_theta, by_phi]
 
@@ -101,10 +106,7 @@ def test_sticking_the_landing_is_unbiased_for_one_sample_alone() -> None:
 
 def test_for_one_sample_dreg_is_sticking_the_landing() -> None:
     given, x = problem(), POINT.expand(5, -1)
-    stl, dreg = (
-        iwae.gradients(given, iwae.Config(K=1, gradient=gradient), x, api.Streams(4)("noise"))
-        for gradient in ("stl", "dreg")
-    )
+    stl, dreg = (gradient_of(given, x, api.Streams(4)("noise"), K=1, gradient=gradient) for gradient in ("stl", "dreg"))
     for one, other in zip(stl, dreg, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
@@ -120,8 +122,8 @@ def test_at_the_exact_posterior_each_gradient_of_phi_vanishes(gradient: str) -> 
     a.copy_(-mean @ A)
     log_var.fill_(variance.log())
     x = given.model.sample(20, api.Streams(5)("points"))
-    bound, by_theta, by_phi = iwae.gradients(given, iwae.Config(K=5, gradient=gradient), x, api.Streams(6)("noise"))
-    assert bound.item() == pytest.approx(given.model.log_p_x(x).sum().item())
+    bound, by_theta, by_phi = gradient_of(given, x, api.Streams(6)("noise"), K=5, gradient=gradient)
+    assert float(bound) == pytest.approx(given.model.log_p_x(x).sum().item())
     assert by_phi.abs().max() < 1e-10
     assert by_theta.abs().max() > 1e-3
 
@@ -141,8 +143,9 @@ def test_dreg_has_less_variance_for_phi_than_the_standard_gradient() -> None:
     given = api.Problem(run.model, run.recognition, run.facts)
 
     def variance(gradient: str) -> float:
-        config, rng = iwae.Config(K=50, gradient=gradient), api.Streams(7)("noise")
-        return torch.stack([iwae.gradients(given, config, x, rng)[2] for _ in range(80)]).var(0).sum().item()
+        rng = api.Streams(7)("noise")
+        draws = [gradient_of(given, x, rng, K=50, gradient=gradient).by_phi for _ in range(80)]
+        return torch.stack(draws).var(0).sum().item()
 
     assert variance("standard") > 20 * variance("dreg")
 
