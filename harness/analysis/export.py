@@ -1,14 +1,15 @@
 """The store in one file or three tables, for other tools; and back, value for value.
 
-    json        one file: a list of runs {group, record, rows, evaluations}, with NaN and infinities as {"$float": "nan"}
+    json        one file: a list of runs {group, record, rows, evaluations, gradients}; NaN and infinities are {"$float": "nan"}
     csv         a folder: runs.csv (a line a run), rows.csv (a line a mark), estimates.csv (a line an estimate)
     parquet     the same tables as runs.parquet, rows.parquet and estimates.parquet
 
 Tables join on `group`, `run` and `row`; `row` counts marks from 1, and is empty for an estimate that was made after training.
 Their columns are for data frames, which cannot tell everything apart, such as a setting that is None from one that is not there.
-So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations`: `read`
-needs nothing else. Of estimates of other parameters than the last ones, `weights` says which: "average" or "best-valid". Those
-over documents have the `perplexity` a word and its standard error `se_perplexity`, each in a column of its own.
+So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations` and
+`gradients`, what was measured of gradient estimators: `read` needs nothing else. Of estimates of other parameters than the last
+ones, `weights` says which: "average" or "best-valid". Those over documents have the `perplexity` a word and its standard error
+`se_perplexity`, each in a column of its own.
 
 Tables are written from lists, not by pandas: `DataFrame.to_csv` takes a fifth longer and writes NaN as it writes None, and a
 column of whole numbers with a gap becomes one of floats.
@@ -38,7 +39,7 @@ FORMATS = (*TABLE_FORMATS, "json")
 
 TABLES = ("runs", "rows", "estimates")
 
-JSON = ("json", "evaluations")
+JSON = ("json", "evaluations", "gradients")
 
 _JSON_BEGINS = b'[\n{"group": '
 
@@ -53,12 +54,14 @@ class Exported(NamedTuple):
         record: its run.json.
         rows: its trace.
         evaluations: what was estimated after training.
+        gradients: what was measured of gradient estimators; exports that were made before there were any have none.
     """
 
     group: str
     record: Record
     rows: list[Line]
     evaluations: list[Line]
+    gradients: Sequence[Line] = ()
 
 
 def load(store: Store, selections: Sequence[str] = (), only: str | None = None) -> tuple[list[Exported], list[str]]:
@@ -93,7 +96,7 @@ def load(store: Store, selections: Sequence[str] = (), only: str | None = None) 
                 stored = run.content()
                 option = StoredRun(*stored).option
                 if any(one.meets(run.id, group, option) for one in wanted) and limit.meets(run.id, group, option):
-                    found.append(Exported(group, *stored, run.evaluations()))
+                    found.append(Exported(group, *stored, run.evaluations(), run.gradients()))
             except (BadInput, OSError, ValueError) as error:
                 unreadable.append(f"{group}/{run.id}: {error}")
     if not found and not unreadable:
@@ -198,9 +201,11 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
     tables = _Table(), _Table("group", "run", "row", "json"), _Table("group", "run", "row", "estimator", "split")
     to_runs, to_rows, to_estimates = (table.add for table in tables)
     settings = _Settings()
-    for group, record, rows, evaluations in runs:
+    for group, record, rows, evaluations, gradients in runs:
         key = {"group": group, "run": record.run}
-        stored = {"json": to_json(vars(record)), "evaluations": to_json(evaluations)}
+        stored = {
+            "json": to_json(vars(record)), "evaluations": to_json(evaluations), "gradients": to_json(list(gradients)),
+        }  # fmt: skip
         to_runs([key | _about(record) | _best(record, rows) | stored])
         numbered = list(enumerate(rows, 1))
         to_rows([{**key, "row": n, **_without_estimates(row), "json": to_json(row)} for n, row in numbered])
@@ -361,18 +366,23 @@ def _lines(path: Path, json: Sequence[str]) -> list[Line]:
     """Return the keys of a table's lines, and these columns of JSON decoded."""
     names = ["group", "run", *json]
     if path.suffix == ".parquet":
-        lines = _arrow()[1].read_table(path, columns=names).to_pylist()
+        parquet = _arrow()[1]
+        there = [name for name in names if name in parquet.read_schema(path).names]
+        lines = parquet.read_table(path, columns=there).to_pylist()
     else:
         import pandas as pd
 
-        lines = pd.read_csv(path, usecols=names, dtype=str, keep_default_na=False).to_dict("records")
-    return [line | {name: from_json(line[name]) for name in json} for line in lines]
+        lines = pd.read_csv(path, usecols=lambda name: name in names, dtype=str, keep_default_na=False).to_dict(
+            "records"
+        )
+    return [line | {name: from_json(line[name]) for name in json if name in line} for line in lines]
 
 
 def _from_tables(runs: list[Line], rows: list[Line]) -> list[Exported]:
     found = {}
     for line in runs:
-        found[line["group"], line["run"]] = Exported(line["group"], Record(**line["json"]), [], line["evaluations"])
+        later = line["evaluations"], line.get("gradients", ())
+        found[line["group"], line["run"]] = Exported(line["group"], Record(**line["json"]), [], *later)
     for line in rows:
         found[line["group"], line["run"]].rows.append(line["json"])
     for run in found.values():

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from harness.errors import BadInput, Busy, HarnessError, StoreTrouble
 from harness.files import abandoned, require_inside
 from harness.store import best
-from harness.store.run import EVALUATIONS_LOCK, OWNERS, Run
+from harness.store.added import LOCKS
+from harness.store.run import OWNERS, Run
 from harness.store.store import QUARANTINE, Store
 
 _HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}")
@@ -157,7 +158,7 @@ def _groups(
 
 def _leftovers(run: Run) -> list[Garbage]:
     there = {path.name for path in run.path.iterdir()} if run.path.is_dir() else set()
-    if there and there <= {*OWNERS, EVALUATIONS_LOCK}:  # a process was killed before the run began
+    if there and there <= {*OWNERS, *LOCKS}:  # a process was killed before the run began
         return [_garbage("leftover", run, run.path)]
     return _files("leftover", run, [*run.leftovers(), *run.locks()])
 

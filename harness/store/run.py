@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.errors import BadInput, Busy, StoreTrouble
+from harness.errors import BadInput, StoreTrouble
 from harness.files import (
     abandoned,
     encoded,
@@ -25,21 +25,18 @@ from harness.files import (
     unseal,
     without_collection,
 )
-from harness.store import best, names, schema, schema1
+from harness.store import added, best, names, schema, schema1
 from harness.store import checkpoint as checkpoints
 from harness.store.lease import Ownership
 from harness.store.record import SCHEMA, STATUSES, Record, empty_trace
 
 FILES = (
-    "run.json", "trace.jsonl", checkpoints.NAME, best.NAME, "evaluations.json", checkpoints.FORMER_NAME, schema1.EVALUATIONS,
+    "run.json", "trace.jsonl", checkpoints.NAME, best.NAME, *added.FILES, checkpoints.FORMER_NAME, schema1.EVALUATIONS,
 )  # fmt: skip
 """What a run consists of, in this schema and in former ones."""
 
 OWNERS = ("owner.json", "owner.lock")
 """Who is writing a run."""
-
-EVALUATIONS_LOCK = "evaluations.lock"
-"""What is locked while an estimate is added."""
 
 TRACEBACK = "traceback.txt"
 """Where a plugin raised the error that ended a run: for people alone, so without a checksum."""
@@ -51,6 +48,7 @@ class Run:
     def __init__(self, path: Path):
         self.path, self.id = path, path.name
         self._owner = Ownership(path)
+        self._evaluations, self._gradients = added.Added(path, "evaluations"), added.Added(path, "gradients")
         self._trace = hashlib.sha256()  # of the trace so far, updated by the owner with every row
         self._best: dict[str, Any] | None = None  # as the owner has written it
 
@@ -138,17 +136,17 @@ class Run:
         Raises:
             BadInput: they were edited or damaged.
         """
-        rows = schema1.evaluations(self.path) + self._evaluations()
+        rows = schema1.evaluations(self.path) + self._evaluations.rows()
         if not schema.are_evaluations(rows):
             raise BadInput(f"the evaluations of {self.path} have content that none has: restore them, or delete them")
         return [names.modern_evaluation(row) for row in rows]
 
-    def _evaluations(self) -> list[dict[str, Any]]:
-        path = self.path / "evaluations.json"
-        try:
-            return list(unseal(read_file(path))["evaluations"]) if path.exists() else []
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} was edited or damaged: restore it from a copy, or delete it") from error
+    def gradients(self) -> list[dict[str, Any]]:
+        """Return the measurements of gradient estimators, oldest first; BadInput if they were edited or damaged."""
+        rows = self._gradients.rows()
+        if not schema.are_gradients(rows):
+            raise BadInput(f"the gradients of {self.path} have content that none has: restore them, or delete them")
+        return rows
 
     def traceback(self) -> str | None:
         """Return where a plugin raised the error that ended the run; None if none did."""
@@ -218,7 +216,8 @@ class Run:
         readers: dict[str, Callable[[], Any]] = {
             self.checkpoint_path.name: self.checkpoint,
             best.NAME: self.best,
-            "evaluations.json": self._evaluations,
+            "evaluations.json": self._evaluations.rows,
+            "gradients.json": self._gradients.rows,
             schema1.EVALUATIONS: lambda: schema1.evaluations(self.path),
         }
         for file, reading in readers.items():
@@ -272,18 +271,16 @@ class Run:
 
     def leftovers(self) -> list[Path]:
         """Return what processes that were killed have left: files half written, and a former checkpoint that was replaced."""
-        written = [
-            name for name in (*FILES, "owner.json", TRACEBACK) if name != "evaluations.json"
-        ]  # which needs no owner
+        written = [name for name in (*FILES, "owner.json", TRACEBACK) if name not in added.FILES]  # which need no owner
         found = [path for name in written for path in leftovers(self.path / name)]
-        found += filter(abandoned, leftovers(self.path / "evaluations.json"))
+        found += [path for name in added.FILES for path in leftovers(self.path / name) if abandoned(path)]
         former = self.path / checkpoints.FORMER_NAME
         return [*found, former] if os.path.lexists(former) and former != self.checkpoint_path else found
 
     def locks(self) -> list[Path]:
         """Return the files of locks that are there; whoever was killed with one has left them."""
         own = () if self._owner.held else OWNERS
-        return [path for name in (*own, EVALUATIONS_LOCK) if (path := self.path / name).is_file()]
+        return [path for name in (*own, *added.LOCKS) if (path := self.path / name).is_file()]
 
     def _require_inside(self) -> None:
         require_inside(self.path.parent.parent, self.path)
@@ -320,32 +317,12 @@ class Run:
         }
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
-        """Add an estimate to evaluations.json, unless it is there; any process may, whoever owns the run.
+        """Add an estimate to evaluations.json, unless it is there; any process may. BadInput if it cannot be written."""
+        self._evaluations.add(row, self._require_inside)
 
-        Raises:
-            BadInput: it cannot be written.
-        """
-        import filelock
-
-        path, lock = self.path / "evaluations.json", self.path / EVALUATIONS_LOCK
-        try:
-            self._require_inside()
-            with filelock.FileLock(lock, timeout=60):
-                try:
-                    before = self._evaluations()
-                    if not any(
-                        _same_but_time(row, one) for one in before
-                    ):  # as of a command that was killed after this
-                        replace_file(path, seal({"run": self.id, "evaluations": [*before, row]}))
-                finally:
-                    with contextlib.suppress(OSError):  # where open files cannot be unlinked the file stays
-                        lock.unlink()
-        except filelock.Timeout:
-            raise Busy(f"another process is adding an estimate to {str(path)!r}: wait for it") from None
-        except OSError as error:
-            raise BadInput(
-                f"{str(path)!r} cannot be written ({error.strerror}): make room, or make it writable"
-            ) from error
+    def append_gradients(self, row: dict[str, Any]) -> None:
+        """Add a measurement of gradient estimators to gradients.json; any process may. BadInput if it cannot be written."""
+        self._gradients.add(row, self._require_inside)
 
     def save(self, record: Record, checkpoint: dict[str, Any], kept: dict[str, Any] | None = None) -> None:
         """Replace the checkpoint, which records the trace as it is now, what is kept of the best mark, and then run.json."""
@@ -393,7 +370,3 @@ class Damage(NamedTuple):
     run: Run
     file: str | None
     reason: str
-
-
-def _same_but_time(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return to_json({**one, "time": ""}) == to_json({**other, "time": ""})

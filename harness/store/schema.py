@@ -190,3 +190,23 @@ are_evaluations = checker([
     {"ledger": {str: _count}, "estimate": _ESTIMATE, "file": str | None, "sha256?": str | None, "gaps?": _GAPS},
 ])  # fmt: skip
 """Says whether plain data have the shape of estimates made after training."""
+
+_BLOCK = {
+    "part": str, "name": str, "parameters": _whole, "norm": _number, "bias": _number, "bias_limit": _number, "p": _number,
+    "biased": bool, "variance": _number, "se": _number, "scale": _number,
+}  # fmt: skip
+
+_REFERENCE = {"exact": bool, "bound": _number, "bound_se": _number}
+
+are_gradients = checker([
+    {
+        "ledger": {"samples": _count, str: _count}, "weights": str, "points": _whole, "draws": _whole, "fit": _whole,
+        "seed": _whole, "made_again": str | None, "estimators": [
+            {
+                "estimator": str, "algorithm": str, "settings": dict, "K": _whole, "bound": _number, "bound_se": _number,
+                "reference": _REFERENCE, "samples": _count, "cpu_seconds": _count, "fitted": bool, "blocks": [_BLOCK],
+            },
+        ],
+    },
+])  # fmt: skip
+"""Says whether plain data have the shape of measurements of gradient estimators."""

@@ -5,6 +5,7 @@
                             checkpoint.safetensors  everything that the next step depends on (not committed)
                             best-valid.safetensors  what is kept of the best mark, if it is (not committed)
                             evaluations.json        estimates made after training
+                            gradients.json          measurements of gradient estimators
                             owner.lock, owner.json  the process that is writing the run (see `harness.store.lease`)
     <root>/quarantine/<group>/<run id>/             damaged files that were moved away
 

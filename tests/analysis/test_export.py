@@ -78,6 +78,8 @@ def store(tmp_path: Path) -> Store:
     later = {"time": "2026-11-21T11:34:29Z", "code": {"version": "0", "commit": None}, "file": None}
     for ledger in ({"samples": 250, "cpu_seconds": 1.5}, {}):
         done.append_evaluation({**later, "ledger": ledger, "estimate": judged})
+    drawn = {"weights": "last", "points": 20, "draws": 40, "fit": 1, "seed": 0, "made_again": None, "estimators": []}
+    done.append_gradients({**drawn, "time": later["time"], "ledger": {"samples": 250}})
     odd = row(100, estimate(math.nan, se_points=math.inf), info={"objective": -math.inf, "grad_norm": math.nan})
     make(store, "diverged", odd, status="diverged", reason='fell, "they" say\r\nto -∞; nan\n', algorithm="wake-sleep")
     make(
@@ -103,11 +105,13 @@ def store(tmp_path: Path) -> Store:
 
 def content(store: Store) -> list[str]:
     """Return all that a store has, as text that tells 1 from 1.0, None from NaN, and one order from another."""
-    return [to_json([run.path.parent.name, asdict(run.read()), run.rows(), run.evaluations()]) for run in store.runs()]
+    return [
+        to_json([r.path.parent.name, asdict(r.read()), r.rows(), r.evaluations(), r.gradients()]) for r in store.runs()
+    ]
 
 
 def as_text(runs: list[Exported]) -> list[str]:
-    return [to_json([run.group, asdict(run.record), run.rows, run.evaluations]) for run in runs]
+    return [to_json([run.group, asdict(run.record), run.rows, run.evaluations, list(run.gradients)]) for run in runs]
 
 
 @pytest.mark.parametrize("form", FORMATS)
