@@ -15,6 +15,7 @@ import click
 from harness import __version__
 from harness.cli.check import check, save_baseline, show_baseline
 from harness.cli.evaluate import certify, evaluate
+from harness.cli.gradients import gradients
 from harness.cli.look import compare, list_runs, plot, show, table
 from harness.cli.output import say, survive_lost_readers
 from harness.cli.plugins import LISTINGS
@@ -72,7 +73,7 @@ baseline.add("Commands", save_baseline, show_baseline)
 cli.add("Run", run, resume, extend, evaluate, certify)
 cli.add("Many runs", sweep, tune)
 cli.add("Look", list_runs, show, plot, table, compare, rank)
-cli.add("Judge", check, verify, baseline)
+cli.add("Judge", check, verify, baseline, gradients)
 cli.add("Store", rm, gc, export, doctor)
 cli.add("Plugins", *LISTINGS)
 

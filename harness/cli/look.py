@@ -85,7 +85,8 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
         return
     evaluations = stored.evaluations()
     if as_json:
-        print_json({**record.__dict__, "rows": rows, "evaluations": evaluations, "traceback": stored.traceback()})
+        later = {"evaluations": evaluations, "gradients": stored.gradients(), "traceback": stored.traceback()}
+        print_json({**record.__dict__, "rows": rows, **later})
     else:
         runs.print_run(stored, record, rows, evaluations, versions.remarks([StoredRun(record, rows, stored)]))
 
@@ -131,6 +132,7 @@ def plot(
     harness plot manifold RUN     what a model of two latents has learned
     harness plot samples RUN      draws from a model
     harness plot gaps RUN...      where lower bounds lose, as `harness certify` found
+    harness plot gradients RUN    variances that `harness gradients` measured
     """
     from harness.analysis import chosen, selection
     from harness.analysis.versions import remarks
@@ -155,6 +157,14 @@ def plot(
         figure, records = gaps.draw(named), [run.read() for run in named]
         more = f"-and-{len(named) - 1}-more" if len(named) > 1 else ""
         name = output.file_name(named[0].id + more, "gaps")
+    elif what[0] == "gradients" and len(what) > 1:
+        if len(what) > 2:
+            raise BadInput(f"`harness plot gradients` draws one run, and {len(what) - 1} are given: name one")
+        from harness.figures import gradients
+
+        one = chosen.one(store, what[1])
+        figure, records = gradients.draw(one.id, gradients.latest(one.gradients())), [one.read()]
+        name = output.file_name(one.id, gradients.NAME)
     elif len(what) == 1 and is_experiment(parse_selection(what[0]).name):
         from harness.figures import panels
         from harness.specs.experiment import Experiment

@@ -263,9 +263,22 @@ def validated(config: type[pydantic.BaseModel], settings: Mapping[str, Any], who
 
 def estimator_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return an estimator's settings, complete, from those given by name; BadInput as `make_spec` raises it."""
-    plugin = registry.get("estimators", name)
-    chosen = _share_out(settings, {"estimator": plugin})["estimator"]
-    return validated(plugin.module.Config, chosen, f"of estimator {plugin.name!r}")
+    return settings_of(registry.get("estimators", name), settings)
+
+
+def settings_of(
+    plugin: registry.Plugin, settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a plugin's settings, complete, from those given by name; BadInput as `make_spec` raises it.
+
+    Args:
+        plugin: whose.
+        settings: as they were given.
+        defaults: those that were not given, as far as they are not its own defaults.
+    """
+    part = plugin.kind[:-1]
+    chosen = {**(defaults or {}), **_share_out(settings, {part: plugin})[part]}
+    return validated(plugin.module.Config, chosen, f"of {part} {plugin.name!r}")
 
 
 def _share_out(settings: Mapping[str, Any], chosen: Mapping[str, registry.Plugin]) -> dict[str, dict[str, Any]]:

@@ -14,15 +14,19 @@ import torch
 from torch import Tensor
 
 from harness import api
-from harness.errors import BadInput
+from harness.analysis.bias import bias
+from harness.errors import BadInput, RunFailed
 from harness.specs import named, registry
 from harness.specs.run import make_spec
 from harness.testing import toy
 from harness.testing.module import check_module, small
 from harness.training.evaluation import Estimator
+from harness.training.gradients import Bench, GradientEstimator
 from harness.training.loop import Training
 
 REPEATS = 60  # of each point, to see how an estimator's noise varies
+DRAWS, FIT = 200, 50  # of a gradient, and steps in which it adapts before
+LEAST_P = 1e-4  # of a gradient by θ or by φ, below which it is biased
 
 
 class Outcome(NamedTuple):
@@ -57,6 +61,10 @@ def check_algorithm(name: str) -> list[Outcome]:
     assert isinstance(traits, api.Traits), f"TRAITS is {traits!r}: it must be an api.Traits"
     if traits.batch == "minibatch":
         assert "batch_size" in config.model_fields, "its batches are minibatches, so its Config needs batch_size"
+    if traits.bound_of is not None:
+        assert traits.bound_of in config.model_fields, (
+            f"TRAITS has bound_of={traits.bound_of!r}, and its Config has no such setting: name the one that is K of L_K"
+        )
     outcomes = []
     for model in registry.listing("models"):
         for kind in toy.KINDS:
@@ -69,6 +77,8 @@ def check_algorithm(name: str) -> list[Outcome]:
                 outcomes.append(Outcome(model.name, kind, str(refusal)))
                 continue
             _check_steps(name, model.name, kind)
+            if hasattr(plugin.module, "gradient") and kind == model.module.OBSERVES[0]:
+                _check_gradient(name, model.name, kind)
             if traits.schedule:
                 _check_schedule(name, model.name, kind)
             outcomes.append(Outcome(model.name, kind, None))
@@ -107,6 +117,30 @@ def _check_steps(name: str, model: str, kind: api.Kind) -> None:
     for _ in range(6):
         third.step()
     _same(first.checkpoint(), third.checkpoint(), "in a second run with the same seed")
+
+
+def _check_gradient(name: str, model: str, kind: api.Kind) -> None:
+    """Draw gradients after a few steps: metered, parameters as they were, and on average the gradient of the bound."""
+    run, plugin = training(name, model, kind), registry.get("algorithms", name)
+    for _ in range(3):
+        run.step()
+    where = f"on {model} and {kind} data"
+    assert run.recognition is not None, "it has a gradient of a bound, so its TRAITS need a recognition model"
+    bench = Bench(run.subject, 5, 0)
+    one = GradientEstimator(plugin.name, plugin, plugin.module.Config())
+    try:
+        drawn = bench.measure(one, DRAWS, FIT)
+    except RunFailed as error:
+        raise AssertionError(f"{where}, {error}") from error
+    assert drawn.samples, f"{where} its gradient evaluated no density through the metered models"
+    off = drawn.draws.means() - bench.reference(one.bound_of, DRAWS).means
+    for block in bench.blocks:
+        d = off[:, block.begin : block.end]
+        assert block.name or bias((d @ d.T).numpy()).p > LEAST_P, (
+            f"{where} its gradient by {block.part} is not on average that of "
+            f"{'the lower bound' if one.bound_of == 1 else f'the bound of {one.bound_of} samples'}: does it sum over points, "
+            "leave the prior out, and does TRAITS have the bound_of? If it is scaled on purpose, give unscaled(state)"
+        )
 
 
 def _check_schedule(name: str, model: str, kind: api.Kind) -> None:

@@ -36,7 +36,7 @@ def test_commands_stand_under_headings(harness: Harness) -> None:
         "Run": ["run", "resume", "extend", "evaluate", "certify"],
         "Many runs": ["sweep", "tune"],
         "Look": ["list", "show", "plot", "table", "compare", "rank"],
-        "Judge": ["check", "verify", "baseline"],
+        "Judge": ["check", "verify", "baseline", "gradients"],
         "Store": ["rm", "gc", "export", "doctor"],
         "Plugins": ["algos", "models", "datasets", "estimators"],
     }.items():

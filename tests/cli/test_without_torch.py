@@ -53,6 +53,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = [stored(algorithm, seed, (-200.0, -150.0 - seed, value)) for seed in (0, 1)
             for algorithm, value in (("aevb", -130.0), ("wake-sleep", -132.0 - seed / 10))]  # fmt: skip
     put(Store(folder / "results"), runs)
+    block = {"part": "phi", "name": "", "parameters": 5, "norm": 1.0, "bias": 0.0, "bias_limit": 0.1, "p": 1.0,
+             "biased": False, "variance": 2.0, "se": 0.1, "scale": 1.0}  # fmt: skip
+    drawn = {"estimator": "nvil", "algorithm": "nvil", "settings": {}, "K": 1, "bound": -1.0, "bound_se": 0.1,
+             "reference": {"exact": True, "bound": -1.0, "bound_se": 0.0}, "samples": 20, "cpu_seconds": 0.1,
+             "fitted": True, "blocks": [block, {**block, "part": "theta"}]}  # fmt: skip
+    effort = {"weights": "last", "points": 20, "draws": 40, "fit": 1, "seed": 0, "made_again": None}
+    measured = next(iter(Store(folder / "results").runs("mine")))
+    measured.append_gradients({**effort, "ledger": {"samples": 10}, "estimators": [drawn]})
     (folder / "mine.toml").write_text(GRID)
     (folder / "ours.toml").write_text(CLAIMS)
     claims = Claims(str(folder / "ours.toml"))
@@ -68,6 +76,7 @@ LOOKING = {
     "table mine.toml --format latex": "aevb",
     "plot mine.toml --out drawn.png": "drawn.png",
     "plot aevb-nz3-s0 --out drawn.svg": "drawn.svg",
+    "plot gradients aevb-nz3-s0 --out gradients.png": "gradients.png",
     "compare mine:algo=aevb mine:algo=wake-sleep --out compared.png": "compared.png",
     "baseline save ours.toml --out saved.json": "4 runs",
     "baseline show ours.toml": "aevb-nz3-s0",
