@@ -55,7 +55,7 @@ def rank(
     as_json: bool,
     store: "Store",
 ) -> None:
-    """Rank the methods of an experiment: which is best, how surely, at what price.
+    """Say which method is best, how surely, and at what price.
 
     In every panel: means and paired differences to the best, ranks in which nobody is surely better, what it cost to reach a
     target with tuning counted, and the distance from the best curve all the way. Across panels: performance profiles.
