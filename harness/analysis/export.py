@@ -320,7 +320,7 @@ def _cells(values: list[Any], cell: Callable[[str], str]) -> list[str]:
     kinds = set(map(type, values))
     if kinds.isdisjoint((str, type(None))):
         return list(map(str, values))
-    words = {value: cell(value) for value in {value for value in values if isinstance(value, str)}}
+    words: dict[Any, str] = {value: cell(value) for value in {value for value in values if isinstance(value, str)}}
     words[None] = ""
     return [words[value] if value is None or isinstance(value, str) else str(value) for value in values]
 
