@@ -8,8 +8,13 @@ w_i for exp(-u²):
 
 A posterior of several modes is shared out among them: p(x) = Σ_k ∫ r_k(z) p(x, z) dz, r_k = N_k / Σ_j N_j with N_k the normal
 density of mean m_k and covariance C_k C_kᵀ, each integral about its own mode. The number of nodes is doubled until that moves
-the result by less than `tolerance`; the last movement is reported, and its square stands for the variance. A mode to which no
-beginning leads is missed. Where some latents are binary, p(x) is the sum of such integrals of p(x, z, b) over all states b.
+the result by less than `tolerance`; the last movement is reported, and its square stands for the variance. Where some latents are
+binary, p(x) is the sum of such integrals of p(x, z, b) over all states b.
+
+A mode to which no beginning leads is missed. Half of the beginnings are likely ones, which are often all near one mode, and
+half are draws from the prior. The more modes were found only once, the more there are that were not found (Irving Good, "The
+population frequencies of species and the estimation of population parameters", Biometrika 40, 1953). So an estimate is not
+accepted if modes to which one beginning alone led have more than `tolerance` of the mass, by Laplace's approximation.
 """
 
 import itertools
@@ -36,7 +41,9 @@ NEGLIGIBLE = 15.0  # nats by which a mode must weigh less than the heaviest to b
 class Config(api.Config):
     """Settings of the estimate."""
 
-    modes: int = api.setting(6, "beginnings of the search for modes, each apart from the others", gt=0)
+    modes: int = api.setting(
+        6, "beginnings of the search for modes that are likely and apart, and as many drawn from the prior", gt=0
+    )
     nodes: int = api.setting(8, "nodes in each dimension to begin with", gt=1)
     doublings: int = api.setting(3, "how often they are doubled at the most", gt=0, le=5)
     tolerance: float = api.setting(0.01, "accepted when doubling moves the result by less, nats", gt=0)
@@ -61,21 +68,23 @@ def estimate(
 ) -> api.PerPoint:
     """Return each point's log p(x); how far the last doubling moved it, squared; and the same, with modes and nodes used.
 
-    With bits, how far doublings moved it is the mean over their states, weighted by p(b|x); modes and nodes are the most of any.
+    Also the share of modes that were found once. With bits, this and how far doublings moved it are means over their states,
+    weighted by p(b|x); modes and nodes are the most of any.
     """
     continuous = _continuous(model)
     if bool(continuous.all()):
-        value, moved, modes, nodes = _refined(model, recognition, x, config, rng)
+        value, moved, once, modes, nodes = _refined(model, recognition, x, config, rng)
     else:
         bits = itertools.product((0.0, 1.0), repeat=int((~continuous).sum()))
         given = (_Given(model, continuous, torch.tensor(b, dtype=x.dtype)) for b in bits)
         proposals: Any = None if recognition is None else _Continuous(recognition, continuous)
         parts = [_refined(one, proposals, x, config, rng) for one in given]
-        values, moves, found, used = (torch.stack(column) for column in zip(*parts, strict=True))  # (2^bits, B) each
-        value, modes, nodes = values.logsumexp(0), found.amax(0), used.amax(0)
-        moved = (moves * values.softmax(0)).sum(0)
-    accepted = (moved < config.tolerance).double()
-    return api.PerPoint(value, moved.square(), {"moved": moved, "modes": modes, "nodes": nodes, "accepted": accepted})
+        values, *others = (torch.stack(column) for column in zip(*parts, strict=True))  # (2^bits, B) each
+        value, modes, nodes = values.logsumexp(0), others[2].amax(0), others[3].amax(0)
+        moved, once = ((each * values.softmax(0)).sum(0) for each in others[:2])
+    accepted = ((moved < config.tolerance) & (once < config.tolerance)).double()
+    told = {"moved": moved, "found_once": once, "modes": modes, "nodes": nodes, "accepted": accepted}
+    return api.PerPoint(value, moved.square(), told)
 
 
 def _continuous(model: api.LatentVariableModel) -> Tensor:
@@ -130,8 +139,10 @@ class _Continuous(NamedTuple):
 
 def _refined(
     model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, config: Config, rng: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the integral with enough nodes, how far the last doubling moved it, and modes and nodes used, (B,) each."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return (B,) each: the integral with enough nodes, how far the last doubling moved it, the share of modes that were found
+    once, and modes and nodes used.
+    """
     modes = find_modes(model, recognition, x, rng, config.modes)
     value = _integral(model, x, modes, config.nodes)
     moved, used = torch.full_like(value, math.inf), torch.full_like(value, config.nodes)
@@ -142,7 +153,7 @@ def _refined(
         nodes = config.nodes * 2**doubling
         new = _integral(model, x[open_], modes.at(open_), nodes)
         moved[open_], value[open_], used[open_] = (new - value[open_]).abs(), new, float(nodes)
-    return value, moved, modes.present.sum(0).double(), used
+    return value, moved, modes.found_once(), modes.present.sum(0).double(), used
 
 
 class Modes(NamedTuple):
@@ -151,16 +162,25 @@ class Modes(NamedTuple):
     Attributes:
         z: where they are (K, B, Z).
         scale: C, a Cholesky factor of the inverse curvature there (K, B, Z, Z).
+        mass: log of what Laplace's approximation says that it weighs (K, B).
         present: whether it is one, and not the same as another or beyond all weight (K, B).
+        found: how many beginnings led to it (K, B).
     """
 
     z: Tensor
     scale: Tensor
+    mass: Tensor
     present: Tensor
+    found: Tensor
 
     def at(self, index: Tensor) -> "Modes":
         """Return those of some of the points."""
         return Modes(*(part[:, index] for part in self))
+
+    def found_once(self) -> Tensor:
+        """Return the share of the modes' mass that is of those to which one beginning alone led, (B,)."""
+        shares = self.mass.masked_fill(~self.present, -math.inf).double().softmax(0)
+        return (shares * (self.found == 1)).sum(0)
 
     def log_normal(self, z: Tensor) -> Tensor:
         """Return log N(z; m_k, C_k C_kᵀ) up to a constant, for z (S, B, Z), (K, S, B); minus infinity for absent ones."""
@@ -177,9 +197,10 @@ def _log_det(scale: Tensor) -> Tensor:
 def find_modes(
     model: api.LatentVariableModel, recognition: api.Recognition | None, x: Tensor, rng: torch.Generator, n: int
 ) -> Modes:
-    """Return the modes of each point's posterior to which damped Newton steps lead from n beginnings."""
+    """Return the modes of each point's posterior to which damped Newton steps lead from n likely z and n draws from the prior."""
     posterior = api.hmc.joint(model, x)
-    z = api.posterior.likely(model, recognition, x, rng, n)  # (K, B, Z)
+    anywhere = model.sample_xz(n, rng)[1].unsqueeze(1).expand(-1, len(x), -1)
+    z = torch.cat([api.posterior.likely(model, recognition, x, rng, n), anywhere])  # (K, B, Z)
     _, log_p, grad, _ = posterior.at(z)
     for _ in range(100):
         step = torch.linalg.solve(_curvature(posterior, z), grad.unsqueeze(-1)).squeeze(-1)
@@ -196,14 +217,16 @@ def find_modes(
         if climbed.max() < 1e-3:
             break
     scale = torch.linalg.cholesky(torch.linalg.inv(_curvature(posterior, z)))
-    mass = log_p + _log_det(scale)  # of Laplace's approximation
+    mass = log_p + _log_det(scale)
     present = mass > mass.max(0).values - NEGLIGIBLE
-    for k in range(n):  # one that lies within a standard deviation of a heavier mode is the same
+    found = torch.zeros_like(mass)
+    for k in range(len(z)):  # one that lies within a standard deviation of a heavier mode is the same
         white = torch.linalg.solve_triangular(scale, (z[k] - z).unsqueeze(-1), upper=False).squeeze(-1)
-        near = (white.square().sum(-1) < 1.0) & present
-        ahead = (mass > mass[k]) | ((mass == mass[k]) & (torch.arange(n) < k).unsqueeze(-1))
-        present[k] &= ~(near & ahead).any(0)
-    return Modes(z, scale, present)
+        near = white.square().sum(-1) < 1.0
+        found += near
+        ahead = (mass > mass[k]) | ((mass == mass[k]) & (torch.arange(len(z)) < k).unsqueeze(-1))
+        present[k] &= ~(near & present & ahead).any(0)
+    return Modes(z, scale, mass, present, found)
 
 
 def _curvature(posterior: api.hmc.Target, z: Tensor, delta: float = 1e-2) -> Tensor:

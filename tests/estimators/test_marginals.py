@@ -284,6 +284,41 @@ def test_quadrature_adds_up_all_modes() -> None:
     assert found.diagnostics["modes"].tolist() == [2.0, 2.0, 2.0]
 
 
+class Lopsided(TwoModes):
+    """Three latents; of its two modes, the one where z_1 > 0 weighs five times as much as the other."""
+
+    latents = api.Latents.of("continuous", 3)
+
+    def log_p_xz(self, x: Tensor, z: Tensor) -> Tensor:
+        return super().log_p_xz(x, z) + 0.8 * z[..., 0]
+
+    def sample_xz(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        z = torch.randn(n, 3, generator=rng)
+        return z[:, :1].square(), z
+
+
+def test_quadrature_finds_a_mode_that_no_likely_beginning_is_near() -> None:
+    """The lighter one has 17 % of the weight, without which log p(x) would be 0.18 nats too small."""
+    x = torch.ones(1, 1)
+    assert (posterior.likely(Lopsided(), None, x, api.Streams(0)("noise"), 6)[..., 0] > 0).all()
+    grid = torch.linspace(-6, 6, 240_001, dtype=torch.float64)
+    truth = -0.5 * grid.square() - 0.5 * math.log(2 * math.pi) - 200.0 * (grid.square() - 1).square() + 0.8 * grid
+    found = quadrature.estimate(Lopsided(), None, x, quadrature.Config(), api.Streams(0)("noise"))
+    assert found.value.item() == pytest.approx((truth.logsumexp(0) + math.log(12 / 240_000)).item(), abs=0.01)
+    assert (found.diagnostics["modes"].item(), found.diagnostics["accepted"].item()) == (2.0, 1.0)
+
+
+def test_modes_that_one_beginning_alone_led_to_are_not_accepted() -> None:
+    """Two beginnings find each mode once, and say so; or one twice, and then nothing tells of the other."""
+    verdicts = set()
+    for seed in range(20):
+        x = torch.full((1, 1), 1.0)
+        found = quadrature.estimate(Lopsided(), None, x, quadrature.Config(modes=1), api.Streams(seed)("noise"))
+        told = {name: value.item() for name, value in found.diagnostics.items()}
+        verdicts.add((told["modes"], round(told["found_once"]), told["accepted"]))
+    assert {(1.0, 0, 1.0), (2.0, 1, 0.0)} <= verdicts <= {(1.0, 0, 1.0), (1.0, 1, 0.0), (2.0, 1, 0.0)}
+
+
 def test_beginnings_are_apart_and_the_likeliest_is_first() -> None:
     x = torch.tensor([[0.5], [1.0]])
     z = posterior.likely(TwoModes(), None, x, api.Streams(0)("noise"), 4)

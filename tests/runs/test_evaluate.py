@@ -90,7 +90,7 @@ def test_an_estimate_is_printed_and_added_to_the_run(estimator: str, run: Run, h
         "hmc-density": {"acceptance"},
         "importance": {"effective_samples"},
         "ais": {"acceptance", "effective_samples"},
-        "quadrature": {"moved", "modes", "nodes", "accepted"},
+        "quadrature": {"moved", "found_once", "modes", "nodes", "accepted"},
         "lower-bound": set(),
         "mean-field": {"gain", "samples"},
     }
