@@ -4,6 +4,8 @@ Diederik P. Kingma and Max Welling (2014), arXiv 1312.6114, Algorithm 1. Maximis
 
     Σ over the minibatch of  L(θ, φ; x) = E_q(z|x)[log p(x, z) - log q(z|x)]   plus   M/N · (log p(θ) + log p(φ)).
 
+A step costs, for each point, one pass through the encoder and L through the decoder, forward and back.
+
 As in its authors' code, the objective is summed over the minibatch, Adagrad's first steps only accumulate squared gradients,
 and the prior is on the weight matrices of both networks.
 """

@@ -13,6 +13,8 @@ L_K, with normalised weights w̃_k = w_k / Σ w. For φ there are three estimate
     dreg       Σ_k w̃_k² ∂log w_k/∂z_k ∂z_k/∂φ: doubly reparameterised (George Tucker, Dieterich Lawson, Shixiang Gu and Chris
                Maddison 2019, arXiv 1810.04152). Unbiased, and its noise falls with K. For K = 1 it is stl
 
+A step costs, for each point, one pass through the encoder and K through the decoder, forward and back.
+
 Departures from the papers: as in AEVB, the optimiser is Adagrad, whose first steps only accumulate squared gradients, the
 objective is summed over the minibatch, and the prior is on the weight matrices of both networks. The papers use Adam.
 """

@@ -10,6 +10,9 @@ with one sample h a point and  ∇φ L ≈ Σ_i (l_i - C_i - c_i) / max(1, √v_
     C_i   is a network's prediction of l_i from h_(i-1), fitted by least squares beside everything else
     c, v  are running means and variances of l_i - C_i
 
+A step costs, for each point, a draw from q, the densities and gradients of p and q there, and for each baseline network, of which
+there is one a layer, or one alone without local signals, a product with V and another for its gradient.
+
 Departures from the paper: c and v are of the minibatches before this one, so that c is independent of the samples that it is
 taken from, and the gradient is unbiased up to the factor 1 / max(1, √v); the first minibatch only measures them. The prior on
 weights is the model's.

@@ -7,6 +7,8 @@ arXiv 1401.1022. Maximises, over θ and φ,
     Σ over the minibatch of  L(x) = E_q(z|x)[l(x, z)],  l = log p(x, z) - log q(z|x)   plus   M/N · (log p(θ) + log p(φ))
 
 with  ∇φ L ≈ 1/S Σ_s (l_s - 1/(S - 1) Σ_(r≠s) l_r) ∇φ log q(z_s|x),  which is unbiased, as other samples do not depend on z_s.
+
+A step costs, for each point, S draws from q, and the densities and gradients of p and q at all of them.
 """
 
 from dataclasses import dataclass

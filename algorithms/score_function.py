@@ -6,6 +6,8 @@ Learning 8; as Andriy Mnih and Karol Gregor (2014), arXiv 1402.0030, begin with 
     Σ over the minibatch of  L(x) = E_q(z|x)[l(x, z)],  l = log p(x, z) - log q(z|x)   plus   M/N · (log p(θ) + log p(φ))
 
 with the gradients  ∇θ L = E_q[∇θ log p(x, z)]  and  ∇φ L = E_q[l ∇φ log q(z|x)].
+
+A step costs, for each point, S draws from q, and the densities and gradients of p and q at all of them.
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,9 @@ eqs. (5), (7) and (10),
     ∇φ L_K ≈ Σ_k (L̂ - L̂_(-k)) ∇φ log q(z_k|x) - Σ_k w̃_k ∇φ log q(z_k|x)
 
 where L̂_(-k) is L̂ with the geometric mean of the other weights in the place of w_k. With K = 1 there is no other weight.
+
+A step costs, for each point, K draws from q, the densities and gradients of p and q at all of them, and K² numbers for the
+L̂_(-k).
 """
 
 import math

@@ -8,6 +8,8 @@ Science 268, as compared by Kingma & Welling (2014), arXiv 1312.6114, section 5.
 
 The two objectives bound nothing jointly; the lower bound of its model is measured by evaluation, with its recognition model.
 As in that comparison, both phases use Adagrad, whose first steps only accumulate squared gradients.
+
+A step costs, for each point, S draws from q with density and gradient of p there, and a fantasy with those of q there.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,9 @@ arXiv 1310.8499, with one stochastic layer:
 
     p(z) = Π_j Bernoulli(z_j; σ(Σ_(i<j) U_ij z_i + c_j))    p(x|z) = Π_d Bernoulli(x_d; σ((W z)_d + Σ_(i<d) V_id x_i + b_d))
 
-Its density and gradient cost a product with each of W, U and V, without a loop over units. Drawing x has one.
+At a sample of z, its density costs a product with each of W and U, and its gradient as many again, without a loop over units;
+those with V are once a point. q(z|x) costs a product with its matrix once a point, and its gradient another. Drawing z and x
+costs a product with W and half a one with each of U and V, unit by unit.
 """
 
 from typing import Literal

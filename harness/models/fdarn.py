@@ -7,8 +7,9 @@ arXiv 1310.8499, as compared by Andriy Mnih and Karol Gregor (2014), arXiv 1402.
     q(z|x) = Π_j Bernoulli(z_j; σ(A (x - mean) + a)_j)
 
 Counts of words are drawn from one softmax of W z + b instead. It is the model `sbn` with --prior autoregressive and one layer.
-Its density and gradient cost a product with W and one with U, without a loop over latents; only drawing from the prior, as
-wake-sleep does, has one.
+At a sample of z, its density costs a product with W and one with U, and its gradient as many again, without a loop over
+latents. q(z|x) costs a product with A once a point, and its gradient another. Drawing from the prior, as wake-sleep does, costs
+half a product with U, latent by latent, and one with W. An autoregressive q(z|x) draws so, too.
 """
 
 from typing import Literal

@@ -9,8 +9,15 @@ Mnih and Karol Gregor, "Neural variational inference and learning in belief netw
 Biases of the observed units begin at the log odds of the data's mean, and the recognition model is given data less their mean, as
 in that paper. Counts of words are drawn from one softmax of W h_1 + b, whose biases begin at the log of how often a word is used.
 
-Densities and gradients have no loop over units, whether units are autoregressive or not. Drawing autoregressive units has one: a
-recognition model pays for it at every point, a prior only where it is sampled, as by wake-sleep.
+Densities and gradients have no loop over units, whether units are autoregressive or not. Drawing autoregressive units has one:
+a recognition model pays for it at every point, a prior only where it is sampled, as by wake-sleep. Cost of a sample of z at a
+point:
+
+    log p(x, z)   a product with every matrix W and U of p, and its gradient as many again
+    z ~ q(z|x)    a product with every W of q, and half a one with every U, unit by unit
+    log q(z|x)    of latents just drawn by factorial layers none, otherwise a product with every W and U; its gradient as many
+
+A layer that is given the data alone has its product with W once a point, for all samples.
 """
 
 from typing import Literal
