@@ -15,7 +15,10 @@ from harness import api
 from harness.estimators import ais, ais_reverse, exact, exact_log_z, hmc_density, importance, quadrature
 from harness.specs import registry
 
-NETS: dict[str, dict[str, float]] = {"toy_belief_net": {"nz": 10}, "two_layer_net": {"n1": 7, "n2": 5}}
+NETS: dict[str, dict[str, Any]] = {
+    "toy_belief_net": {"nz": 10}, "two_layer_net": {"n1": 7, "n2": 5}, "sbn": {"layers": "4-4-4"}, "fdarn": {"nz": 10},
+    "darn": {"nz": 10},
+}  # fmt: skip
 """Nets of the tests, and their sizes."""
 POINTS = 60
 
@@ -30,8 +33,9 @@ class Case(NamedTuple):
     log_p: Tensor
 
 
-def built(name: str, dim: int, init_sd: float, **sizes: float) -> tuple[Any, Any]:
-    module = registry.get("models", str(PLUGINS / f"{name}.py")).module
+def built(name: str, dim: int, init_sd: float, **sizes: Any) -> tuple[Any, Any]:
+    file = PLUGINS / f"{name}.py"
+    module = registry.get("models", str(file) if file.is_file() else name).module
     facts = api.DataFacts("binary", dim, 100)
     pair: tuple[Any, Any] = module.build(module.Config(**sizes, init_sd=init_sd), facts, api.Streams(2))
     return pair
