@@ -131,7 +131,7 @@ def plot(
     harness plot SELECTION...     estimates at the marks: train dashed, test solid
     harness plot manifold RUN     what a model of two latents has learned
     harness plot samples RUN      draws from a model
-    harness plot gaps RUN...      how far bounds lie below log p(x), and why
+    harness plot gaps RUN...      what lies between log p(x) and a lower bound
     harness plot gradients RUN    variances that `harness gradients` measured
     """
     from harness.analysis import chosen, selection

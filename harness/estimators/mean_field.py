@@ -26,7 +26,7 @@ class Config(api.Config):
     """Settings of the ascent and of the estimate."""
 
     steps: int = api.setting(300, "steps of Adam for every point, each with one sample of z", gt=0)
-    step_size: float = api.setting(0.1, "Adam's first step size, which falls linearly to 0", gt=0)
+    step_size: float = api.setting(0.2, "Adam's first step size, which falls linearly to 0", gt=0)
     start: Literal["auto", "encoder", "prior"] = api.setting(
         "auto", "where the steps begin; auto: encoder where one was trained that gives diagonal Gaussians, else prior"
     )

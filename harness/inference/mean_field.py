@@ -20,7 +20,7 @@ from harness.inference import hmc
 from harness.inference.posterior import DiagonalGaussian, pieces
 from harness.inference.protocols import LatentVariableModel, MeanField
 
-BETAS = 0.9, 0.99  # of Adam: gradients shrink by orders of magnitude on the way, so their squares are soon forgotten
+BETAS = 0.9, 0.95  # of Adam: gradients shrink by orders of magnitude on the way, so their squares are soon forgotten
 
 PRIOR_DRAWS = 1000
 
