@@ -105,8 +105,8 @@ def estimate_label(estimators: Collection[str], directions: Collection[str] = ()
     """
     if len(estimators) == 1:
         (name,) = estimators
-        kind = "lower bound" if name in BOUNDS else "log p(x)"
-        what = kind if name == BOUNDS[0] else f"{kind} by {label(name)}"
+        what = f"lower bound by\n{label(name)}" if name in BOUNDS[1:] else f"log p(x) by {label(name)}"
+        what = "lower bound" if name == BOUNDS[0] else what
     else:
         bounds = sorted({"lower", "upper"} & set(directions))
         kind = f"a {bounds[0]} bound" if len(bounds) == 1 else "a bound"

@@ -127,7 +127,7 @@ def test_its_bound_is_evaluated_at_marks_and_shown(harness: Harness, tmp_path: P
     assert "test bound" in harness("list").out
     drawn = harness("plot", "mean-field", "--out", tmp_path / "drawn.svg")
     assert drawn.code == 0, drawn.err
-    assert "lower bound by mean-field" in (tmp_path / "drawn.svg").read_text()
+    assert "mean-field, nats per datapoint" in (tmp_path / "drawn.svg").read_text()
 
 
 @pytest.mark.parametrize("algorithm", ["mean-field", "svi-refined"])
