@@ -23,7 +23,7 @@ TRAITS = api.Traits(needs=(api.TractableModel,), lower_bound=False, schedule=Tru
 class Config(api.Config):
     """Settings of the ascent."""
 
-    lr: float = api.setting(0.001, "step size", gt=0, search=api.Choice((0.0003, 0.001, 0.003)))
+    lr: float = api.setting(0.003, "step size", gt=0, search=api.Choice((0.001, 0.003, 0.01)))
     optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adam", "what the step size is of")
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
 

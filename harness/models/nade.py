@@ -30,15 +30,15 @@ class Config(api.Config):
 
     hidden: int = api.setting(500, "H, hidden units", gt=0)
     orders: int = api.setting(1, "orders of the bits, of which p(x) is the mean", gt=0)
-    init_sd: float = api.setting(0.01, "initial weights are drawn from N(0, init_sd²)", gt=0)
+    init_sd: float = api.setting(0.05, "initial weights are drawn from N(0, init_sd²)", gt=0)
     prior_sd: float = api.setting(1.0, "prior on weights, N(0, prior_sd²); biases have none", gt=0)
 
 
 def build(
     config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
-) -> tuple["Estimator", None]:
+) -> tuple["Nade", None]:
     """Return a new model, whose biases b are the log odds of the data's mean; it has no latents, and no recognition model."""
-    model = Estimator(config, data, api.orders(data.dim, config.orders, streams("orders of bits")), dtype)
+    model = Nade(config, data, api.orders(data.dim, config.orders, streams("orders of bits")), dtype)
     with torch.no_grad():
         flat, b = model.params.flat[: model.params.n_weights], model.params.views[2]
         flat.normal_(0.0, config.init_sd, generator=streams("initial decoder"))
@@ -46,7 +46,7 @@ def build(
     return model, None
 
 
-class Estimator:
+class Nade:
     """p(x). Parameters: W and V (D, H), b (D,), c (H,).
 
     Attributes:
@@ -96,7 +96,7 @@ class _LogP(api.MeteredFunction):
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, params: api.Parameters, x: Tensor, order: Tensor, keep: bool) -> Tensor:
-        a, states = api.native.nade_up(x, order, api.native.Nade(*params.views), keep)
+        a, states = api.native.nade_up(x, order, api.native.NadeParameters(*params.views), keep)
         ctx.params = params
         ctx.save_for_backward(x, order, a, states)
         log_p: Tensor = torch.linalg.vecdot(x, a) - softplus(a).sum(-1)
@@ -108,6 +108,6 @@ class _LogP(api.MeteredFunction):
         x, order, a, states = ctx.saved_tensors
         slope = (x - a.sigmoid()) * weight[0].unsqueeze(-1)  # (B, D)
         flat = torch.empty_like(ctx.params.flat)
-        out = api.native.Nade(*ctx.params.split(flat))
-        api.native.nade_down(x, order, api.native.Nade(*ctx.params.views), states, slope, out)
+        out = api.native.NadeParameters(*ctx.params.split(flat))
+        api.native.nade_down(x, order, api.native.NadeParameters(*ctx.params.views), states, slope, out)
         return flat, None, None, None, None

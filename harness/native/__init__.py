@@ -9,7 +9,7 @@ from harness.native.densities import Density
 from harness.native.gaussian import gaussian_score, standard_normal
 from harness.native.layers import Layer, Triangle, total
 from harness.native.moments import standardise
-from harness.native.nade import Nade, nade_down, nade_up
+from harness.native.nade import NadeParameters, nade_down, nade_up
 from harness.native.path import serves
 from harness.native.rows import bytes_at
 from harness.native.stack import SQUASH, Activation, Draw, Factors, Observed, Stack
@@ -25,7 +25,7 @@ __all__ = [
     "Factors",
     "Layer",
     "Move",
-    "Nade",
+    "NadeParameters",
     "Observed",
     "Stack",
     "Triangle",

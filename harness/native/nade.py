@@ -21,7 +21,7 @@ BLOCK = 56
 """Bits of a block: as many rows of V and of its gradient stay in cache."""
 
 
-class Nade(NamedTuple):
+class NadeParameters(NamedTuple):
     """The parameters of an estimator, or a gradient by them: W and V (D, H), b (D,), c (H,)."""
 
     W: Tensor
@@ -30,7 +30,7 @@ class Nade(NamedTuple):
     c: Tensor
 
 
-def nade_up(x: Tensor, order: Tensor, p: Nade, keep: bool) -> tuple[Tensor, Tensor | None]:
+def nade_up(x: Tensor, order: Tensor, p: NadeParameters, keep: bool) -> tuple[Tensor, Tensor | None]:
     """Return the logits a (n, D) of bits, and what the way down needs.
 
     Args:
@@ -54,7 +54,7 @@ def nade_up(x: Tensor, order: Tensor, p: Nade, keep: bool) -> tuple[Tensor, Tens
     return logits, states if keep else None
 
 
-def nade_down(x: Tensor, order: Tensor, p: Nade, states: Tensor, slope: Tensor, out: Nade) -> None:
+def nade_down(x: Tensor, order: Tensor, p: NadeParameters, states: Tensor, slope: Tensor, out: NadeParameters) -> None:
     """Write to `out` the gradient of what has slopes (n, D) by the logits; states as `nade_up` returned them."""
     D, H = p.W.shape
     require(x, (len(x), D))
@@ -76,7 +76,7 @@ def nade_down(x: Tensor, order: Tensor, p: Nade, states: Tensor, slope: Tensor, 
     torch.sum(behind, 0, out=out.c)
 
 
-def _require_parameters(p: Nade) -> None:
+def _require_parameters(p: NadeParameters) -> None:
     D, H = p.W.shape
     for part, shape in zip(p, ((D, H), (D, H), (D,), (H,)), strict=True):
         require(part, shape)
@@ -99,7 +99,7 @@ def _before(x: Tensor, W: Tensor, a: Tensor) -> Tensor:
     return torch.cat([a.unsqueeze(1), (x.unsqueeze(-1) * W)[:, :-1]], dim=1).cumsum(1)
 
 
-def _up(x: Tensor, order: Tensor, p: Nade, keep: bool) -> tuple[Tensor, Tensor | None]:
+def _up(x: Tensor, order: Tensor, p: NadeParameters, keep: bool) -> tuple[Tensor, Tensor | None]:
     logits, states = torch.empty_like(x), [p.c.expand(len(x), -1)]
     for block in order.split(BLOCK):
         some, W = x[:, block], p.W[block]
@@ -110,7 +110,7 @@ def _up(x: Tensor, order: Tensor, p: Nade, keep: bool) -> tuple[Tensor, Tensor |
     return logits, torch.stack(states) if keep else None
 
 
-def _down(x: Tensor, order: Tensor, p: Nade, states: Tensor, slope: Tensor, out: Nade) -> None:
+def _down(x: Tensor, order: Tensor, p: NadeParameters, states: Tensor, slope: Tensor, out: NadeParameters) -> None:
     behind = torch.zeros_like(states[0])  # the gradient by a from all bits of the blocks behind, (n, H)
     for block, state in reversed(list(zip(order.split(BLOCK), states, strict=False))):
         some, g = x[:, block], slope[:, block]

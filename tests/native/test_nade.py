@@ -6,13 +6,13 @@ from stacks import close, draw
 from torch import Tensor
 
 from harness import native
-from harness.native import Nade, nade
+from harness.native import NadeParameters, nade
 
 SIZES = [(1, 1), (5, 3), (nade.BLOCK, 8), (nade.BLOCK + 1, 17), (3 * nade.BLOCK - 2, 33)]
 
 
-def parameters(D: int, H: int, scale: float = 0.5) -> Nade:
-    return Nade(*(draw(*shape, seed=k, scale=scale) for k, shape in enumerate([(D, H), (D, H), (D,), (H,)])))
+def parameters(D: int, H: int, scale: float = 0.5) -> NadeParameters:
+    return NadeParameters(*(draw(*shape, seed=k, scale=scale) for k, shape in enumerate([(D, H), (D, H), (D,), (H,)])))
 
 
 def bits(n: int, D: int, share: float = 0.3) -> tuple[Tensor, Tensor]:
@@ -24,7 +24,7 @@ def bits(n: int, D: int, share: float = 0.3) -> tuple[Tensor, Tensor]:
     return x, torch.randperm(D, generator=rng)
 
 
-def logits(x: Tensor, order: Tensor, p: Nade) -> Tensor:
+def logits(x: Tensor, order: Tensor, p: NadeParameters) -> Tensor:
     """Return the logits by a loop over bits."""
     a, found = p.c.expand(len(x), -1), [torch.empty(0)] * len(order)
     for d in order.tolist():
@@ -33,8 +33,8 @@ def logits(x: Tensor, order: Tensor, p: Nade) -> Tensor:
     return torch.stack(found, dim=1)
 
 
-def wide(p: Nade) -> Nade:
-    return Nade(*(part.double().requires_grad_() for part in p))
+def wide(p: NadeParameters) -> NadeParameters:
+    return NadeParameters(*(part.double().requires_grad_() for part in p))
 
 
 @pytest.mark.parametrize("n", [0, 1, 70])
@@ -50,7 +50,7 @@ def test_logits_and_gradient(n: int, D: int, H: int, way: str) -> None:
     assert torch.equal(alone, found)
     close(found, expected.detach(), 2e-5, 2e-5)
     assert states is not None
-    out = Nade(*(torch.full_like(part, 7.0) for part in p))
+    out = NadeParameters(*(torch.full_like(part, 7.0) for part in p))
     native.nade_down(x, order, p, states, slope, out)
     for by_compiled, part in zip(out, truth, strict=True):
         close(
@@ -70,7 +70,7 @@ def test_saturated_units(share: float, way: str) -> None:
     assert found.isfinite().all()
     close(found, expected.detach(), 1e-5, 1.0)
     assert states is not None
-    out = Nade(*map(torch.empty_like, p))
+    out = NadeParameters(*map(torch.empty_like, p))
     native.nade_down(x, order, p, states, slope, out)
     for by_compiled, part in zip(out, truth, strict=True):
         assert by_compiled.isfinite().all()
@@ -82,12 +82,12 @@ def test_a_hidden_unit_that_goes_from_one_end_to_the_other_and_back(way: str) ->
     """What 1e4 has hidden is there again when it is taken away: a sum of rows cannot give it back on the way down."""
     D = 4
     W = torch.tensor([[1e4], [-1e4], [0.25], [0.0]])
-    p = Nade(W, torch.ones(D, 1), torch.zeros(D), torch.tensor([0.5]))
+    p = NadeParameters(W, torch.ones(D, 1), torch.zeros(D), torch.tensor([0.5]))
     x, order, slope = torch.tensor([[1.0, 1.0, 1.0, 0.0]]), torch.arange(D), torch.ones(1, D)
     found, states = native.nade_up(x, order, p, keep=True)
     close(found, torch.tensor([[0.5, 1e4, 0.5, 0.75]]).double().sigmoid(), 1e-3, 1e-3)
     assert states is not None
-    out = Nade(*map(torch.empty_like, p))
+    out = NadeParameters(*map(torch.empty_like, p))
     native.nade_down(x, order, p, states, slope, out)
     slopes = torch.tensor([0.5, 1e4, 0.5, 0.75]).double().sigmoid()
     by_a = slopes * (1 - slopes)
