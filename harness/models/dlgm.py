@@ -59,7 +59,7 @@ class Config(api.Config):
     gaussian_variance: Literal["network", "constant"] = api.setting(
         "network", "network: the Gaussian decoder's variances are outputs of T_0; constant: one a dimension for all z"
     )
-    init_sd: float = api.setting(0.01, "initial weights and biases are drawn from N(0, init_sd²), G around I", gt=0)
+    init_sd: float = api.setting(0.1, "initial weights and biases are drawn from N(0, init_sd²), G around I", gt=0)
     prior_sd: float = api.setting(1.0, "prior on weight matrices, N(0, prior_sd²); biases have none", gt=0)
 
 
