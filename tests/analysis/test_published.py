@@ -10,6 +10,7 @@ from harness.analysis import published
 def test_each_paper_has_its_label() -> None:
     assert published.label("fig2") == published.label("fig3") == "K&W 2014"
     assert published.label("nvil-table1") == "M&G 2014"
+    assert published.label("dlgm-table") == "RM&W 2014"
 
 
 def test_a_curve_is_interpolated_in_the_logarithm_of_samples_and_ends_where_it_ends() -> None:
@@ -27,3 +28,5 @@ def test_what_was_reached_in_the_end_is_the_same_at_any_number_of_samples(sample
     assert published.published_at("nvil-table1", "sbn 200", "nvil", "test", samples) == -113.1
     assert published.published_at("nvil-table1", "fdarn 500", "wake-sleep", "test", samples) == -97.2
     assert published.published_at("nvil-table1", "sbn 200", "aevb", "test", samples) is None
+    assert published.published_at("dlgm-table", "diagonal", "aevb", "test", samples) == -87.3
+    assert published.published_at("dlgm-table", "rank-one", "aevb", "test", samples) == -86.6

@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import BadInput
 from harness.specs import experiment
-from harness.specs.experiment import Experiment
+from harness.specs.experiment import Experiment, key
 from harness.testing import toy
 
 BASE = f"""
@@ -159,3 +159,13 @@ def test_names(tmp_path: Path) -> None:
 def test_conditions_that_no_run_meets(tmp_path: Path, only: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         written(tmp_path, GRID).tasks(only)
+
+
+@pytest.mark.parametrize(("name", "runs"), [("dlgm-table", 12), ("dlgm-frey", 12), ("vae-iwae", 6)])
+def test_experiments_of_gaussian_latents_make_runs(name: str, runs: int) -> None:
+    """Each option belongs to a plugin and has a value that it takes, once step sizes are chosen."""
+    experiment = Experiment(name)
+    chosen = {key(options): {"lr": 0.05} for grid in experiment._grids for options in grid}
+    specs = [task.spec for task in experiment.tasks(tuned=chosen)]
+    assert len({spec.run_id for spec in specs if spec}) == runs
+    assert {spec.evaluation.estimators[0].name for spec in specs if spec} == {"lower-bound"}
