@@ -139,23 +139,23 @@ class EncodedRankOne(Encoded, RankOneGaussian):
         c = (r * (r + 1.0)).reciprocal_()
         a = self._sums(w * noise)  # (n, B, L)
         moved = torch.addcmul(noise, w, self._each(c * a), value=-1.0).mul_(sd)
-        shrunk = var * (1.0 - squares / self._each(k))  # the diagonal of C
-        kl = (mean.square().add_(shrunk).sub_(log_var).sum(-1) + k.log().sum(-1) - mean.shape[-1]).mul_(0.5)
-        self._draw = noise, moved, mean, sd, w, var, shrunk, k, r, c, a
+        share, weighted = self._each(k.reciprocal()), squares.mul_(var)
+        diagonal = torch.addcmul(var, weighted, share, value=-1.0)  # of C
+        kl = (mean.square().add_(diagonal).sub_(log_var).sum(-1) + k.log().sum(-1) - mean.shape[-1]).mul_(0.5)
+        self._draw = noise, moved, mean, sd, w, var, diagonal, share, self._sums(weighted), k, r, c, a
         return mean + moved, kl
 
     @torch.no_grad()
     def pull_back(self, g_z: Tensor, g_kl: float) -> Tensor:
         """Return ∂/∂φ of what has derivative g_z (n, B, Z) by the z that `reparameterise` drew, and g_kl by each KL."""
-        noise, moved, mean, sd, w, var, shrunk, k, r, c, a = self._draw
+        noise, moved, mean, sd, w, var, diagonal, share, spread, k, r, c, a = self._draw
         q = g_z * sd
         t = self._sums(q * w)  # (n, B, L)
-        spread = self._sums(var * w.square())
-        along = (t * a).sum(0).mul_(c.square() * (1.0 + 2.0 * r) / r).add_(spread / k.square(), alpha=g_kl)  # (B, L)
-        g_w = torch.addcmul(self._each(along) * w, (1.0 - var) / self._each(k), w, value=g_kl)
-        g_w -= torch.addcmul(q * self._each(c * a), noise, self._each(c * t)).sum(0)
-        g_log_var = (g_z * moved).sum(0).add_(shrunk - 1.0, alpha=g_kl).addcmul_(w, g_w).mul_(0.5)
-        return self._down(g_z.sum(0).add_(mean, alpha=g_kl), g_log_var, sd * g_w)
+        along = _over_samples(t * a) * (c.square() * (1.0 + 2.0 * r) / r) + g_kl * spread / k.square()  # (B, L)
+        g_w = (1.0 - var).mul_(share).mul_(g_kl).add_(self._each(along)).mul_(w)
+        g_w -= _over_samples(q.mul_(self._each(c * a)).addcmul_(noise, self._each(c * t)))
+        g_log_var = diagonal.sub(1.0).mul_(g_kl).add_(_over_samples(g_z * moved)).addcmul_(w, g_w).mul_(0.5)
+        return self._down(_over_samples(g_z).add(mean, alpha=g_kl), g_log_var, g_w.mul_(sd))
 
     @torch.no_grad()
     def gradients(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,6 +176,11 @@ class EncodedRankOne(Encoded, RankOneGaussian):
         """Return ∂/∂φ of what has these derivatives (B, Z) by μ, log σ² and u."""
         *units, _ = self._up()
         return from_factors(self._params, self._params.stack.down(self._x, units, torch.cat(by_parts, dim=-1))[0])
+
+
+def _over_samples(values: Tensor) -> Tensor:
+    """Return the sum over samples of values (n, B, ·), (B, ·)."""
+    return values.squeeze(0) if len(values) == 1 else values.sum(0)
 
 
 class RankOneEncoder(Encoder):
