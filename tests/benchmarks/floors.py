@@ -106,6 +106,33 @@ def nvil(batch: int, dim: int, layers: Sequence[int], autoregressive: bool = Fal
     return Products(pairs)
 
 
+def dlgm(batch: int, dim: int, hidden: int, layers: Sequence[int], outputs_each: int) -> Products:
+    """Return the products of one AEVB step of a deep latent Gaussian model with so many latents in each layer, layer 1 first.
+
+    The networks T and the recognition model have one hidden layer each; the latter has `outputs_each` outputs a latent, 2 for a
+    diagonal covariance and 3 for a precision of rank one.
+    """
+    M, D, H, Z = batch, dim, hidden, sum(layers)
+    x, W_x, h, W_s, g_s, g_u = (
+        _new(M, D),
+        _new(D, H),
+        _new(M, H),
+        _new(H, outputs_each * Z),
+        _new(M, outputs_each * Z),
+        _new(M, H),
+    )
+    up: list[Pair] = [(x, W_x), (h, W_s)]
+    down: list[Pair] = [(h.t(), g_s), (g_s, W_s.t()), (x.t(), g_u)]
+    for k, m in zip(layers, (dim, *layers), strict=False):  # T takes k, and makes m
+        xi, G, state, V1, u, V2 = _new(M, k), _new(k, k), _new(M, k), _new(k, H), _new(M, H), _new(H, m)
+        g_state, g_hidden, g_out = _new(M, k), _new(M, H), _new(M, m)
+        up += [(xi, G), (state, V1), (u, V2)]
+        down += [
+            (u.t(), g_out), (g_out, V2.t()), (state.t(), g_hidden), (g_hidden, V1.t()), (xi.t(), g_state), (g_state, G.t()),
+        ]  # fmt: skip
+    return Products(up + down)
+
+
 def wake_sleep(batch: int, dim: int, hidden: int, nz: int) -> Products:
     """Return the fourteen products of one wake-sleep step: wake 2 + 2 forward and 3 for θ, sleep 2 + 2 forward and 3 for φ."""
     M, D, H, Z = batch, dim, hidden, nz

@@ -45,9 +45,7 @@ def _step(
 ) -> tuple[Training, Work]:
     """Return a run past its warm-up, and the algorithm's metered step, on batches made before."""
     run = Training(
-        make_spec(
-            algorithm, data, model=model, settings=settings, threads=torch.get_num_threads(), first_mark=first_mark
-        )
+        make_spec(algorithm, data, model, settings=settings, threads=torch.get_num_threads(), first_mark=first_mark)
     )
     for _ in range(150):
         run._step()
@@ -60,6 +58,16 @@ def _aevb(data: str, dim: int, hidden: int, nz: int, outputs: int = 1) -> Callab
     def prepare() -> tuple[Work, Work]:
         _, step = _step("aevb", data, nz=nz, hidden=hidden)
         return step, floors.aevb(100, dim, hidden, nz, outputs)
+
+    return prepare
+
+
+def _dlgm(covariance: str, each: int) -> Callable[..., tuple[Work, Work]]:
+    def prepare() -> tuple[Work, Work]:
+        _, step = _step(
+            "aevb", "binarized-mnist", model="dlgm", layers="200-200", hidden=400, covariance=covariance, init_sd=0.05
+        )
+        return step, floors.dlgm(100, 784, 400, (200, 200), each)
 
     return prepare
 
@@ -138,6 +146,8 @@ ROWS = {
     "aevb-mnist-2": Row("AEVB step, MNIST, N_z = 20, two threads", 1.35, 2, _aevb("mnist", 784, 500, 20)),
     "aevb-frey": Row("AEVB step, Frey Face, N_z = 10, 200 hidden", 1.6, 1, _aevb("frey", 560, 200, 10, 2)),
     "aevb-small": Row("AEVB step, MNIST, N_z = 3, 100 hidden", 1.8, 1, _aevb("mnist", 784, 100, 3)),
+    "dlgm-diagonal": Row("AEVB step, DLGM 200-200, 400 hidden, diagonal", 1.5, 1, _dlgm("diagonal", 2)),
+    "dlgm-rank-one": Row("AEVB step, DLGM 200-200, 400 hidden, rank one", 1.8, 1, _dlgm("rank-one", 3)),
     "wake-sleep": Row("wake-sleep step, MNIST, N_z = 20", 1.35, 1, _wake_sleep),
     "nvil": Row("NVIL step, SBN 200, 20 points", 1.5, 1, _nvil("sbn", 20, 200)),
     "nvil-100": Row("NVIL step, SBN 200, 100 points", 1.5, 1, _nvil("sbn", 100, 200)),
