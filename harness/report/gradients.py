@@ -111,7 +111,7 @@ def _legend(row: Row, found: Sequence[Row]) -> list[str]:
         if scales := _scales(one):
             factors = " and ".join(f"{scale:.3g}" for scale in scales)
             said.append(
-                f"{one['estimator']} multiplies the gradient by φ by {factors} on purpose. It is measured without."
+                f"{one['estimator']} multiplies φ's gradient by {factors} on purpose. It is measured without."
             )
     if row["made_again"] == "another":
         said.append("The run was made again for this, and its last parameters are not those that are stored.")
