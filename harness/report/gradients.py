@@ -110,9 +110,7 @@ def _legend(row: Row, found: Sequence[Row]) -> list[str]:
     for one in found:
         if scales := _scales(one):
             factors = " and ".join(f"{scale:.3g}" for scale in scales)
-            said.append(
-                f"{one['estimator']} multiplies φ's gradient by {factors} on purpose. It is measured without."
-            )
+            said.append(f"{one['estimator']} multiplies φ's gradient by {factors} on purpose. It is measured without.")
     if row["made_again"] == "another":
         said.append("The run was made again for this, and its last parameters are not those that are stored.")
     return [line for words in said for line in textwrap.wrap(words, 80, break_on_hyphens=False)]
