@@ -35,5 +35,6 @@ def print_plugins(plugins: Sequence[registry.Plugin]) -> None:
         show(f"  {'BROKEN: ' + plugin.broken if plugin.broken else plugin.description}")
         for s in data["settings"]:
             option = f"--{s['name'].replace('_', '-')} {s['default']}"
-            show(f"    {option:<26}{s['help']}" + (f" ({s['type']})" if "|" in s["type"] else ""))
+            choices = f" ({s['type']})" if "|" in s["type"] and " " not in s["type"] else ""
+            show(f"    {option:<25} {s['help']}{choices}")
         show("")
