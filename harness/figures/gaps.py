@@ -6,7 +6,6 @@ from typing import Any
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from harness import safe_text
@@ -49,6 +48,7 @@ def draw(runs: Iterable[Run]) -> Figure:
             for name, (_, gaps) in zip(labels(stored), found, strict=True)
         ])  # fmt: skip
         axes.invert_yaxis()
+        axes.use_sticky_edges = False  # a bar does not begin at the axis
         axes.margins(x=0.12)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("nats per datapoint")
@@ -56,10 +56,15 @@ def draw(runs: Iterable[Run]) -> Figure:
         handles = [
             Patch(color=amortisation, label="amortisation gap: to the best Gaussians"),
             Patch(color=approximation, label="approximation gap: from there to log p(x)"),
-            Line2D([], [], color="0.2", lw=1, label="± standard error over points"),
         ]
-        by = " or ".join(dict.fromkeys(gaps["reference"] for _, gaps in found))
-        legend_below(figure, handles, 3, f"bars begin at the lower bound and end at log p(x) by {safe_text.label(by)}")
+        by = safe_text.label(" or ".join(dict.fromkeys(gaps["reference"] for _, gaps in found)))
+        note = f"from the lower bound to log p(x) by {by}; ± is the standard error over points"
+        legend_below(
+            figure,
+            handles,
+            3,
+            note,
+        )
         sns.despine(figure)
     return figure
 
@@ -69,8 +74,7 @@ def _bar(axes: Axes, place: int, begin: float, end: float, gap: dict[str, float]
     if gap is None:
         return
     axes.barh(place, end - begin, left=begin, color=colour, height=0.6)
-    axes.errorbar(end, place, xerr=gap["error"], color="0.2", lw=1, capsize=2)
     axes.annotate(
-        f"{gap['mean']:.1f}", ((begin + end) / 2, place - 0.3), (0, 1), textcoords="offset points", ha="center",
-        va="bottom", fontsize=7,
+        f"{gap['mean']:.1f} ± {gap['error']:.1f}", ((begin + end) / 2, place - 0.3), (0, 1), textcoords="offset points",
+        ha="center", va="bottom", fontsize=7,
     )  # fmt: skip
