@@ -12,20 +12,25 @@ BLOCK = 200_000  # numbers that stay in a processor's cache
 
 LOG_2PI = math.log(2.0 * math.pi)
 
+NEVER = -1e4  # a logit of which a 0 has probability 1, in any precision
+
 Density = Literal["bernoulli", "gaussian", "squashed gaussian"]
 """Of x given outputs: `bernoulli` of logits a; `gaussian` of means and log variances (a, v); or of means σ(a)."""
 
 
 def given_outputs(
-    density: Density, x: Tensor, a: Tensor, value: bool, slope: bool
+    density: Density, x: Tensor, a: Tensor, value: bool, slope: bool, missing: bool = False
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return log p(x | a) (S, B) and its slopes by a, whichever is asked for, from x (B, D) and outputs a (S, B, ·).
 
-    The outputs are overwritten.
+    The outputs are overwritten. With `missing`, entries of x that are NaN are missing: they add nothing, and their slopes are 0.
     """
+    gone = x.isnan() if missing else None  # (B, D)
     if density == "bernoulli":
+        if gone is not None:  # a 0 of probability 1 adds nothing
+            x, a = x.masked_fill(gone, 0.0), a.masked_fill_(gone, NEVER)
         return bernoulli(x, a, value, slope)
-    return gaussian(x, a, density == "squashed gaussian", value, slope)
+    return gaussian(x, a, density == "squashed gaussian", value, slope, gone)
 
 
 def bernoulli(x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
@@ -48,10 +53,14 @@ def bernoulli(x: Tensor, a: Tensor, value: bool, slope: bool) -> tuple[Tensor | 
     return log_p.sub_(normaliser), odds.reciprocal_().add_(x).sub_(ONE) if slope else None
 
 
-def gaussian(x: Tensor, a: Tensor, squash: bool, value: bool, slope: bool) -> tuple[Tensor | None, Tensor | None]:
+def gaussian(
+    x: Tensor, a: Tensor, squash: bool, value: bool, slope: bool, gone: Tensor | None = None
+) -> tuple[Tensor | None, Tensor | None]:
     """Return log p(x | a) (S, B) and its slopes by a, whichever is asked for, from x (B, D) and outputs a (S, B, 2D).
 
-    The outputs are overwritten. With e = (x - m)/s,  ∂/∂m = e/s  and  ∂/∂ log s² = ½ (e² - 1).
+    The outputs are overwritten. Entries of x that are gone (B, D) add nothing.
+
+    With e = (x - m)/s,  ∂/∂m = e/s  and  ∂/∂ log s² = ½ (e² - 1).
     """
     mean, log_var = a.chunk(2, dim=-1)
     if squash:
@@ -60,8 +69,10 @@ def gaussian(x: Tensor, a: Tensor, squash: bool, value: bool, slope: bool) -> tu
     pull = log_var.neg().exp_().mul_(error)
     squares = error.mul_(pull)  # e²
     log_p = None
-    if value:
+    if value and gone is None:
         log_p = squares.sum(-1).add_(log_var.sum(-1)).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
+    elif value:
+        log_p = (squares + log_var + LOG_2PI).masked_fill_(gone, 0.0).sum(-1).mul_(-0.5)
     if not slope:
         return log_p, None
     if squash:
@@ -69,4 +80,7 @@ def gaussian(x: Tensor, a: Tensor, squash: bool, value: bool, slope: bool) -> tu
     else:
         mean.copy_(pull)
     torch.mul(squares, HALF, out=log_var).sub_(HALF)
+    if gone is not None:
+        for part in (mean, log_var):
+            part.masked_fill_(gone, 0.0)
     return log_p, a

@@ -73,69 +73,88 @@ EVERY_WIDTH void through_tanh(size_t n, const float *h, float *g) {
     for (size_t i = 0; i < n; i++) g[i] *= 1.0f - h[i] * h[i];
 }
 
+/* value, or with `missing` 0 where the entry x of a point is missing, which NaN says. */
+INLINE float where_observed(int missing, float x, float value) { return missing && x != x ? 0.0f : value; }
+
 /* log p(x | a) of a part of a row of logits, but for - sum log(1 + exp -|a|): that is the logarithm of the product of FACTORS at most,
    which goes into `factors`. With `slope`, a becomes x - 1 / (1 + exp -a), times weight. */
-INLINE float bernoulli_part(int n, const float *x, float *a, int slope, float weight, float *factors) {
+INLINE float bernoulli_part(int n, const float *x, float *a, int missing, int slope, float weight, float *factors) {
     float sum = 0.0f, product = 1.0f;
 #pragma omp simd reduction(+ : sum) reduction(* : product)
     for (int d = 0; d < n; d++) {
         float e = exp_of_negative(-fabsf(a[d]));
-        sum += x[d] * a[d] - (a[d] > 0.0f ? a[d] : 0.0f);
-        product *= 1.0f + e;
-        if (slope) a[d] = weight * (x[d] - logistic_from(e, a[d]));
+        sum += where_observed(missing, x[d], x[d] * a[d] - (a[d] > 0.0f ? a[d] : 0.0f));
+        product *= 1.0f + where_observed(missing, x[d], e);
+        if (slope) a[d] = where_observed(missing, x[d], weight * (x[d] - logistic_from(e, a[d])));
     }
     *factors = product;
     return sum;
 }
 
 /* log p(x | a) of a row of logits; with `slope`, they become their slopes. */
-EVERY_WIDTH double bernoulli_row(int dim, const float *x, float *a, int slope, float weight) {
+EVERY_WIDTH double bernoulli_row(int dim, const float *x, float *a, int missing, int slope, float weight) {
     double sum = 0.0, product = 1.0;
     for (int begin = 0; begin < dim; begin += FACTORS) {
         int n = begin + FACTORS < dim ? FACTORS : dim - begin;
         float factors;
-        sum += slope ? bernoulli_part(n, x + begin, a + begin, 1, weight, &factors)
-                     : bernoulli_part(n, x + begin, a + begin, 0, weight, &factors);
+        sum += missing ? slope ? bernoulli_part(n, x + begin, a + begin, 1, 1, weight, &factors)
+                               : bernoulli_part(n, x + begin, a + begin, 1, 0, weight, &factors)
+               : slope ? bernoulli_part(n, x + begin, a + begin, 0, 1, weight, &factors)
+                       : bernoulli_part(n, x + begin, a + begin, 0, 0, weight, &factors);
         product *= factors;
         if (product > 1e200) sum -= log(product), product = 1.0;
     }
     return sum - log(product);
 }
 
-/* A row of logits becomes its slopes. */
-EVERY_WIDTH static void bernoulli_slopes(int dim, const float *x, float *a, float weight) {
+INLINE void bernoulli_slopes_of(int dim, const float *x, float *a, int missing, float weight) {
 #pragma omp simd
-    for (int d = 0; d < dim; d++) a[d] = weight * (x[d] - logistic_of(a[d]));
+    for (int d = 0; d < dim; d++) a[d] = where_observed(missing, x[d], weight * (x[d] - logistic_of(a[d])));
+}
+
+/* A row of logits becomes its slopes. */
+EVERY_WIDTH static void bernoulli_slopes(int dim, const float *x, float *a, int missing, float weight) {
+    if (missing)
+        bernoulli_slopes_of(dim, x, a, 1, weight);
+    else
+        bernoulli_slopes_of(dim, x, a, 0, weight);
 }
 
 /* The sum of squared errors and log variances of a part of a row; with `slope`, mean and log_var become their slopes. */
-INLINE float gaussian_part(int n, const float *x, float *mean, float *log_var, int squash, int slope, float weight) {
+INLINE float gaussian_part(int n, const float *x, float *mean, float *log_var, int missing, int squash, int slope, float weight) {
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int d = 0; d < n; d++) {
         float m = squash ? logistic_of(mean[d]) : mean[d];
         float error = x[d] - m, pull = error * exp_of(-log_var[d]), square = error * pull;
-        sum += square + log_var[d];
+        sum += where_observed(missing, x[d], square + log_var[d]);
         if (slope) {
-            mean[d] = weight * (squash ? pull * m * (1.0f - m) : pull);
-            log_var[d] = weight * (0.5f * square - 0.5f);
+            mean[d] = where_observed(missing, x[d], weight * (squash ? pull * m * (1.0f - m) : pull));
+            log_var[d] = where_observed(missing, x[d], weight * (0.5f * square - 0.5f));
         }
     }
     return sum;
 }
 
 /* log p(x | a) of a row of outputs, means first; with `slope`, they become their slopes. */
-EVERY_WIDTH static double gaussian_row(int dim, const float *x, float *a, int squash, int slope, float weight) {
+EVERY_WIDTH static double gaussian_row(int dim, const float *x, float *a, int missing, int squash, int slope, float weight) {
     double sum = 0.0;
+    int observed = dim;
     for (int begin = 0; begin < dim; begin += FACTORS) {
         int n = begin + FACTORS < dim ? FACTORS : dim - begin;
         float *mean = a + begin, *log_var = mean + dim;
-        sum += squash ? slope ? gaussian_part(n, x + begin, mean, log_var, 1, 1, weight)
-                              : gaussian_part(n, x + begin, mean, log_var, 1, 0, weight)
-               : slope ? gaussian_part(n, x + begin, mean, log_var, 0, 1, weight)
-                       : gaussian_part(n, x + begin, mean, log_var, 0, 0, weight);
+        sum += missing  ? squash  ? slope ? gaussian_part(n, x + begin, mean, log_var, 1, 1, 1, weight)
+                                          : gaussian_part(n, x + begin, mean, log_var, 1, 1, 0, weight)
+                          : slope ? gaussian_part(n, x + begin, mean, log_var, 1, 0, 1, weight)
+                                  : gaussian_part(n, x + begin, mean, log_var, 1, 0, 0, weight)
+               : squash ? slope ? gaussian_part(n, x + begin, mean, log_var, 0, 1, 1, weight)
+                                : gaussian_part(n, x + begin, mean, log_var, 0, 1, 0, weight)
+               : slope  ? gaussian_part(n, x + begin, mean, log_var, 0, 0, 1, weight)
+                        : gaussian_part(n, x + begin, mean, log_var, 0, 0, 0, weight);
     }
-    return -0.5 * (sum + (double)dim * LOG_2PI);
+    if (missing)
+        for (int d = 0; d < dim; d++) observed -= x[d] != x[d];
+    return -0.5 * (sum + (double)observed * LOG_2PI);
 }
 
 /* log p(x | a) of a = h W + b, h (n x k); its slopes by a, times weight; and these times W^T: whichever is not NULL.
@@ -156,10 +175,10 @@ int observed_layer(observation o, int n, int k, const float *h, const float *W, 
             const float *x = o.x + (size_t)((begin + i) % o.points) * o.dim;
             float *row = a + (size_t)i * m;
             if (o.outputs == 1 && !log_p)
-                bernoulli_slopes(o.dim, x, row, weight);
+                bernoulli_slopes(o.dim, x, row, o.missing, weight);
             else {
-                double value = o.outputs == 1 ? bernoulli_row(o.dim, x, row, slope || g_h, weight)
-                                              : gaussian_row(o.dim, x, row, o.squash, slope || g_h, weight);
+                double value = o.outputs == 1 ? bernoulli_row(o.dim, x, row, o.missing, slope || g_h, weight)
+                                              : gaussian_row(o.dim, x, row, o.missing, o.squash, slope || g_h, weight);
                 if (log_p) log_p[begin + i] = (float)value;
             }
         }

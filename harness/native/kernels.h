@@ -22,6 +22,7 @@ extern gemm_function *gemm;
 typedef struct {
     int points, dim, outputs; /* x is points x dim; row r of h belongs to point r % points */
     int squash;               /* of a Gaussian: its mean is the logistic function of its output */
+    int missing;              /* entries of x that are NaN are missing: only the others have a density */
     const float *x;
 } observation;
 
@@ -62,7 +63,7 @@ void through_tanh(size_t n, const float *h, float *g);
 void product_back(int n, int m, int k, const float *g, const float *W, float *out);
 int bytes_at(int64_t n, int64_t rows, int dim, const uint8_t *stored, const int64_t *index, float scale, float *out);
 double total(size_t n, const float *values);
-double bernoulli_row(int dim, const float *x, float *a, int slope, float weight);
+double bernoulli_row(int dim, const float *x, float *a, int missing, int slope, float weight);
 int observed_layer(observation o, int n, int k, const float *h, const float *W, const float *b, float weight, float *log_p,
                    float *slope, float *g_h);
 void gaussian_draw(int samples, int points, int dim, const float *statistics, float *moved, float *z, float *kl);

@@ -129,8 +129,8 @@ OF_STACK(py_up, 0, 4, 1, 0, stack_up(s, v[2], FLOATS(v[3]), at))
 
 OF_STACK(py_down, 0, 5, 2, 1, stack_down(s, v[2], FLOATS(v[3]), at, at + each, FLOATS(v[4])))
 
-OF_STACK(py_observed, 1, 12, 2, 1, observation o = {v[3], v[4], v[5], v[6], FLOATS(v[7])};
-         enough = stack_observed(s, o, v[2], FLOATS(v[8]), (float)number, FLOATS(v[9]), FLOATS(v[10]), FLOATS(v[11]), at, at + each))
+OF_STACK(py_observed, 1, 13, 2, 1, observation o = {v[3], v[4], v[5], v[6], v[7], FLOATS(v[8])};
+         enough = stack_observed(s, o, v[2], FLOATS(v[9]), (float)number, FLOATS(v[10]), FLOATS(v[11]), FLOATS(v[12]), at, at + each))
 
 OF_STACK(py_draw, 0, 9, 1, 0, stack_up(s, v[3], FLOATS(v[5]), at);
          gaussian_draw(v[2], v[3], v[4], at[each - 1], FLOATS(v[6]), FLOATS(v[7]), FLOATS(v[8])))
@@ -169,7 +169,7 @@ static PyMethodDef methods[] = {
     {"up", FAST(py_up), "table, layers, n, x, outs of each layer: see stack.c."},
     {"down", FAST(py_down), "table, layers, n, g, g_x, units of each hidden layer, the gradients behind them: see stack.c."},
     {"observed", FAST(py_observed),
-     "weight, table, layers, n, points, dim, outputs, squash, x, z, log_p, slope, g_z, units of each hidden layer, the gradients "
+     "weight, table, layers, n, points, dim, outputs, squash, missing, x, z, log_p, slope, g_z, units of each hidden layer, the gradients "
      "behind them: see stack.c."},
     {"draw", FAST(py_draw), "table, layers, samples, points, dim, x, moved, z, kl, outs of each layer: up, and see gaussian_draw."},
     {"pull", FAST(py_pull),

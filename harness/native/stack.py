@@ -168,6 +168,7 @@ class Stack:
         by_z: bool = False,
         weight: float = 1.0,
         out: Tensor | None = None,
+        missing: bool = False,
     ) -> Observed:
         """Return what is asked for of a density given the outputs a, or (a, v), of this stack:
 
@@ -186,6 +187,7 @@ class Stack:
             by_z: ask for the gradient by z.
             weight: of the slopes and the gradients.
             out: where log p is written; memory of its own if that is left out.
+            missing: entries of x may be missing, which NaN says: the sums are over the others alone.
         """
         points, n = x.shape[0], rows(z, self.k)
         if n % points if points else n:
@@ -193,10 +195,10 @@ class Stack:
         if out is not None:
             require(out, z.shape[:-1])
         if self.serves(x, z):
-            return self._observed(density, x, z, n, value, slope or down, down, by_z, weight, out)
+            return self._observed(density, x, z, n, value, slope or down, down, by_z, weight, out, missing)
         *units, a = self.up(z)
         a = a.view(n // points if points else 1, points, self.m)
-        log_p, g_a = given_outputs(density, x, a, value, slope or down or by_z)
+        log_p, g_a = given_outputs(density, x, a, value, slope or down or by_z, missing)
         log_p = None if log_p is None else log_p.view(z.shape[:-1])
         if out is not None and log_p is not None:
             log_p = out.copy_(log_p)
@@ -218,6 +220,7 @@ class Stack:
         by_z: bool,
         weight: float,
         out: Tensor | None,
+        missing: bool,
     ) -> Observed:
         """Return what the compiled library says."""
         (points, dim), outputs = x.shape, 1 if density == "bernoulli" else 2
@@ -237,8 +240,8 @@ class Stack:
             at = [(n, *both) for both in zip((at_z, *at_h), (*at_behind, at_a), strict=True)]
             factors = Factors.of([z, *units], [*behind, g_a], self.sizes, at)
         path.kernels.observed(
-            weight, *self.at, n, points, dim, outputs, density == "squashed gaussian", x.data_ptr(), at_z,
-            at_p, at_a, at_g, *at_h, *at_behind or [0] * len(at_h),
+            weight, *self.at, n, points, dim, outputs, density == "squashed gaussian", missing, x.data_ptr(),
+            at_z, at_p, at_a, at_g, *at_h, *at_behind or [0] * len(at_h),
         )  # fmt: skip
         return Observed(log_p, units, g_a, factors, g_z)
 

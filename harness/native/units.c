@@ -19,7 +19,7 @@ void units_score(int n, int of_u, int of_a, int m, const float *units, const flo
     for (int i = 0; i < n; i++) {
         float *row = slope + (size_t)i * m;
         memcpy(row, a + (size_t)(i % of_a) * m, m * sizeof(float));
-        log_p[i] = (float)bernoulli_row(m, units + (size_t)(i % of_u) * m, row, 1, 1.0f);
+        log_p[i] = (float)bernoulli_row(m, units + (size_t)(i % of_u) * m, row, 0, 1, 1.0f);
     }
 }
 

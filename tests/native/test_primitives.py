@@ -182,6 +182,41 @@ def test_a_stack_that_is_observed(density: str, sizes: tuple[int, ...], samples:
     assert slope.g_z is slope.factors is None
 
 
+@pytest.mark.parametrize(("samples", "points"), [(1, 1), (1, 101), (3, 7)])
+@pytest.mark.parametrize("dim", [1, 7, 230])
+@pytest.mark.parametrize("density", ["bernoulli", "gaussian", "squashed"])
+def test_a_stack_of_which_some_outputs_are_observed(
+    density: str, dim: int, samples: int, points: int, way: str
+) -> None:
+    """Entries that are NaN add nothing, and their slopes are 0; what is observed counts as it does alone."""
+    net = stack(3, 5, dim * (1 if density == "bernoulli" else 2), scale=0.3)
+    x, z = draw(points, dim).sigmoid(), draw(samples, points, 3, seed=1)
+    gone = draw(points, dim, seed=2) < 0
+    layers, z64 = wide(net), z.double().requires_grad_()
+    a = through(layers, z64)[-1]
+    each = log_densities(density, x.double(), a.view(samples, points, -1))
+    log_p = each.masked_fill(gone, 0.0).sum(-1)
+    (0.5 * log_p.sum()).backward()
+    asked = x.masked_fill(gone, math.nan)
+    found = observe(density, asked, z, net, weight=0.5, missing=True)
+    close(found.log_p, log_p.detach(), 2e-5, 1e-5 * dim**0.5)
+    check_factors(found.factors, layers, 1e-4)
+    assert z64.grad is not None
+    close(found.g_z, z64.grad, 2e-5, 1e-4)
+    assert found.slope is not None
+    no_slope = gone if density == "bernoulli" else gone.repeat(1, 2)
+    assert (found.slope.view(samples, points, -1) == 0).logical_or(~no_slope).all()
+    by_z = observe(density, asked, z, net, value=False, down=False, missing=True)
+    close(by_z.g_z, 2.0 * z64.grad, 2e-5, 2e-4)
+    alone = observe(density, asked, z, net, down=False, by_z=False, missing=True)
+    close(alone.log_p, log_p.detach(), 2e-5, 1e-5 * dim**0.5)
+    whole, same = (observe(density, x, z, net, missing=missing) for missing in (False, True))
+    close(same.log_p, whole.log_p, 1e-6, 1e-6)
+    unsaid = observe(density, asked, z, net).log_p  # where nobody says that NaN means missing, it stays no number
+    assert unsaid is not None
+    assert unsaid.isnan().equal(gone.any(-1).expand(samples, points))
+
+
 def observe(density: str, x: Tensor, z: Tensor, net: native.Stack, **asked: object) -> native.Observed:
     asked = {"down": True, "by_z": True} | asked
     named: Any = "squashed gaussian" if density == "squashed" else density
@@ -190,11 +225,16 @@ def observe(density: str, x: Tensor, z: Tensor, net: native.Stack, **asked: obje
 
 def log_density(density: str, x: Tensor, a: Tensor) -> Tensor:
     """Return log p(x | a), a number a row of outputs (..., B, ·)."""
+    return log_densities(density, x, a).sum(-1)
+
+
+def log_densities(density: str, x: Tensor, a: Tensor) -> Tensor:
+    """Return the log density of every entry, (..., B, D)."""
     if density == "bernoulli":
-        return (x * a - torch.nn.functional.softplus(a)).sum(-1)
+        return x * a - torch.nn.functional.softplus(a)
     mean, log_var = a.chunk(2, -1)
     mean = mean.sigmoid() if density == "squashed" else mean
-    return torch.distributions.Normal(mean, (0.5 * log_var).exp(), validate_args=False).log_prob(x).sum(-1)
+    return torch.distributions.Normal(mean, (0.5 * log_var).exp(), validate_args=False).log_prob(x)
 
 
 def closed_form(
