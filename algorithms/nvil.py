@@ -138,7 +138,7 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
         terms = log_p[..., :-1] - log_q
         terms[..., -1] += log_p[..., -1]
         signal = terms.flip(-1).cumsum(-1).flip(-1)  # l_i: of layer i and those above, (1, M, L)
-    weights = _reduced(state, batch.x, h, signal[0]).unsqueeze(0)
+    weights = _reduced(state, state.problem.data.filled(batch.x), h, signal[0]).unsqueeze(0)
     by_phi = phi_pull(weights if state.local else weights[..., 0])
     return api.gradients.Bound(api.native.total(bound), theta_pull(1.0), by_phi)
 

@@ -21,6 +21,7 @@ class Config(api.Config):
     n_train_points: int = api.setting(1000, "training points", gt=0)
     n_test_points: int = api.setting(1000, "test points", gt=0)
     truth: int = api.setting(0, "fixes the true parameters and the points", ge=0)
+    missing: float = api.setting(0.0, "share of the entries that are missing, at random", ge=0, lt=1)
 
 
 class Truth(NamedTuple):
@@ -54,10 +55,14 @@ def load(config: Config, data_dir: str | None = None) -> api.Dataset:
     z = torch.randn(n, config.true_nz, generator=rng, dtype=torch.float64)
     x = z @ W + mean + noise.sqrt() * torch.randn(n, config.dim, generator=rng, dtype=torch.float64)
     points = x.float()
+    if config.missing:
+        rng = api.Streams(config.truth)("toy linear gaussian missing")
+        points[torch.rand(points.shape, generator=rng) < config.missing] = math.nan
     return api.Dataset(
         train=points[: config.n_train_points],
         test=points[config.n_train_points :],
         kind="real",
         sha256=hashlib.sha256(points.numpy().tobytes()).hexdigest(),
         source="drawn from the model",
+        missing=config.missing > 0,
     )

@@ -25,7 +25,9 @@ A **model** is a module with `Config`, `OBSERVES` (kinds of data that it can des
 `build(config, data, streams, dtype) -> (GenerativeModel, Recognition | None)`. `ESTIMATOR` names the estimator that is evaluated
 at marks; it is "lower-bound" if it is left out. What a model can do is told by the protocols that it satisfies; every method of
 a protocol carries `@api.metered(...)`. What it expects of the values of its data is said by an attribute `expects` of the
-generative model, an `api.Expects`; data that differ are warned of when training begins.
+generative model, an `api.Expects`; data that differ are warned of when training begins. A module with `MISSING = True` describes
+data of which entries may be missing, too: built for `DataFacts.missing`, its densities are those of the entries of x that are not
+NaN, and its recognition model takes such x.
 
 A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files. Where
 a setting makes its data another kind, `OTHER_KINDS` says which: {"binary": "--binarize stochastic"}. One that reads files of the
@@ -57,7 +59,7 @@ from harness.data.dataset import Batch, Dataset
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gibbs, gradients, hmc, mean_field, pareto, posterior
 from harness.inference.adagrad import Adagrad
-from harness.inference.belief_net import BeliefNet, BeliefRecognition, FactorialBeliefNet
+from harness.inference.belief_net import BeliefNet, BeliefRecognition, BinaryBeliefNet, FactorialBeliefNet
 from harness.inference.covariance import FullEncoder, RankOneEncoder
 from harness.inference.decoder import Decoder
 from harness.inference.encoder import Encoder, GaussianEncoder
@@ -71,6 +73,7 @@ from harness.inference.protocols import (
     AnalyticKL,
     ClosedFormEM,
     ClosedFormPosterior,
+    FactorialModel,
     GenerativeModel,
     HandDerived,
     HandDerivedPosterior,
@@ -103,6 +106,7 @@ __all__ = [
     "Batch",
     "BeliefNet",
     "BeliefRecognition",
+    "BinaryBeliefNet",
     "Choice",
     "ClosedFormEM",
     "ClosedFormPosterior",
@@ -114,6 +118,7 @@ __all__ = [
     "Expects",
     "Factored",
     "FactorialBeliefNet",
+    "FactorialModel",
     "FullEncoder",
     "GaussianEncoder",
     "GenerativeModel",

@@ -56,6 +56,7 @@ class DataFacts:
         n_train: training points.
         shape: (rows, columns) of an image, where points are images.
         counts: points of each split.
+        missing: whether entries of points may be missing. They are NaN, and every density is that of the other entries.
     """
 
     kind: Kind
@@ -64,6 +65,8 @@ class DataFacts:
     shape: tuple[int, int] | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     _mean: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
+    missing: bool = False
+    _observed: Callable[[], float] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DataFacts":
@@ -71,7 +74,9 @@ class DataFacts:
         splits = {name: getattr(dataset, name) for name in ("train", "valid", "test")}
         counts = {name: len(points) for name, points in splits.items() if points is not None}
         dim = dataset.train.shape[1]
-        return cls(dataset.kind, dim, counts["train"], dataset.shape, counts, dataset.mean)
+        return cls(
+            dataset.kind, dim, counts["train"], dataset.shape, counts, dataset.mean, dataset.missing, dataset.observed
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -80,8 +85,17 @@ class DataFacts:
 
     @property
     def observations(self) -> float:
-        """How much is observed of a point: the words of a document on average, for counts, and D dimensions otherwise."""
-        return self._computed_mean.sum().item() if self.kind == "counts" else float(self.dim)
+        """How much is observed of a point: the words of a document on average, for counts, and else its entries.
+
+        These are D where none are missing, and otherwise an average, too.
+        """
+        if self.kind == "counts":
+            return self._computed_mean.sum().item()
+        return float(self.dim) if self._observed is None else self._observed()
+
+    def filled(self, x: Tensor) -> Tensor:
+        """Return x (B, D) with the mean in the place of entries that are missing, for networks; x itself where none may be."""
+        return torch.where(x.isnan(), self._computed_mean.to(x), x) if self.missing else x
 
     @property
     def words(self) -> int:

@@ -1,6 +1,7 @@
 """Data in memory, as models see it."""
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -32,6 +33,7 @@ class Dataset:
         stochastic: a value in [0, 1] is the probability of a 1, drawn anew at each presentation.
         shape: (rows, columns) of an image.
         valid: validation points (N'', D), where the data come with some.
+        missing: whether NaN among points of float32 means that an entry is missing. Models then describe the other entries alone.
     """
 
     train: Tensor
@@ -43,6 +45,7 @@ class Dataset:
     stochastic: bool = False
     shape: tuple[int, int] | None = None
     valid: Tensor | None = None
+    missing: bool = False
 
     def __post_init__(self) -> None:
         """Check the data, once; derived datasets are made of what was checked.
@@ -59,7 +62,9 @@ class Dataset:
                 splits[name] = points.flatten(1)
         validation.require_one_size(splits, shape)
         for name, points in splits.items():
-            validation.require_range(name, points, self.kind, self.scale, self.stochastic)
+            validation.require_range(name, points, self.kind, self.scale, self.stochastic, self.missing)
+        if self.missing:
+            validation.require_observed(splits)
         self._set(**splits, shape=shape, sha256=validation.fingerprint(self.sha256, splits))
 
     def _set(self, **fields: object) -> None:
@@ -78,14 +83,45 @@ class Dataset:
             return self
         if not 0 < n <= len(self.train):
             raise BadInput(f"--n-train is {n}: this dataset has 1 to {len(self.train)} training points")
-        return self._with(train=self.train[:n])
+        fewer = self._with(train=self.train[:n])
+        if self.missing:
+            validation.require_columns(f"--n-train is {n}, and train", fewer.train)
+        return fewer
 
     def mean(self) -> Tensor:
-        """Return the mean of the training points (D,), float32; of probabilities where the binarisation is stochastic."""
+        """Return the mean of the training points (D,), float32; of probabilities where the binarisation is stochastic.
+
+        Entries that are missing are left out.
+        """
         total = torch.zeros(self.train.shape[1], dtype=torch.float64, device=self.train.device)
+        if self.missing:
+            observed = torch.zeros_like(total)
+            for part in self.train.split(5000):
+                total += part.nansum(0, dtype=torch.float64)
+                observed += part.isfinite().sum(0)
+            return (total / observed * self.scale).float()
         for part in self.train.split(5000):
             total += part.sum(0, dtype=torch.float64)
         return (total * (self.scale / len(self.train))).float()
+
+    def observed(self) -> float:
+        """Return how many entries of a training point are observed, on average."""
+        n, dim = self.train.shape
+        return sum(int(part.isfinite().sum()) for part in self.train.split(5000)) / n if self.missing else float(dim)
+
+    def marginal(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw points (n, D) as a model sees them, each entry from those of its column that are observed in training."""
+        stored = self.train
+        dim = stored.shape[1]
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randint(len(stored), shape, generator=rng, device=stored.device)
+
+        found = stored.gather(0, draw(n, dim))
+        while self.missing and (gone := found.isnan()).any():  # ends, as every column is observed somewhere
+            rows, columns = gone.nonzero(as_tuple=True)
+            found[rows, columns] = stored[draw(len(rows)), columns]
+        return self._shown(found, rng)
 
     def to(self, device: torch.device) -> "Dataset":
         """Return the dataset with all of its points on a device."""
@@ -101,7 +137,10 @@ class Dataset:
 
     def _shown(self, stored: Tensor, rng: torch.Generator) -> Tensor:
         x = _as_floats(stored, self.scale)
-        return bernoulli(x, rng) if self.stochastic else x
+        if not self.stochastic:
+            return x
+        drawn = bernoulli(x, rng)
+        return drawn.masked_fill_(x.isnan(), math.nan) if self.missing else drawn
 
     def batch(self, index: Tensor, rng: torch.Generator) -> "Batch":
         """Return the training points at `index` (B,) as a batch."""
@@ -111,7 +150,8 @@ class Dataset:
         """Return all training points as a batch that keeps them as they are stored, a quarter of the memory for pixels."""
         index, stored, scale = torch.arange(len(self.train)), self.train, self.scale
         if self.stochastic:
-            parts = [self._shown(part, rng).to(torch.uint8) for part in stored.split(1000)]
+            bits = torch.float32 if self.missing else torch.uint8
+            parts = [self._shown(part, rng).to(bits) for part in stored.split(1000)]
             stored, scale = torch.cat(parts), 1.0
         return Batch(stored, index, scale, shared=stored is self.train)
 

@@ -85,13 +85,19 @@ class _Columns:
     @classmethod
     def of(cls, dataset: Dataset) -> "_Columns":
         low, high, squares = [], [], []
+        observed = torch.zeros(())
         for part in dataset.train.split(AT_A_TIME):
-            values = part.double()
-            low.append(values.amin(0))
-            high.append(values.amax(0))
+            values = least = most = part.double()
+            if dataset.missing:  # a value that is missing counts for nothing
+                gone = values.isnan()
+                least, most = (values.masked_fill(gone, end) for end in (math.inf, -math.inf))
+                values, observed = values.masked_fill(gone, 0.0), observed + (~gone).sum(0)
+            low.append(least.amin(0))
+            high.append(most.amax(0))
             squares.append(values.square().sum(0))
         ends = torch.stack(low).amin(0) * dataset.scale, torch.stack(high).amax(0) * dataset.scale
-        size = (torch.stack(squares).sum(0) / len(dataset.train)).sqrt() * abs(dataset.scale)
+        points = observed if dataset.missing else len(dataset.train)
+        size = (torch.stack(squares).sum(0) / points).sqrt() * abs(dataset.scale)
         return cls(torch.minimum(*ends), torch.maximum(*ends), size)
 
 

@@ -61,12 +61,15 @@ def require_one_size(splits: Mapping[str, Tensor], shape: tuple[int, int] | None
         raise BadInput(f"shape is {shape!r}, and points have {size} dimensions: give (rows, columns) of as many")
 
 
-def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochastic: bool) -> None:
-    """Raise BadInput, with the first value that is not, unless points (N, D) are finite and within the range of their kind."""
+def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochastic: bool, missing: bool = False) -> None:
+    """Raise BadInput, with the first value that is not, unless points (N, D) are finite and within the range of their kind.
+
+    With `missing`, NaN means that a value is missing, and the others are looked at.
+    """
     if kind not in get_args(Kind):
         raise BadInput(f"kind is {kind!r}: choose one of {', '.join(get_args(Kind))}")
-    if kind == "counts" and (scale != 1.0 or stochastic):
-        given = "stochastic=True" if stochastic else f"scale={scale:g}"
+    if kind == "counts" and (scale != 1.0 or stochastic or missing):
+        given = "stochastic=True" if stochastic else f"scale={scale:g}" if scale != 1.0 else "missing=True"
         raise BadInput(
             f"kind is 'counts', which are whole numbers as they are: leave out {given}, or give another kind"
         )
@@ -74,14 +77,21 @@ def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochasti
     for start in range(0, len(points), AT_A_TIME):
         part = points[start : start + AT_A_TIME]
         if part.is_floating_point():
-            _refuse(name, points, start, ~part.isfinite(), 1.0, "give finite numbers, or leave such points out")
+            bad = part.isinf() if missing else ~part.isfinite()
+            means = "; if NaN means that a value is missing, say missing=True" if part[bad].isnan().any() else ""
+            _refuse(name, points, start, bad, 1.0, f"give finite numbers, or leave such points out{means}")
+        if missing and part.is_floating_point():
+            there = part[~part.isnan()]
+            if not len(there):
+                continue
+            part = torch.where(part.isnan(), there[0], part)  # one that is looked at anyway
         if kind == "counts":
             _require_counts(name, points, start, part)
         if part.dtype == torch.bool:
             continue
         least, most = (end.item() * scale for end in part.aminmax())
         if within and (least < -ROUNDING or most > 1 + ROUNDING):
-            low, high = (end.item() * scale for end in points.aminmax())
+            low, high = (end.item() * scale for end in points[~points.isnan()].aminmax())
             hint = f"scale=1/{high:g}" if low >= 0 else "values from 0 to 1"
             raise BadInput(
                 f"{name} has values from {low:g} to {high:g}, and kind {kind!r} means [0, 1]: give {hint}, or kind 'real'"
@@ -91,6 +101,32 @@ def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochasti
             shown = part * scale if scale != 1.0 else part
             hint = "give stochastic=True if values are probabilities, or kind 'unit' or 'real'"
             _refuse(name, points, start, (shown != 0) & (shown != 1), scale, f"kind 'binary' means 0 and 1: {hint}")
+
+
+def require_observed(splits: Mapping[str, Tensor]) -> None:
+    """Raise BadInput unless every point (D,) has a value that is not missing, and every column has one in training."""
+    for name, points in splits.items():
+        empty = _all_missing(points, 1)
+        if len(empty):
+            raise BadInput(f"{name} has no value in row {empty[0]}: leave points out of which everything is missing")
+    require_columns("train", splits["train"])
+
+
+def require_columns(name: str, points: Tensor) -> None:
+    """Raise BadInput unless every column of points (N, D) has a value that is not missing."""
+    empty = _all_missing(points, 0)
+    if len(empty):
+        raise BadInput(
+            f"{name} has no value in column {empty[0]}, so nothing can be learned of it: leave such columns out, or give points "
+            "that have some"
+        )
+
+
+def _all_missing(points: Tensor, dim: int) -> list[int]:
+    """Return the columns (dim 0) or rows (dim 1) that are all NaN."""
+    parts = [part.isnan().all(dim) for part in points.split(AT_A_TIME)]
+    found = torch.stack(parts).all(0) if dim == 0 else torch.cat(parts)
+    return [int(one) for one in found.nonzero().flatten()]
 
 
 def _require_counts(name: str, points: Tensor, start: int, part: Tensor) -> None:

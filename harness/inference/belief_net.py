@@ -10,8 +10,8 @@ networks" (2014), arXiv 1402.0030. Here h_0 = x, and z is h_1, the layer next to
 Documents, counts of words x, are drawn word by word from one softmax given h_1, as by Ruslan Salakhutdinov and Geoffrey Hinton,
 "Replicated softmax: an undirected topic model" (NIPS 2009), and have the density of the words in their order.
 
-Nothing here is differentiable by z, which is binary. Everything a layer's gradient needs is in that layer: no gradient flows from
-one to the next.
+A point costs a product with every weight matrix for its density, and another for its gradient. Nothing is differentiable by z,
+which is binary, and everything a layer's gradient needs is in that layer: no gradient flows from one to the next.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,10 +63,11 @@ class Layers:
         prior_sd: of the prior on weights.
         dtype: of the parameters.
         words: if above 0, layer 0 are counts of words, drawn from a softmax of its logits; so many are drawn.
+        gap: whether units of layer 0 may be missing, which NaN says. They are not autoregressive then.
     """
 
-    def __init__(self, layers: Sequence[Units], prior_sd: float, dtype: torch.dtype, words: int = 0):
-        self.units, self._words = layers, words
+    def __init__(self, layers: Sequence[Units], prior_sd: float, dtype: torch.dtype, words: int = 0, gap: bool = False):
+        self.units, self._words, self._gap = layers, words, gap
         self._own = [number for number, layer in enumerate(layers) if layer.autoregressive]
         weights: dict[str, tuple[int, ...]] = {f"W{i}": (k, m) for i, (k, m, _) in enumerate(layers)}
         weights |= {f"U{i}": (layers[i].units * (layers[i].units - 1) // 2,) for i in self._own}
@@ -88,7 +89,14 @@ class Layers:
             a = a + u @ native.triangle(self._triangle(number, parts), self.units[number].units)
         if self._words and number == 0:
             return (u * a.log_softmax(-1)).sum(-1)
-        return (u * a - torch.nn.functional.softplus(a)).sum(-1)
+        return self.log_p_units(number, u, a).sum(-1)
+
+    def log_p_units(self, number: int, u: Tensor, a: Tensor) -> Tensor:
+        """Return log p of each unit u given its logit a, (S, B, m); 0 where it is missing."""
+        if number or not self._gap:
+            return u * a - torch.nn.functional.softplus(a)
+        gone = u.isnan()
+        return (u.masked_fill(gone, 0.0) * a - torch.nn.functional.softplus(a)).masked_fill(gone, 0.0)
 
     def scores(
         self, given: Sequence[tuple[Tensor, Tensor | None]], drawn_by: Sequence[Tensor | None], shape: tuple[int, ...]
@@ -114,7 +122,8 @@ class Layers:
             return Score(u - u.sum(-1, keepdim=True) * log_pi.exp(), c, None)
         if c is not None and c.ndim == 3 and not autoregressive and a is None:
             rows = u if u.ndim == 2 else u.flatten(0, 1)
-            found = self.params.stacks[number].observed("bernoulli", rows, c, slope=True, out=out)
+            gap = self._gap and number == 0
+            found = self.params.stacks[number].observed("bernoulli", rows, c, slope=True, out=out, missing=gap)
             assert found.slope is not None
             return Score(found.slope.view(*c.shape[:2], -1), c, None)
         if a is None:
@@ -180,8 +189,6 @@ def _behind(inputs: Tensor, slope: Tensor) -> Tensor:
 class BeliefNet(LatentVariableModel):
     """p(x, z) of binary x, each layer given the one above; layers within which units are given each other are autoregressive.
 
-    A point costs a product with every weight matrix for its density, and another for its gradient.
-
     Args:
         dim: D, observed dimensions.
         sizes: of the layers of latents, the one next to the data first.
@@ -190,6 +197,7 @@ class BeliefNet(LatentVariableModel):
         prior_sd: of the prior on weights.
         dtype: of the parameters.
         words: if above 0, x are counts of words, and documents that are drawn have so many.
+        missing: whether entries of x may be missing.
     """
 
     normalised = True
@@ -204,6 +212,7 @@ class BeliefNet(LatentVariableModel):
         prior_sd: float,
         dtype: torch.dtype,
         words: int = 0,
+        missing: bool = False,
     ):
         self.kind: Kind = "counts" if words else "binary"
         self.dim, self.latents, self._words = dim, Latents.of("binary", *sizes), words
@@ -212,7 +221,7 @@ class BeliefNet(LatentVariableModel):
             Units(k, m, autoregressive if number else observed_too)
             for number, (k, m) in enumerate(zip([*sizes, 0], below, strict=True))
         ]
-        self._layers = Layers(layers, prior_sd, dtype, words)
+        self._layers = Layers(layers, prior_sd, dtype, words, missing)
         self.params = self._layers.params
 
     def initialise(self, sd: float, mean: Tensor, rng: torch.Generator) -> None:
@@ -222,12 +231,8 @@ class BeliefNet(LatentVariableModel):
         """
         self._layers.initialise(sd, rng)
         with torch.no_grad():
-            p = (
-                (mean / mean.sum()).clamp(min=0.01 / self.dim).log()
-                if self._words
-                else mean.clamp(0.001, 0.999).logit()
-            )
-            self.params.layers[0].b.copy_(p)
+            used = (mean / mean.sum()).clamp(min=0.01 / self.dim).log()
+            self.params.layers[0].b.copy_(used if self._words else mean.clamp(0.001, 0.999).logit())
 
     @metered()
     def log_p_z(self, z: Tensor) -> Tensor:
@@ -287,6 +292,22 @@ class FactorialBeliefNet(BeliefNet):
         """Return E[x|z] of z (S, B, Z), (S, B, D)."""
         a = self._layers.logits(0, self.latents.split(z)[0])
         return self._words * a.softmax(-1) if self._words else a.sigmoid_()
+
+
+class BinaryBeliefNet(FactorialBeliefNet):
+    """A belief net whose observed units are bits, independent given h_1."""
+
+    @metered(samples=True, rows="decoder", count="z")
+    @torch.no_grad()
+    def log_p_entries(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x_d|z) of each unit of x (B, D) given z (S, B, Z), (S, B, D)."""
+        return self._layers.log_p_units(0, x, self._layers.logits(0, self.latents.split(z)[0]))
+
+    @metered(fantasies=True, rows="decoder", count="z")
+    @torch.no_grad()
+    def sample_x(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw x (S, B, D) from p(x|z) of z (S, B, Z)."""
+        return self._layers.draw(0, z.shape[:-1], self.latents.split(z)[0], rng)[0]
 
 
 RecognitionKind = Literal["factorial", "autoregressive", "linear"]
@@ -352,12 +373,17 @@ class BeliefRecognition:
         kind: see `RecognitionKind`.
         prior_sd: of the prior on weights.
         dtype: of the parameters.
+        missing: whether entries of x may be missing, in whose place the mean is.
     """
 
     posterior_type = BeliefPosterior
 
-    def __init__(self, mean: Tensor, sizes: Sequence[int], kind: RecognitionKind, prior_sd: float, dtype: torch.dtype):
-        self.linear, self.latents, self._mean = kind == "linear", Latents.of("binary", *sizes), mean.to(dtype)
+    def __init__(
+        self, mean: Tensor, sizes: Sequence[int], kind: RecognitionKind, prior_sd: float, dtype: torch.dtype,
+        missing: bool = False,
+    ):  # fmt: skip
+        self.linear, self.latents = kind == "linear", Latents.of("binary", *sizes)
+        self._mean, self._missing = mean.to(dtype), missing
         inputs = [len(mean)] * len(sizes) if self.linear else [len(mean), *sizes[:-1]]
         own = kind == "autoregressive"
         self.layers = Layers([Units(k, m, own) for k, m in zip(inputs, sizes, strict=True)], prior_sd, dtype)
@@ -369,4 +395,5 @@ class BeliefRecognition:
         """Return q(z|x) for x (B, D)."""
         if self._mean.device != x.device:
             self._mean = self._mean.to(x.device)
-        return BeliefPosterior(self, x - self._mean)
+        c = x - self._mean
+        return BeliefPosterior(self, c.masked_fill_(c.isnan(), 0.0) if self._missing else c)

@@ -32,13 +32,22 @@ class Decoder(LatentVariableModel):
         sizes: of the layers of latents.
         observation: the density of x given a.
         params: all parameters.
+        missing: whether entries of x may be missing, which NaN says: they have no density.
     """
 
     normalised = True
 
-    def __init__(self, kind: Kind, dim: int, sizes: Sequence[int], observation: Observation, params: Parameters):
+    def __init__(
+        self,
+        kind: Kind,
+        dim: int,
+        sizes: Sequence[int],
+        observation: Observation,
+        params: Parameters,
+        missing: bool = False,
+    ):
         self.kind, self.dim, self.latents = kind, dim, Latents.of("continuous", *sizes)
-        self.observation, self.params = observation, params
+        self.observation, self.params, self.missing = observation, params, missing
         if observation.expects is not None:
             self.expects = observation.expects
 
@@ -53,7 +62,7 @@ class Decoder(LatentVariableModel):
     def observe(self, x: Tensor, z: Tensor, **asked: Any) -> native.Observed:
         """Return what is asked for of the density of x (B, D) given z (S, B, Z); see `native.Stack.observed`.
 
-        `units` are what `down` needs, and `factors` what `gradient` takes.
+        `missing` is told to the primitive. `units` are what `down` needs, and `factors` what `gradient` takes.
         """
         raise NotImplementedError
 
@@ -74,9 +83,28 @@ class Decoder(LatentVariableModel):
     def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z) of x (B, D) and z (S, B, Z), (S, B)."""
         if torch._C._are_functorch_transforms_active():
-            return self.observation.log_p(x, self.outputs(z))
+            return self._entries(x, self.outputs(z)).sum(-1)
         out: Tensor = _LogLikelihood.apply(self.params.flat, x, z, self, torch.is_grad_enabled())
         return out
+
+    @metered(samples=True, rows="decoder", count="z")
+    @torch.no_grad()
+    def log_p_entries(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x_d|z) of each entry of x (B, D) given z (S, B, Z), (S, B, D); 0 where it is missing."""
+        return self._entries(x, self.up(z))
+
+    def _entries(self, x: Tensor, a: Tensor) -> Tensor:
+        """Return log p(x_d | a) (S, B, D), for PyTorch to differentiate and transform."""
+        if not self.missing:
+            return self.observation.entries(x, a)
+        gone = x.isnan()
+        return self.observation.entries(x.masked_fill(gone, 0.0), a).masked_fill(gone, 0.0)
+
+    @metered(fantasies=True, rows="decoder", count="z")
+    @torch.no_grad()
+    def sample_x(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw x (S, B, D) from p(x|z) of z (S, B, Z)."""
+        return self.observation.draw(self.up(z), rng)
 
     @metered(rows="decoder", count="z")
     @torch.no_grad()

@@ -118,6 +118,7 @@ class Encoder:
         prior_sd: of the prior on weight matrices.
         dtype: of the parameters.
         activation: of the hidden units.
+        mean: of the data (D,), which stands for entries of x that are missing; None where none may be.
     """
 
     posterior_type: type[Any]
@@ -130,7 +131,9 @@ class Encoder:
         prior_sd: float,
         dtype: torch.dtype,
         activation: native.Activation = "tanh",
+        mean: Tensor | None = None,
     ):
+        self._mean = mean
         self._latents = Latents.of("continuous", *sizes)
         self.params = Parameters.network(
             [dim, *hidden, self.n_outputs(sizes)],
@@ -148,6 +151,8 @@ class Encoder:
     @metered(rows="encoder", count="x")
     def posterior(self, x: Tensor) -> Any:
         """Return q(z|x) for x (B, D)."""
+        if self._mean is not None:
+            x = torch.where(x.isnan(), self._mean.to(x), x)
         return self.posterior_type(self.params, x, self._latents)
 
 

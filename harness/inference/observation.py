@@ -42,8 +42,8 @@ class Observation:
     density: native.Density
     expects: Expects | None = None
 
-    def log_p(self, x: Tensor, a: Tensor) -> Tensor:
-        """Return log p(x | a) (S, B), for PyTorch to differentiate and transform."""
+    def entries(self, x: Tensor, a: Tensor) -> Tensor:
+        """Return log p(x_d | a) (S, B, D), for PyTorch to differentiate and transform."""
         raise NotImplementedError
 
     def mean(self, a: Tensor) -> Tensor:
@@ -60,9 +60,9 @@ class Bernoulli(Observation):
 
     outputs, density = 1, "bernoulli"
 
-    def log_p(self, x: Tensor, a: Tensor) -> Tensor:
-        """See `Observation.log_p`."""
-        return (x * a - torch.nn.functional.softplus(a)).sum(-1)
+    def entries(self, x: Tensor, a: Tensor) -> Tensor:
+        """See `Observation.entries`."""
+        return x * a - torch.nn.functional.softplus(a)
 
     def mean(self, a: Tensor) -> Tensor:
         """See `Observation.mean`."""
@@ -87,11 +87,11 @@ class Gaussian(Observation):
         self.density = "squashed gaussian" if squash else "gaussian"
         self.expects = Expects((0.0, 1.0) if squash else None, "--gaussian-mean linear", learned_variance=True)
 
-    def log_p(self, x: Tensor, a: Tensor) -> Tensor:
-        """See `Observation.log_p`."""
+    def entries(self, x: Tensor, a: Tensor) -> Tensor:
+        """See `Observation.entries`."""
         mean, log_var = a.chunk(2, dim=-1)
         error = x - (mean.sigmoid() if self._squash else mean)
-        return -0.5 * (error.square() * (-log_var).exp() + log_var + LOG_2PI).sum(-1)
+        return -0.5 * (error.square() * (-log_var).exp() + log_var + LOG_2PI)
 
     def mean(self, a: Tensor) -> Tensor:
         """See `Observation.mean`."""

@@ -158,6 +158,19 @@ class LayerGradients(LayeredModel, Protocol):
 
 
 @runtime_checkable
+class FactorialModel(LatentVariableModel, Protocol):
+    """A model whose observed entries are independent given z, so that some can be drawn given others."""
+
+    def log_p_entries(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x_d|z) of each entry of x (B, D) given z (S, B, Z), shape (S, B, D), without a gradient."""
+        ...
+
+    def sample_x(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """Draw x (S, B, D) from p(x|z) of z (S, B, Z)."""
+        ...
+
+
+@runtime_checkable
 class TractableModel(GenerativeModel, Protocol):
     """A model whose log p(x) can be evaluated and differentiated."""
 
@@ -348,6 +361,7 @@ OF_MODELS: dict[type[Any], str] = {
     GenerativeModel: "a generative model (params, kind, dim, normalised, sample)",
     LatentVariableModel: "a model with latent variables (latents, log_p_z, log_p_x_given_z, log_p_xz, sample_z, sample_xz)",
     LayeredModel: "a model with the log density of each layer (log_p_layers)",
+    FactorialModel: "a model whose entries are independent given z (log_p_entries, sample_x)",
     TractableModel: "a model whose log p(x) is tractable (log_p_x)",
     ClosedFormEM: "a model whose steps of EM have a closed form (expected_statistics, maximise)",
     OrderAgnosticModel: "a model with a density in every order of the bits (log_p_x_agnostic, log_p_x_in)",

@@ -28,6 +28,8 @@ from harness import api
 
 OBSERVES = ("binary", "unit", "real")
 
+MISSING = True
+
 ENCODERS = {"diagonal": api.GaussianEncoder, "rank-one": api.RankOneEncoder, "full": api.FullEncoder}
 
 Maps = list[list[tuple[Tensor, Tensor]]]
@@ -69,8 +71,9 @@ def build(
     """Return a new model and its recognition model."""
     model = DeepGaussian(config, data, dtype)
     recognition = ENCODERS[config.covariance](
-        data.dim, api.sizes(config.layers), api.sizes(config.hidden), config.prior_sd, dtype, config.activation
-    )
+        data.dim, api.sizes(config.layers), api.sizes(config.hidden), config.prior_sd, dtype, config.activation,
+        data.mean if data.missing else None,
+    )  # fmt: skip
     model.initialise(config.init_sd, streams("initial decoder"))
     recognition.params.normal_(config.init_sd, streams("initial encoder"))
     return model, recognition
@@ -98,7 +101,7 @@ class DeepGaussian(api.Decoder):
             weights[f"W0.{self._depth}"] = weights[f"W0.{self._depth}"][0], data.dim
         noise = {f"G{number}": (k,) if belief_net else (k, k) for number, k in enumerate(sizes, 1)}
         params = api.Parameters({**weights, **noise}, biases, prior_sd=config.prior_sd, dtype=dtype)
-        super().__init__(data.kind, data.dim, sizes, observation, params)
+        super().__init__(data.kind, data.dim, sizes, observation, params, data.missing)
 
     @torch.no_grad()
     def initialise(self, sd: float, rng: torch.Generator) -> None:
@@ -129,7 +132,9 @@ class DeepGaussian(api.Decoder):
         """See `api.Decoder.observe`."""
         h, units = self._states(z)
         h_1 = h[0].view(*z.shape[:-1], -1)
-        first = self._stacks[0].observed(self.observation.density, x, h_1, down=down, by_z=down or by_z, **asked)
+        first = self._stacks[0].observed(
+            self.observation.density, x, h_1, down=down, by_z=down or by_z, missing=self.missing, **asked
+        )
         kept = [*h, *(unit for some in units for unit in some), *first.units]
         if first.g_z is None:
             return first._replace(units=kept)

@@ -20,6 +20,8 @@ from harness import api
 
 OBSERVES = ("binary", "counts")
 
+MISSING = True  # bits, and no words
+
 
 class Config(api.Config):
     """Size, recognition model, initialisation and prior."""
@@ -36,11 +38,13 @@ def build(
     config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype = torch.float32
 ) -> tuple[api.BeliefNet, api.BeliefRecognition]:
     """Return a new net and its recognition model."""
-    net = api.FactorialBeliefNet(
+    net = (api.FactorialBeliefNet if data.words else api.BinaryBeliefNet)(
         data.dim, [config.nz], autoregressive=True, observed_too=False, prior_sd=config.prior_sd, dtype=dtype,
-        words=data.words,
+        words=data.words, missing=data.missing,
     )  # fmt: skip
-    recognition = api.BeliefRecognition(data.mean, [config.nz], config.recognition, config.prior_sd, dtype)
+    recognition = api.BeliefRecognition(
+        data.mean, [config.nz], config.recognition, config.prior_sd, dtype, data.missing
+    )
     net.initialise(config.init_sd, data.mean, streams("initial decoder"))
     recognition.initialise(config.init_sd, streams("initial encoder"))
     return net, recognition

@@ -12,8 +12,8 @@ max(u, 0).
 Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood is then not normalised in x. The mean of the
 Gaussian decoder lies in (0, 1), as the paper has it for grey images, unless `gaussian_mean` says otherwise.
 
-Both networks are differentiated by hand. A gradient by weights stays as its factors until an optimiser takes it. The layers are
-primitives of `api.native`.
+Both networks are differentiated by hand. A gradient by weights stays as its factors until an optimiser takes it. Entries of x that
+are missing have no density, and the encoder is given the data's mean in their place. The layers are primitives of `api.native`.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ from torch import Tensor
 from harness import api
 
 OBSERVES = ("binary", "unit", "real")
+
+MISSING = True
 
 
 class Config(api.Config):
@@ -52,8 +54,8 @@ def build(
     hidden, observation = api.sizes(config.hidden), api.observation(data.kind, config.decoder, config.gaussian_mean)
     networks: dict[str, Any] = {"prior_sd": config.prior_sd, "dtype": dtype, "activation": config.activation}
     params = api.Parameters.network([config.nz, *reversed(hidden), data.dim * observation.outputs], **networks)
-    decoder = NetworkDecoder(data.kind, data.dim, [config.nz], observation, params)
-    encoder = api.GaussianEncoder(data.dim, [config.nz], hidden, **networks)
+    decoder = NetworkDecoder(data.kind, data.dim, [config.nz], observation, params, data.missing)
+    encoder = api.GaussianEncoder(data.dim, [config.nz], hidden, mean=data.mean if data.missing else None, **networks)
     decoder.params.normal_(config.init_sd, streams("initial decoder"))
     encoder.params.normal_(config.init_sd, streams("initial encoder"))
     return decoder, encoder
@@ -72,7 +74,7 @@ class NetworkDecoder(api.Decoder):
 
     def observe(self, x: Tensor, z: Tensor, **asked: Any) -> api.native.Observed:
         """See `api.Decoder.observe`."""
-        return self.params.stack.observed(self.observation.density, x, z, **asked)
+        return self.params.stack.observed(self.observation.density, x, z, missing=self.missing, **asked)
 
     def down(
         self, z: Tensor, units: Sequence[Tensor], slope: Tensor, by_z: bool

@@ -28,6 +28,8 @@ from harness import api
 
 OBSERVES = ("binary", "counts")
 
+MISSING = True  # bits, and no words
+
 
 class Config(api.Config):
     """Sizes, what units are given, initialisation and prior."""
@@ -52,11 +54,11 @@ def build(
 ) -> tuple[api.BeliefNet, api.BeliefRecognition]:
     """Return a new net and its recognition model."""
     sizes = api.sizes(config.layers)
-    net = api.FactorialBeliefNet(
+    net = (api.FactorialBeliefNet if data.words else api.BinaryBeliefNet)(
         data.dim, sizes, autoregressive=config.prior == "autoregressive", observed_too=False,
-        prior_sd=config.prior_sd, dtype=dtype, words=data.words,
+        prior_sd=config.prior_sd, dtype=dtype, words=data.words, missing=data.missing,
     )  # fmt: skip
-    recognition = api.BeliefRecognition(data.mean, sizes, config.recognition, config.prior_sd, dtype)
+    recognition = api.BeliefRecognition(data.mean, sizes, config.recognition, config.prior_sd, dtype, data.missing)
     net.initialise(config.init_sd, data.mean, streams("initial decoder"))
     recognition.initialise(config.init_sd, streams("initial encoder"))
     return net, recognition

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,21 +13,12 @@ from harness.inference.metered import MARK
 from harness.inference.protocols import OF_MODELS
 from harness.specs import named, registry
 from harness.specs.budget import Ledger
-from harness.testing import toy
+from harness.testing import entries, toy
+from harness.testing.case import DRAWS, MAX_ERRORS, Case, all_states, require_mean
 from harness.testing.module import check_module, small
 from harness.training.metering import metered_twin
 
-DRAWS = 20_000
-MAX_ERRORS = 5.0  # standard errors: one test in a million fails by chance
 JITTER = 0.05  # of parameters, lest a kink such as a ReLU's lies at a bias of exactly zero
-
-
-class Case(NamedTuple):
-    """A model in float64 with some points x (4, D), and streams of random numbers."""
-
-    model: Any
-    x: Tensor
-    streams: api.Streams
 
 
 def check_model(name: str) -> None:
@@ -41,19 +32,28 @@ def check_model(name: str) -> None:
     check_module(plugin)
     unknown = set(plugin.module.OBSERVES) - set(toy.KINDS)
     assert not unknown, f"OBSERVES has {unknown}: choose from {toy.KINDS}"
-    config = plugin.module.Config(**small(plugin, 0.5))
     for kind in plugin.module.OBSERVES:
-        data, streams = toy.load(toy.Config(kind=kind)), api.Streams(1)
-        model, recognition = plugin.module.build(config, api.DataFacts.of(data), streams, torch.float64)
-        for part in filter(None, (model, recognition)):
-            _jitter(part.params.flat, streams("jitter"))
-        case = Case(model, data.train[:4].double(), streams)
-        _check_generative(case, kind)
-        for protocol, check in CHECKS.items():
-            if isinstance(model, protocol):
-                check(case)
-        if recognition is not None:
-            _check_recognition(case, recognition)
+        _check_on(plugin, toy.Config(kind=kind))
+        if getattr(plugin.module, "MISSING", False) and kind != "counts":
+            _check_on(plugin, toy.Config(kind=kind, missing=0.3))
+
+
+def _check_on(plugin: registry.Plugin, data_config: toy.Config) -> None:
+    """Check a model on one dataset, of which entries may be missing: it then promises the same of the others."""
+    config = plugin.module.Config(**small(plugin, 0.5))
+    data, streams = toy.load(data_config), api.Streams(1)
+    model, recognition = plugin.module.build(config, api.DataFacts.of(data), streams, torch.float64)
+    for part in filter(None, (model, recognition)):
+        _jitter(part.params.flat, streams("jitter"))
+    case = Case(model, data.train[:4].double(), streams)
+    _check_generative(case, data_config.kind)
+    for protocol, check in CHECKS.items():
+        if isinstance(model, protocol):
+            check(case)
+    if data.missing:
+        entries.check_missing(case)
+    if recognition is not None:
+        _check_recognition(case, recognition)
 
 
 @torch.no_grad()
@@ -65,11 +65,6 @@ def _require_gradient(function: Callable[..., Tensor], inputs: list[Tensor], wha
     """Compare a gradient with finite differences, in float64."""
     right = torch.autograd.gradcheck(lambda *_: function(), inputs, raise_exception=False)
     assert right, f"the gradient of {what} is not that of finite differences"
-
-
-def _states(dim: int) -> Tensor:
-    """Return all states of so many bits (2^D, D), float64."""
-    return next(api.states(dim, 1 << dim, torch.float64))
 
 
 def _two_words(dim: int) -> Tensor:
@@ -85,13 +80,6 @@ def _require_sum_over_words(log_p: Tensor, what: str) -> None:
         f"{what} sums to {total.flatten()[0].item():.6g} over all sequences of two words, not 1: the density of counts is that "
         "of words in their order, given how many there are, without the multinomial coefficient"
     )
-
-
-def _require_mean(draws: Tensor, mean: Tensor, what: str) -> None:
-    """Require that draws (n, D) have this mean (D,), within standard errors."""
-    error = draws.std(0).clamp(min=1e-3) / math.sqrt(len(draws))
-    off = ((draws.mean(0) - mean) / error).abs().max()
-    assert off < MAX_ERRORS, f"{what} is off by {off:.1f} standard errors"
 
 
 def _check_generative(case: Case, kind: str) -> None:
@@ -129,7 +117,7 @@ def _check_latents(case: Case) -> None:
     assert joint.shape == (2, 4), f"log_p_xz returns {tuple(joint.shape)}, not (S, B)"
     assert torch.allclose(joint, parts, rtol=1e-12), "log_p_xz is not log_p_x_given_z + log_p_z"
     if model.kind == "binary" and model.normalised:
-        states = _states(model.dim)  # (B, D)
+        states = all_states(model.dim)  # (B, D)
         log_p = model.log_p_x_given_z(states, z[:, :1].expand(-1, len(states), -1))  # (S, B)
         total = log_p.exp().sum(-1)
         assert torch.allclose(total, torch.ones_like(total), rtol=1e-6), (
@@ -177,16 +165,16 @@ def _check_tractable(case: Case) -> None:
     assert log_p.shape == (4,), f"log_p_x returns {tuple(log_p.shape)}, not (B,)"
     _require_gradient(lambda: model.log_p_x(x), [model.params.flat], "log_p_x")
     if model.kind == "binary":
-        states = _states(model.dim)
+        states = all_states(model.dim)
         p = model.log_p_x(states).exp()
         assert torch.allclose(p.sum(), torch.ones((), dtype=p.dtype), rtol=1e-6), (
             f"p(x) sums to {p.sum().item():.6g} over all x, not 1"
         )
-        _require_mean(model.sample(DRAWS, streams("draws")).double(), p @ states, "the mean of draws")
+        require_mean(model.sample(DRAWS, streams("draws")).double(), p @ states, "the mean of draws")
     if model.kind == "counts":
         _require_sum_over_words(model.log_p_x(_two_words(model.dim)), "p(x)")
         x, one = model.sample(DRAWS, streams("draws")).double(), torch.eye(model.dim, dtype=torch.float64)
-        _require_mean(x / x.sum(-1, keepdim=True), model.log_p_x(one).exp(), "the mean share of each word in draws")
+        require_mean(x / x.sum(-1, keepdim=True), model.log_p_x(one).exp(), "the mean share of each word in draws")
 
 
 def _check_em(case: Case) -> None:
@@ -219,7 +207,7 @@ def _check_orders(case: Case) -> None:
     assert torch.allclose(model.log_p_x_in(x, orders), mean, rtol=1e-9), (
         "log_p_x_in is not the log of the mean over orders"
     )
-    total = model.log_p_x_in(_states(model.dim), orders[:1]).exp().sum().item()
+    total = model.log_p_x_in(all_states(model.dim), orders[:1]).exp().sum().item()
     assert abs(total - 1.0) < 1e-6, f"p(x) in an order sums to {total:.6g} over all x, not 1"
     n = DRAWS // len(x)
     found = model.log_p_x_agnostic(x.repeat(n, 1), case.streams("agnostic")).detach().view(n, -1) - each.mean(0)
@@ -236,12 +224,12 @@ def _check_unnormalised(case: Case) -> None:
     assert log_f.shape == (4,), f"log_f_x returns {tuple(log_f.shape)}, not (B,)"
     _require_gradient(lambda: model.log_f_x(x), [model.params.flat], "log_f_x")
     if model.kind == "binary":
-        states = _states(model.dim)
+        states = all_states(model.dim)
         p = model.log_f_x(states).softmax(0).detach()
         exact = states[torch.multinomial(p, DRAWS, replacement=True, generator=streams("exact draws"))]
         moved = model.gibbs(exact, streams("Gibbs"))
         assert moved.shape == exact.shape, f"gibbs returns x of shape {tuple(moved.shape)}, not that of its argument"
-        _require_mean(moved, p @ states, "the mean of x after a Gibbs move from exact draws")
+        require_mean(moved, p @ states, "the mean of x after a Gibbs move from exact draws")
 
 
 def _check_mean(case: Case) -> None:
@@ -250,7 +238,7 @@ def _check_mean(case: Case) -> None:
     error = x - case.model.mean_x(z.unsqueeze(0))[0]  # (n, D)
     for weight in (torch.ones(DRAWS, 1), *z.split(1, dim=-1)):
         part = error * weight
-        _require_mean(part, torch.zeros_like(part[0]), "the mean of x less mean_x(z), weighed by 1 or a latent,")
+        require_mean(part, torch.zeros_like(part[0]), "the mean of x less mean_x(z), weighed by 1 or a latent,")
 
 
 def _check_exact_posterior(case: Case) -> None:
@@ -299,6 +287,7 @@ def _check_hand_derived(case: Case) -> None:
 
 CHECKS: dict[type[Any], Callable[[Case], None]] = {
     api.LatentVariableModel: _check_latents, api.LayeredModel: _check_layers, api.TractableModel: _check_tractable,
+    api.FactorialModel: entries.check_factorial,
     api.ClosedFormEM: _check_em, api.OrderAgnosticModel: _check_orders, api.UnnormalisedModel: _check_unnormalised,
     api.MeanImage: _check_mean, api.ClosedFormPosterior: _check_exact_posterior,
     api.LayerGradients: _check_layer_gradients, api.HandDerived: _check_hand_derived,
@@ -326,7 +315,7 @@ def _check_recognition(case: Case, given: Any) -> None:
         _require_gradient(lambda: recognition.posterior(x).kl(), [phi], "kl")
         draws = posterior.sample(DRAWS, streams("kl"))
         log_ratio = posterior.log_prob(draws) - model.log_p_z(draws)  # (n, B)
-        _require_mean(log_ratio.detach(), posterior.kl().detach(), "kl beside its Monte Carlo estimate")
+        require_mean(log_ratio.detach(), posterior.kl().detach(), "kl beside its Monte Carlo estimate")
     if api.offers(recognition, api.Reparameterised):
         _require_gradient(lambda: recognition.posterior(x).rsample(2, api.Streams(2)("noise")), [phi], "rsample")
     if api.offers(recognition, api.MeanField):

@@ -1,6 +1,7 @@
 """A tiny random dataset, on which plugins are tested: 60 training and 40 test points of 12 dimensions."""
 
 import hashlib
+import math
 from typing import get_args
 
 import torch
@@ -18,6 +19,7 @@ class Config(api.Config):
     """What the data look like."""
 
     kind: api.Kind = api.setting("binary", "binary {0, 1}, unit [0, 1], real, or counts of words")
+    missing: float = api.setting(0.0, "share of the entries that are missing, at random; not of counts", ge=0, lt=0.8)
 
 
 def load(config: Config, data_dir: str | None = None) -> api.Dataset:
@@ -31,5 +33,9 @@ def load(config: Config, data_dir: str | None = None) -> api.Dataset:
         "real": means + 0.5 * torch.randn(100, 12, generator=rng),
         "counts": torch.poisson(3 * means + 0.1, generator=rng),
     }[config.kind]
+    if config.missing:
+        points[torch.rand(points.shape, generator=api.Streams(0)("tiny missing")) < config.missing] = math.nan
     sha256 = hashlib.sha256(points.numpy().tobytes()).hexdigest()
-    return api.Dataset(points[:60], points[60:], kind=config.kind, sha256=sha256, source="drawn at random")
+    return api.Dataset(
+        points[:60], points[60:], kind=config.kind, sha256=sha256, source="drawn at random", missing=config.missing > 0
+    )

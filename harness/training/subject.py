@@ -54,6 +54,13 @@ class Subject:
                 f"the model takes {' or '.join(model_plugin.OBSERVES)}; {''.join(ways)}see `harness models` and "
                 "`harness datasets`"
             )
+        if facts.missing and not getattr(model_plugin, "MISSING", False):
+            others = (one for one in registry.listing("models") if getattr(one.module, "MISSING", False))
+            can = [one.name for one in others if facts.kind in one.module.OBSERVES]
+            raise BadInput(
+                f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: entries are missing, and it needs "
+                f"all of them; {', '.join(can) or 'none that is installed'} can do without, see `harness models`"
+            )
         config = spec.model.config("models")
         with blaming(f"model {spec.model.name!r}", model_plugin):
             model, recognition = model_plugin.build(config, facts, Streams(spec.seed))

@@ -43,6 +43,11 @@ def changed(value: float) -> torch.Tensor:
         ({"train": PIXELS}, "train has 255 in row 0, column 1: kind 'binary'"),
         ({"valid": changed(float("nan"))}, "valid has nan in row 1, column 2: give finite numbers"),
         ({"kind": "real", "train": changed(float("inf"))}, "train has inf in row 1, column 2: give finite numbers"),
+        (
+            {"kind": "real", "train": changed(float("nan"))},
+            "train has nan in row 1, column 2: .*; if NaN means that a value is missing, say missing=True",
+        ),
+        ({"kind": "real", "train": changed(float("inf")), "missing": True}, "train has inf in row 1, column 2: give"),
         ({"kind": "bits"}, "kind is 'bits': choose one of binary, unit, real"),
         ({"train": [[0, 1]]}, "train is of type list: give a torch tensor or a NumPy array"),
         ({"train": np.array([["a"]])}, "train is an array of <U1: give numbers"),
@@ -59,6 +64,32 @@ def changed(value: float) -> torch.Tensor:
 def test_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(api.BadInput, match=said):
         data(**given)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("train", "kind", "said"),
+    [
+        (
+            [[1, NAN], [NAN, NAN]],
+            "real",
+            "train has no value in row 1: leave points out of which everything is missing",
+        ),
+        (
+            [[1, NAN], [0, NAN]],
+            "real",
+            "train has no value in column 1, so nothing can be learned of it: leave such col",
+        ),
+        ([[0.5, NAN], [1, 1]], "binary", "train has 0.5 in row 0, column 0: kind 'binary' means 0 and 1"),
+        ([[3, NAN], [1, 1]], "unit", r"train has values from 1 to 3, and kind 'unit' means \[0, 1\]"),
+        ([[3, NAN], [1, 1]], "counts", "kind is 'counts', which .*: leave out missing=True, or give another kind"),
+    ],
+)
+def test_where_values_are_missing_the_others_are_looked_at(train: Any, kind: str, said: str) -> None:
+    with pytest.raises(api.BadInput, match=said):
+        data(train=torch.tensor(train), test=BITS[:, :2], kind=kind, missing=True)
 
 
 def test_what_is_right_is_taken() -> None:

@@ -137,7 +137,7 @@ def test_names_are_mapped_both_ways() -> None:
                 del spec["evaluation"][name]
             del spec["schedule"], spec["average"]
             for kind, part in [
-                ("algorithms", spec["algorithm"]),
+                *((f"{part}s", spec[part]) for part in ("algorithm", "model", "dataset")),
                 *(("estimators", e) for e in spec["evaluation"]["estimators"]),
             ]:
                 for name in names.ADDED_SETTINGS.get((kind, part["name"]), {}):
