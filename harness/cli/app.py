@@ -16,6 +16,7 @@ from harness import __version__
 from harness.cli.check import check, save_baseline, show_baseline
 from harness.cli.evaluate import certify, evaluate
 from harness.cli.gradients import gradients
+from harness.cli.impute import impute
 from harness.cli.look import compare, list_runs, plot, show, table
 from harness.cli.output import say, survive_lost_readers
 from harness.cli.plugins import LISTINGS
@@ -70,7 +71,7 @@ def baseline() -> None:
 
 
 baseline.add("Commands", save_baseline, show_baseline)
-cli.add("Run", run, resume, extend, evaluate, certify)
+cli.add("Run", run, resume, extend, evaluate, certify, impute)
 cli.add("Many runs", sweep, tune)
 cli.add("Look", list_runs, show, plot, table, compare, rank)
 cli.add("Judge", check, verify, baseline, gradients)

@@ -83,12 +83,14 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
     if traceback or source:
         (runs.print_traceback if traceback else runs.print_sources)(stored, record)
         return
-    evaluations = stored.evaluations()
+    evaluations, imputations = stored.evaluations(), stored.imputations()
     if as_json:
-        later = {"evaluations": evaluations, "gradients": stored.gradients(), "traceback": stored.traceback()}
-        print_json({**record.__dict__, "rows": rows, **later})
+        found = {"rows": rows, "evaluations": evaluations, "imputations": imputations}
+        found |= {"gradients": stored.gradients(), "traceback": stored.traceback()}
+        print_json({**record.__dict__, **found})
     else:
-        runs.print_run(stored, record, rows, evaluations, versions.remarks([StoredRun(record, rows, stored)]))
+        remarks = versions.remarks([StoredRun(record, rows, stored)])
+        runs.print_run(stored, record, rows, evaluations, remarks, imputations)
 
 
 @click.command()

@@ -61,6 +61,8 @@ def draw(mosaic: "Mosaic") -> Figure:
             axes.set_title(safe_text.label(what), fontsize="medium", loc="left")
             axes.set_xticks([])
             axes.set_yticks([])
+        if mosaic.heads:
+            _label_columns(axes, mosaic)
         if mosaic.quantiles:
             _label_quantiles(axes, mosaic)
         greys = (
@@ -85,6 +87,14 @@ def _tiled(images: NDArray[Any], columns: int) -> NDArray[Any]:
         )
         out[top : top + height, left : left + width] = image
     return out
+
+
+def _label_columns(axes: Axes, mosaic: "Mosaic") -> None:
+    """Write below each column of images what it is."""
+    _, height, width = mosaic.images.shape
+    gap = _gap(height, width)
+    axes.set_xticks([gap + k * (width + gap) + (width - 1) / 2 for k in range(len(mosaic.heads))], mosaic.heads)
+    axes.tick_params(axis="x", length=0, labelsize="x-small")
 
 
 def _label_quantiles(axes: Axes, mosaic: "Mosaic") -> None:

@@ -167,7 +167,8 @@ class FullGaussian:
         """Return the log density of z (S, B, Z), (S, B)."""
         white = (self._rows(z - self.mean) @ self.chol).view_as(z)
         log_det = self.chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return -0.5 * (white.square() + LOG_2PI).sum(-1) + log_det
+        log_p: Tensor = -0.5 * (white.square() + LOG_2PI).sum(-1) + log_det
+        return log_p
 
     def _rows(self, z: Tensor) -> Tensor:
         """Return z (S, B, Z) as what C multiplies: each row by itself where it has a C of its own."""

@@ -12,8 +12,9 @@ max(u, 0).
 Grey pixels in [0, 1] enter (C.1) as they are, as in the paper; the likelihood is then not normalised in x. The mean of the
 Gaussian decoder lies in (0, 1), as the paper has it for grey images, unless `gaussian_mean` says otherwise.
 
-Both networks are differentiated by hand. A gradient by weights stays as its factors until an optimiser takes it. Entries of x that
-are missing have no density, and the encoder is given the data's mean in their place. The layers are primitives of `api.native`.
+Both networks are differentiated by hand. A gradient by weights stays as its factors until an optimiser takes it. Entries of x
+that are missing have no density, and the encoder is given the data's mean in their place. The layers are primitives of
+`api.native`.
 """
 
 from collections.abc import Sequence

@@ -69,10 +69,11 @@ def gaussian(
     pull = log_var.neg().exp_().mul_(error)
     squares = error.mul_(pull)  # e²
     log_p = None
-    if value and gone is None:
-        log_p = squares.sum(-1).add_(log_var.sum(-1)).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
-    elif value:
-        log_p = (squares + log_var + LOG_2PI).masked_fill_(gone, 0.0).sum(-1).mul_(-0.5)
+    if value:
+        if gone is None:
+            log_p = squares.sum(-1).add_(log_var.sum(-1)).add_(x.shape[-1] * LOG_2PI).mul_(-0.5)
+        else:
+            log_p = (squares + log_var + LOG_2PI).masked_fill_(gone, 0.0).sum(-1).mul_(-0.5)
     if not slope:
         return log_p, None
     if squash:

@@ -12,6 +12,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.analysis.weights import no_average
 from harness.errors import in_one_line
 from harness.report.gaps import print_gaps
+from harness.report.imputations import print_imputations
 from harness.report.text import (
     PERPLEXITY,
     counters_of,
@@ -68,6 +69,7 @@ def print_run(
     rows: Sequence[dict[str, Any]],
     evaluations: Sequence[dict[str, Any]],
     remarks: Sequence[str] = (),
+    imputations: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Print everything about one run: specification, spending, estimates, and a line for each mark.
 
@@ -77,6 +79,7 @@ def print_run(
         rows: its trace.
         evaluations: what was estimated after training.
         remarks: what else a reader should know.
+        imputations: what `harness impute` has found.
     """
     spec = record.spec
     plugins = [
@@ -111,6 +114,9 @@ def print_run(
         print_estimates([row["estimate"] for row in evaluations], [row["ledger"]["samples"] for row in evaluations])
         split_up = [row for row in evaluations if "gaps" in row]
         print_gaps([row["gaps"] for row in split_up], [row["ledger"]["samples"] for row in split_up])
+    if imputations:
+        show("", "hidden entries of test points after the last iteration; see `harness impute`")
+        print_imputations(imputations)
     if rows:
         show(
             "",

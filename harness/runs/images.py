@@ -35,6 +35,7 @@ class Mosaic(NamedTuple):
             order of the images means nothing.
         data: points of the test set, to be shown beside them; None where they are no draws.
         greys: the values of black and of white.
+        heads: what each column is, where columns are of different things.
     """
 
     images: NDArray[Any]
@@ -44,6 +45,7 @@ class Mosaic(NamedTuple):
     quantiles: tuple[float, ...] = ()
     data: NDArray[Any] | None = None
     greys: tuple[float, float] = (0.0, 1.0)
+    heads: tuple[str, ...] = ()
 
 
 def manifold(run: Run, data_dir: str | None = None, weights: Weights = "last") -> Mosaic:
@@ -60,7 +62,7 @@ def manifold(run: Run, data_dir: str | None = None, weights: Weights = "last") -
             f"run {run.id} has {latents.total} {latents.kinds} latents, and a plane takes 2 continuous ones: see "
             f"`harness plot samples {run.id}`"
         )
-    side = _side(_shape(trained), WIDTH)
+    side = _side(shape(trained), WIDTH)
     quantiles = (np.arange(side) + 0.5) / side
     axis = torch.from_numpy(norm.ppf(quantiles))
     z = torch.stack(
@@ -82,7 +84,7 @@ def samples(run: Run, data_dir: str | None = None, weights: Weights = "last") ->
     trained = Trained(run, data_dir, weights)
     model = trained.subject.model
     rng = Streams(trained.spec.seed)("figure of samples")
-    side = _side(_shape(trained), WIDTH * 2 // 3)
+    side = _side(shape(trained), WIDTH * 2 // 3)
     data = _data(trained, side * side)
     if isinstance(model, LatentVariableModel) and isinstance(model, MeanImage):
         with blaming(f"model {trained.spec.model.name!r}"):
@@ -93,6 +95,12 @@ def samples(run: Run, data_dir: str | None = None, weights: Weights = "last") ->
             x = model.sample(side * side, rng)
         images, what = _shaped(trained, x), "x drawn from p(x)"
     return Mosaic(images, side, _name(trained, weights), what, data=data, greys=_greys(data))
+
+
+def mosaic(trained: Trained, images: NDArray[Any], what: str, heads: tuple[str, ...]) -> Mosaic:
+    """Return images (n, rows, columns) of a run side by side, a column under each head, in the greys of the first one."""
+    greys = _greys(images[:: len(heads)])
+    return Mosaic(images, len(heads), _name(trained, trained.weights), what, greys=greys, heads=heads)
 
 
 def _side(shape: tuple[int, int], pixels: int) -> int:
@@ -107,7 +115,7 @@ def _data(trained: Trained, n: int) -> NDArray[Any]:
 
 def _greys(data: NDArray[Any]) -> tuple[float, float]:
     """Return the values of black and white: 0 and 1, or the range of data that have others."""
-    low, high = float(data.min()), float(data.max())
+    low, high = float(np.nanmin(data)), float(np.nanmax(data))  # where entries are missing there is no grey
     return (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high)
 
 
@@ -123,16 +131,16 @@ def _images(trained: Trained, z: torch.Tensor) -> NDArray[Any]:
         return _shaped(trained, model.mean_x(z)[0])
 
 
-def _shape(trained: Trained) -> tuple[int, int]:
-    """Return the rows and columns of an image."""
-    shape = trained.subject.dataset.shape
-    if shape is None:
+def shape(trained: Trained) -> tuple[int, int]:
+    """Return the rows and columns of an image; BadInput where points are none."""
+    found = trained.subject.dataset.shape
+    if found is None:
         raise BadInput(f"the points of dataset {trained.spec.dataset.name!r} are no images, so they cannot be drawn")
-    return shape
+    return found
 
 
 def _shaped(trained: Trained, x: torch.Tensor) -> NDArray[Any]:
-    return np.asarray(x.reshape(-1, *_shape(trained)).float().cpu().numpy())
+    return np.asarray(x.reshape(-1, *shape(trained)).float().cpu().numpy())
 
 
 def _name(trained: Trained, weights: Weights) -> str:

@@ -119,6 +119,27 @@ class Choice(NamedTuple):
         return str(given)
 
 
+class ShareOrWord(NamedTuple):
+    """A share between 0 and 1, or one of a few words."""
+
+    such_as: str
+    words: tuple[str, ...]
+
+    @property
+    def metavar(self) -> str:
+        """What it may be, as help shows it."""
+        return "|".join(("SHARE", *self.words))
+
+    def read(self, given: object) -> float | str:
+        """Return the share or the word; see above."""
+        if given in self.words:
+            return str(given)
+        value = number(given)
+        if not 0 < value < 1:
+            raise ValueError(f"give a share between 0 and 1, such as {self.such_as}, or {' or '.join(self.words)}")
+        return float(value)
+
+
 class Words(NamedTuple):
     """Some of a few words, with commas between."""
 
@@ -176,6 +197,7 @@ Value = (
     | FiniteNumbers
     | WholeNumbers
     | Choice
+    | ShareOrWord
     | Words
     | Schedule
     | PluginName

@@ -8,8 +8,8 @@ from typing import Any
 from harness.errors import BadInput, Busy
 from harness.files import read_file, replace_file, seal, to_json, unseal
 
-KINDS = ("evaluations", "gradients")
-"""Of rows: estimates, and measurements of gradient estimators."""
+KINDS = ("evaluations", "gradients", "imputations")
+"""Of rows: estimates, measurements of gradient estimators, and of entries that were hidden."""
 
 FILES = tuple(f"{kind}.json" for kind in KINDS)
 

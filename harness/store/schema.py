@@ -210,3 +210,16 @@ are_gradients = checker([
     },
 ])  # fmt: skip
 """Says whether plain data have the shape of measurements of gradient estimators."""
+_POINT = {"iteration": _count, "nats": _number, "se": _number, "nats_per_entry": _number, "se_per_entry": _number}
+
+_is_curve = checker([_POINT])
+
+_IMPUTATION = {
+    "settings": {
+        "missing": str, "iterations": _count, "chains": _count, "points": _count, "seed": _whole, "latents": str, "weights": str,
+    },
+    "direction": str, "entries": _count, "curve": lambda value: _is_curve(value) and len(value) > 0,
+}  # fmt: skip
+
+are_imputations = checker([{"ledger": {str: _count}, "imputation": _IMPUTATION}])
+"""Says whether plain data have the shape of what `harness impute` has found."""

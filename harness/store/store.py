@@ -6,6 +6,7 @@
                             best-valid.safetensors  what is kept of the best mark, if it is (not committed)
                             evaluations.json        estimates made after training
                             gradients.json          measurements of gradient estimators
+                            imputations.json        and of entries that were hidden
                             owner.lock, owner.json  the process that is writing the run (see `harness.store.lease`)
     <root>/quarantine/<group>/<run id>/             damaged files that were moved away
 

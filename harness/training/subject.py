@@ -97,6 +97,14 @@ class Subject:
         again = replace(self, model=model, recognition=recognition if self.recognition is not None else None)
         return again.to(spec.device)
 
+    def with_missing(self, spec: RunSpec) -> "Subject":
+        """Return it with a generative model of the same parameters that may be given points of which entries are missing."""
+        plugin, facts = spec.model.plugin("models").module, replace(self.facts, missing=True)
+        model, _ = plugin.build(spec.model.config("models"), facts, Streams(spec.seed))
+        with torch.no_grad():
+            model.params.flat.copy_(self.model.params.flat)
+        return replace(self, facts=facts, model=model, recognition=None)
+
     def warnings(self, name: str) -> Warnings:
         """Return what the user should know of data that do not suit the model; `name` is the dataset's."""
         return warnings(name, self.dataset, getattr(self.model, "expects", None))

@@ -33,7 +33,7 @@ def section(text: str, heading: str) -> list[str]:
 def test_commands_stand_under_headings(harness: Harness) -> None:
     shown = harness("--help").out
     for heading, names in {
-        "Run": ["run", "resume", "extend", "evaluate", "certify"],
+        "Run": ["run", "resume", "extend", "evaluate", "certify", "impute"],
         "Many runs": ["sweep", "tune"],
         "Look": ["list", "show", "plot", "table", "compare", "rank"],
         "Judge": ["check", "verify", "baseline", "gradients"],

@@ -148,6 +148,7 @@ def test_what_breaks_the_contract_is_told(tmp_path: Path, old: str, new: str, wo
         (".sub_(z)\n", "\n"),  # the prior's part of the score
         ("+ LOG_2PI).sum(-1)\n\n    @metered(samples", ").sum(-1)\n\n    @metered(samples"),
         ("decoder.down(z, units, slope * grad", "decoder.down(z, units, slope * grad.sign()"),
+        ("entries(x.masked_fill(gone, 0.0), a).masked_fill(gone, 0.0)", "entries(x.masked_fill(gone, 0.0), a)"),
     ],
 )
 def test_a_planted_error_in_the_decoder_is_found(
