@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -199,6 +199,19 @@ def test_every_model_is_imputed_with_and_without_a_recognition_model(
     assert 0 < found.entries < 4  # some of those hidden are missing in the data, which are not scored
     assert all(math.isfinite(value) for one in found.curve for value in one.values())
     assert found.images is None
+
+
+@pytest.mark.slow
+def test_the_chain_improves_on_digits(harness: Harness, mnist: api.Dataset, tmp_path: Path) -> None:
+    """What is hidden of digits is told better at each iteration, within errors, and far better at the last than at the first."""
+    words = ("run", "--algo", "aevb", "--nz", 10, "--hidden", 100, "--binarize", "threshold", "--samples", 300_000)
+    assert harness(*words, "--lr", 0.05, "--eval-points", 0, "--final-points", 100, "--quiet").code == 0
+    (run,) = Store(tmp_path / "results").runs()
+    curve = impute(Trained(run), 0.6, iterations=8, chains=10, points=200, seed=0).curve
+    nats, error = ([one[name] for one in curve] for name in ("nats", "se"))
+    print(f"held-out log-likelihood: {', '.join(f'{one:.1f}' for one in nats)} ± {error[-1]:.1f}")
+    assert nats[-1] > nats[0] + 4 * error[-1]
+    assert all(after > before - error[0] for before, after in pairwise(nats))
 
 
 def test_what_cannot_be_imputed_is_refused(harness: Harness, tiny_run: list[str], tmp_path: Path) -> None:
