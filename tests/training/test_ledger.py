@@ -141,7 +141,7 @@ def test_an_algorithm_is_handed_nothing_unmetered(metered) -> None:
         {"log_p_z", "log_p_x_given_z", "log_p_xz"},
         {"gradients", "prior_gradients", "score", "prior_score"},
     )
-    assert public == densities | gradients | {"sample", "sample_z", "sample_xz", "mean_x"}
+    assert public == densities | gradients | {"log_p_entries", "sample", "sample_x", "sample_z", "sample_xz", "mean_x"}
     assert {name for name in vars(q) if not name.startswith("_")} - set(FACTS) == {"posterior"}
     for twin in (p, q):
         assert not any(isinstance(value, mlp.NetworkDecoder | api.GaussianEncoder) for value in vars(twin).values())
