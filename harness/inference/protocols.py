@@ -64,9 +64,7 @@ class Latents:
 
     def split(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the layers of z (..., Z), the one next to the data first."""
-        if len(self.layers) == 1:
-            return (z,)
-        return z.split_with_sizes([layer.size for layer in self.layers], dim=-1)
+        return (z,) if len(self.layers) == 1 else z.split_with_sizes([layer.size for layer in self.layers], dim=-1)
 
 
 # -- generative models

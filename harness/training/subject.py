@@ -59,7 +59,7 @@ class Subject:
             can = [one.name for one in others if facts.kind in one.module.OBSERVES]
             raise BadInput(
                 f"model {spec.model.name!r} cannot describe dataset {spec.dataset.name!r}: entries are missing, and it needs "
-                f"all of them; {', '.join(can) or 'none that is installed'} can do without, see `harness models`"
+                f"all; {', '.join(can) or 'none that is installed'} can do without, see `harness models`"
             )
         config = spec.model.config("models")
         with blaming(f"model {spec.model.name!r}", model_plugin):
