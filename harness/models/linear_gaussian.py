@@ -156,7 +156,8 @@ class FullGaussian:
         """Draw z, (n, B, Z), differentiable."""
         noise = torch.randn(n, *self.mean.shape, generator=rng, dtype=self.mean.dtype)
         moved = torch.linalg.solve_triangular(self.chol, self._rows(noise), upper=False, left=False)
-        return self.mean + moved.view_as(noise)
+        z: Tensor = self.mean + moved.view_as(noise)
+        return z
 
     @torch.no_grad()
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
