@@ -167,9 +167,7 @@ def test_every_algorithm_learns_from_what_is_observed(algorithm: str, model: str
 
 
 def test_a_model_that_needs_every_entry_is_refused_with_those_that_do_not() -> None:
-    said = (
-        r"'darn' cannot describe dataset '.*toy.*': entries are missing, and it needs all; dlgm, fdarn, mlp, sbn can"
-    )
+    said = r"'darn' cannot describe dataset '.*toy.*': entries are missing, and it needs all; dlgm, fdarn, mlp, sbn can"
     with pytest.raises(api.BadInput, match=said):
         training("nvil", "darn", "binary", missing=0.3)
 
