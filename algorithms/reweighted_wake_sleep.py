@@ -67,8 +67,8 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     return State(problem, config, rng, optimiser)
 
 
-def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
-    """Estimate L_K, and the gradients of both phases, summed over the minibatch."""
+def directions(state: State, batch: api.Batch) -> api.gradients.Bound:
+    """Estimate L_K, its gradient by θ, and that of the phases by φ, which is of no one bound; summed over the minibatch."""
     p, q, config = state.problem.model, state.problem.recognition, state.config
     posterior = q.posterior(batch.x)
     z = posterior.sample(config.K, state.rng)  # (K, M, Z)
@@ -86,6 +86,6 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
 
 def step(state: State, batch: api.Batch) -> Info:
     """Wake and sleep."""
-    bound, by_theta, by_phi = gradient(state, batch)
+    bound, by_theta, by_phi = directions(state, batch)
     state.optimiser.ascend([by_theta, by_phi])
     return Info(objective=bound / len(batch.index))

@@ -212,7 +212,7 @@ def test_reweighted_wake_sleep_ascends_the_expectation_of_its_weighted_phases(
     made = reweighted_wake_sleep.init(chosen.problem, config, api.Streams(5)("noise"))
     values, by_theta, by_phi = [], [], []
     for _ in range(BATCHES):
-        found = reweighted_wake_sleep.gradient(made, chosen.batch())
+        found = reweighted_wake_sleep.directions(made, chosen.batch())
         values.append(torch.as_tensor(found.value) / COPIES)
         by_theta.append(found.by_theta.clone())
         by_phi.append(found.by_phi.clone())

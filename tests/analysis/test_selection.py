@@ -18,9 +18,9 @@ from harness.specs.experiment import Experiment
 from harness.specs.where import in_words, meets, parse_where
 from harness.store.store import Store
 
-GRID = '[[grid]]\nalgo = "aevb"\nmodel = ["sbn", "nade", "rbm"]\nseed = [0, 1]\nsamples = 1e6\n'
+GRID = '[[grid]]\nalgo = "aevb"\nmodel = ["sbn", "cascade", "rbm"]\nseed = [0, 1]\nsamples = 1e6\n'
 
-KINDS = {"sbn": ("lower-bound", "lower"), "nade": ("exact", "exact"), "rbm": ("ais", "lower")}
+KINDS = {"sbn": ("lower-bound", "lower"), "cascade": ("exact", "exact"), "rbm": ("ais", "lower")}
 
 
 def run(model: str, seed: int, value: float, algorithm: str = "aevb", **settings: Any) -> StoredRun:
@@ -39,7 +39,11 @@ def run(model: str, seed: int, value: float, algorithm: str = "aevb", **settings
 def models() -> list[StoredRun]:
     return [
         run(name, seed, value - seed, **settings)
-        for name, value, settings in (("sbn", -130.0, {"nz": 5}), ("nade", -110.0, {"hidden": 9}), ("rbm", -120.0, {}))
+        for name, value, settings in (
+            ("sbn", -130.0, {"nz": 5}),
+            ("cascade", -110.0, {"hidden": 9}),
+            ("rbm", -120.0, {}),
+        )
         for seed in (0, 1)
     ]
 
@@ -56,38 +60,38 @@ def test_models_stand_in_one_panel_and_one_table(tmp_path: Path, models: list[St
     assert curves.estimator_of(experiment, models) is None
     rows = table.rows(experiment, models, [1e6], [])
     assert [(row["model"], row["estimator"], row["bias"]) for row in rows] == [
-        ("sbn", "lower-bound", "lower"), ("nade", "exact", "exact"), ("rbm", "ais", "lower"),
+        ("sbn", "lower-bound", "lower"), ("cascade", "exact", "exact"), ("rbm", "ais", "lower"),
     ]  # fmt: skip
     assert [row.get("difference") for row in rows] == [-20, 0, -10]
     heads, lines = tables.cells(rows)
     assert heads[:4] == ["dataset", "model", "estimator", "bias"]
-    assert lines[1][:4] == ["mnist", "nade", "exact", "exact"]
+    assert lines[1][:4] == ["mnist", "cascade", "exact", "exact"]
     figure = panels.draw(experiment, models)
     (axes,) = figure.axes
     assert axes.get_ylabel() == "log p(x) or\na lower bound on it, nats per datapoint"
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts[:3] == ["sbn: lower-bound (lower)", "nade: exact (exact)", "rbm: ais (lower)"]
+    assert texts[:3] == ["sbn: lower-bound (lower)", "cascade: exact (exact)", "rbm: ais (lower)"]
     assert [text.get_text() for text in axes.texts] == [""]  # nothing is missing
 
 
 def test_several_options_are_compared_together(tmp_path: Path) -> None:
-    text = GRID.replace('"aevb"', '["aevb", "mcem"]').replace('["sbn", "nade", "rbm"]', '["sbn", "nade"]')
+    text = GRID.replace('"aevb"', '["aevb", "mcem"]').replace('["sbn", "cascade", "rbm"]', '["sbn", "cascade"]')
     experiment = written(tmp_path, text + '[figure]\ncompare = ["model", "algo"]\n')
-    assert experiment.curves == ["sbn aevb", "nade aevb", "sbn mcem", "nade mcem"]
-    runs = [run(model, 0, -130.0, algorithm) for model in ("sbn", "nade") for algorithm in ("aevb", "mcem")]
+    assert experiment.curves == ["sbn aevb", "cascade aevb", "sbn mcem", "cascade mcem"]
+    runs = [run(model, 0, -130.0, algorithm) for model in ("sbn", "cascade") for algorithm in ("aevb", "mcem")]
     rows = table.rows(experiment, runs, [1e6], [])
     assert [(row["model"], row["algorithm"]) for row in rows] == [
-        ("sbn", "aevb"), ("sbn", "mcem"), ("nade", "aevb"), ("nade", "mcem"),
+        ("sbn", "aevb"), ("sbn", "mcem"), ("cascade", "aevb"), ("cascade", "mcem"),
     ]  # fmt: skip
     assert [text.get_text() for text in panels.draw(experiment, runs).axes[0].texts] == ["4 missing"]  # their seed 1
 
 
 def test_what_is_not_compared_must_be_alike(tmp_path: Path, models: list[StoredRun]) -> None:
-    models[2] = run("nade", 0, -110.0, "mcem", hidden=9)
+    models[2] = run("cascade", 0, -110.0, "mcem", hidden=9)
     with pytest.raises(BadInput, match=r"differ in more than model and seed: .* algorithm.name aevb .* mcem; name it"):
         table.rows(written(tmp_path, GRID + '[figure]\ncompare = "model"\n'), models, [1e6], [])
-    models[2] = run("nade", 0, -110.0, hidden=10)
-    with pytest.raises(BadInput, match=r"model.hidden 10 and aevb-nade-s1 has 9"):
+    models[2] = run("cascade", 0, -110.0, hidden=10)
+    with pytest.raises(BadInput, match=r"model.hidden 10 and aevb-cascade-s1 has 9"):
         table.rows(written(tmp_path, GRID + '[figure]\ncompare = "model"\n'), models, [1e6], [])
 
 
@@ -137,14 +141,14 @@ def test_claims_are_about_what_an_experiment_compares(tmp_path: Path, models: li
     put(store, models)
     head = 'experiment = "mine.toml"\n'
     path.write_text(
-        head + claim.format("order") + 'above = "nade"\nbelow = "rbm"\n[[claim]]\nkind = "cost"\nat-most = 1e9\n'
+        head + claim.format("order") + 'above = "cascade"\nbelow = "rbm"\n[[claim]]\nkind = "cost"\nat-most = 1e9\n'
     )
     order, *costs = check.check(Evidence(Claims(str(path)), store))
-    assert (order.says, order.observed, order.subject) == ("holds", 10.0, "nade minus rbm at 1,000,000 samples")
+    assert (order.says, order.observed, order.subject) == ("holds", 10.0, "cascade minus rbm at 1,000,000 samples")
     assert "2 pairs" in order.why
-    assert sorted(cost.subject for cost in costs) == ["nade mnist", "rbm mnist", "sbn mnist"]
-    path.write_text(head + claim.format("order") + 'above = "nad"\nbelow = "rbm"\n')
-    with pytest.raises(BadInput, match=r"no run is by 'nad' \(did you mean 'nade'\?\)"):
+    assert sorted(cost.subject for cost in costs) == ["cascade mnist", "rbm mnist", "sbn mnist"]
+    path.write_text(head + claim.format("order") + 'above = "cascad"\nbelow = "rbm"\n')
+    with pytest.raises(BadInput, match=r"no run is by 'cascad' \(did you mean 'cascade'\?\)"):
         check.check(Evidence(Claims(str(path)), store))
 
 

@@ -108,9 +108,9 @@ def test_a_run_that_is_another_when_it_is_made_again_says_so(
 ) -> None:
     from harness.inference.optimisers import Sgd
 
-    kernel = Sgd._kernel
+    kernel, move = Sgd._kernel, Sgd._move
     monkeypatch.setattr(Sgd, "_kernel", lambda self, *a, lr, decay: kernel(self, *a, lr=1.01 * lr, decay=decay))
-    monkeypatch.setattr(Sgd, "_ascend_by_factors", Sgd.__mro__[1]._ascend_by_factors)  # type: ignore[attr-defined]
+    monkeypatch.setattr(Sgd, "_move", lambda self, lr: move(self, 1.01 * lr))
     answer = harness("gradients", net.id, "--estimators", "nvil", *QUICK, "--along", "--marks-per-decade", 1)
     assert f"{net.id}-gradient-variance.png" in answer.out
     assert answer.code == 0, answer.err
