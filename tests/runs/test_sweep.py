@@ -1,6 +1,7 @@
 """Sweeps: every run once and whole, whatever is killed, whoever else is at it; tuning; and what is said of trouble."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -327,7 +328,7 @@ def test_a_job_that_is_refused_in_the_same_way_three_times_fails(
     spec, started = make_spec("aevb", toy.__file__, settings={"nz": 2}), list[object]()
 
     def start() -> pool.Worker:
-        here, there = pool.multiprocessing.Pipe()
+        here, there = multiprocessing.Pipe()
         said = "odd" if len(started) == 1 else "held by another process"
         started.append(there)
         there.send(pool.Last(local._Ended("busy", said)))
