@@ -81,7 +81,7 @@ class Correlated(linear_gaussian.LinearEncoder):
 
 def test_posteriors_with_covariances_are_no_beginning() -> None:
     known = case()
-    encoder = Correlated(linear_gaussian.Config(nz=3), 10, torch.float64)
+    encoder = Correlated(linear_gaussian.Config(nz=3), api.DataFacts("real", 10, 20), torch.float64)
     refused = mean_field.skip(mean_field.Config(start="encoder"), known.model, encoder)
     assert "no diagonal Gaussians to start at: use --start prior" in str(refused)
     with torch.no_grad():
