@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -85,7 +85,7 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
         return
     evaluations, imputations = stored.evaluations(), stored.imputations()
     if as_json:
-        found = {"rows": rows, "evaluations": evaluations, "imputations": imputations}
+        found: dict[str, Any] = {"rows": rows, "evaluations": evaluations, "imputations": imputations}
         found |= {"gradients": stored.gradients(), "traceback": stored.traceback()}
         print_json({**record.__dict__, **found})
     else:
