@@ -105,7 +105,7 @@ def planted(tmp_path: Path, old: str, new: str, name: str = "score_function") ->
 @pytest.mark.parametrize(
     ("old", "new", "part"),
     [
-        ("by_theta(torch.full_like(signal, 1 / n))", "by_theta(torch.full_like(signal, 1.1 / n))", "theta"),
+        ("by_theta(1 / n)", "by_theta(1.1 / n)", "theta"),
         ("by_phi(signal / n)", "by_phi((signal - signal.mean()) / n)", "phi"),  # with the sample's own signal
     ],
 )
