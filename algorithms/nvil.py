@@ -105,17 +105,9 @@ class Info(NamedTuple):
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up the optimiser for θ and φ together, and baselines with one of their own."""
     p, q = problem.model, problem.recognition
-    optimiser = api.optimiser(
-        config.optimiser,
-        p.params,
-        q.params,
-        lr=config.lr,
-        prior_weight=config.batch_size / problem.data.n_train,
-        schedule=problem.schedule,
-    )
     layered = isinstance(p, api.LayeredModel) and api.offers(q, api.LayeredPosterior)
     local = config.local_signals and layered and len(p.latents.layers) > 1  # of one layer the signal is the whole
-    state = State(problem, config, rng, optimiser, local)
+    state = State(problem, config, rng, api.ascent(problem, config), local)
     if config.baseline == "input":
         state.baselines = [Baseline(p.dim, config.baseline_units, p.params.flat, rng, problem.data.mean)]
         for layer in p.latents.layers[:-1] if state.local else ():

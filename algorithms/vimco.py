@@ -58,15 +58,7 @@ class Info(NamedTuple):
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up the optimiser for θ and φ together."""
-    optimiser = api.optimiser(
-        config.optimiser,
-        problem.model.params,
-        problem.recognition.params,
-        lr=config.lr,
-        prior_weight=config.batch_size / problem.data.n_train,
-        schedule=problem.schedule,
-    )
-    return State(problem, config, rng, optimiser)
+    return State(problem, config, rng, api.ascent(problem, config))
 
 
 def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:

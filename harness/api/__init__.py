@@ -45,14 +45,15 @@ A model that computes its gradients by hand may use the primitives of `api.nativ
 by weights as its factors until an optimiser takes it.
 
 An algorithm with a setting `optimiser` makes it by `api.optimiser(name, ...)`: "sgd", "adam" or "adagrad", which are `api.Sgd`,
-`api.Adam` and `api.Adagrad`. All ascend the objective, and take gradients flat or as factors.
+`api.Adam` and `api.Adagrad`. All ascend the objective, and take gradients flat or as factors. `api.ascent(problem, config)`
+makes the one of θ and φ together from the settings `optimiser`, `lr` and `batch_size`.
 
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """
 
 from harness import native
 from harness.api import files
-from harness.api.optimisers import optimiser
+from harness.api.optimisers import ascent, optimiser
 from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
 from harness.api.settings import Choice, Config, Hidden, Layers, LogUniform, setting, sizes
 from harness.data.dataset import Batch, Dataset
@@ -157,6 +158,7 @@ __all__ = [
     "Traits",
     "UnnormalisedModel",
     "ais",
+    "ascent",
     "bernoulli",
     "files",
     "from_factors",

@@ -1,7 +1,9 @@
 """Optimisers by name, for algorithms with a setting `optimiser`."""
 
 from collections.abc import Callable
+from typing import Protocol
 
+from harness.api.problem import Problem
 from harness.errors import BadInput
 from harness.inference.adagrad import Adagrad
 from harness.inference.optimisers import Adam, Optimiser, Sgd
@@ -34,3 +36,37 @@ def optimiser(
             f"the optimiser is {name!r}: choose {', '.join(list(OPTIMISERS)[:-1])} or {list(OPTIMISERS)[-1]}"
         )
     return OPTIMISERS[name](*params, lr=lr, prior_weight=prior_weight, schedule=schedule)
+
+
+class Ascending(Protocol):
+    """Settings of an algorithm that ascends an objective summed over a minibatch."""
+
+    @property
+    def optimiser(self) -> str:
+        """The name of the optimiser."""
+        ...
+
+    @property
+    def lr(self) -> float:
+        """Its step size."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """M, points in a minibatch."""
+        ...
+
+
+def ascent(problem: Problem, config: Ascending) -> Optimiser:
+    """Return the optimiser of θ and φ together that these settings ask for, with the problem's schedule.
+
+    The log prior of both has the weight M/N.
+    """
+    return optimiser(
+        config.optimiser,
+        problem.model.params,
+        problem.recognition.params,
+        lr=config.lr,
+        prior_weight=config.batch_size / problem.data.n_train,
+        schedule=problem.schedule,
+    )
