@@ -52,11 +52,14 @@ class Optimiser:
 
     def _ascend_by_factors(self, grads: Sequence[Any], lr: float) -> None:
         """Take a step along gradients none of which is multiplied out."""
-        native.ascend(self._move(lr), zip(self._ascents, [grad.factors for grad in grads], strict=True))
+        if (move := self._move(lr)) is None:
+            self._ascend([_dense(grad) for grad in grads], lr)
+        else:
+            native.ascend(move, zip(self._ascents, [grad.factors for grad in grads], strict=True))
 
-    def _move(self, lr: float) -> native.Move:
-        """Return the compiled step."""
-        raise NotImplementedError
+    def _move(self, lr: float) -> native.Move | None:
+        """Return the compiled step; None if there is none, and gradients are to be multiplied out."""
+        return None
 
     @cached_property
     def _ascents(self) -> list[native.Ascent]:
