@@ -17,8 +17,9 @@ from harness.cli.check import check, save_baseline, show_baseline
 from harness.cli.evaluate import certify, evaluate
 from harness.cli.gradients import gradients
 from harness.cli.impute import impute
-from harness.cli.look import compare, list_runs, plot, show, table
+from harness.cli.look import compare, list_runs, show, table
 from harness.cli.output import say, survive_lost_readers
+from harness.cli.plot import plot
 from harness.cli.plugins import LISTINGS
 from harness.cli.rank import rank
 from harness.cli.run import extend, resume, run

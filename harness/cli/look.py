@@ -1,4 +1,4 @@
-"""`harness list`, `show`, `plot`, `table` and `compare`: what the store has, for people and for programs."""
+"""`harness list`, `show`, `table` and `compare`: what the store has, for people and for programs."""
 
 import sys
 from pathlib import Path
@@ -11,11 +11,8 @@ from harness.cli.options import (
     FILE,
     complete_drawable,
     complete_runs,
-    data_folder,
     in_store,
     json_flag,
-    model_weights_option,
-    named_files,
     run_argument,
     selections_argument,
     value_option,
@@ -23,14 +20,12 @@ from harness.cli.options import (
     weights_option,
 )
 from harness.cli.output import print_json, say
-from harness.errors import BadInput
 from harness.specs.options import Choice, FiniteNumber, FiniteNumbers, WholeNumber
 from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:
     from harness.analysis.versions import Versions
     from harness.analysis.weights import Weights
-    from harness.store.run import Run
     from harness.store.store import Store
 
 SORTED = ("group", "time", "status", "samples", "datapoints", "test")
@@ -91,117 +86,6 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
     else:
         remarks = versions.remarks([StoredRun(record, rows, stored)])
         runs.print_run(stored, record, rows, evaluations, remarks, imputations)
-
-
-@click.command()
-@click.argument("what", nargs=-1, required=True, metavar="EXPERIMENT | RUN...", shell_complete=complete_drawable)
-@click.option("--y", "estimator", metavar="ESTIMATOR", help="What to draw [the experiment's, else lower-bound].")
-@click.option(
-    "--x",
-    "counter",
-    metavar="COUNTER",
-    help="On the x axis: samples, datapoints, cpu_seconds, wall_seconds, ... [the experiment's, else samples].",
-)
-@value_option("--scale", Choice(("log", "linear")), "Scale of the x axis [the experiment's, else log].")
-@click.option(
-    "--out",
-    type=FILE,
-    metavar="FILE",
-    help="Where to write it; without an ending as PNG, SVG and PDF [figures/... in the store].",
-)
-@model_weights_option
-@named_files("--model", "--dataset")
-@versions_option
-@data_folder
-@in_store
-def plot(
-    what: tuple[str, ...],
-    estimator: str | None,
-    counter: str | None,
-    scale: str | None,
-    out: Path | None,
-    weights: "Weights",
-    versions: "Versions",
-    data_dir: str | None,
-    store: "Store",
-) -> None:
-    """Draw an experiment, runs, or what a model has learned.
-
-    \b
-    harness plot figure2          the panels of the experiment
-    harness plot figure2:nz=20    those with these runs
-    harness plot SELECTION...     estimates at the marks: train dashed, test solid
-    harness plot manifold RUN     what a model of two latents has learned
-    harness plot samples RUN      draws from a model
-    harness plot gaps RUN...      what lies between log p(x) and a lower bound
-    harness plot gradients RUN    variances that `harness gradients` measured
-    """
-    from harness.analysis import chosen, selection
-    from harness.analysis.versions import remarks
-    from harness.analysis.weights import chosen as of_weights
-    from harness.figures import output
-    from harness.specs.experiment import is_experiment
-
-    shown = None if weights == "last" else weights
-
-    if what[0] in ("manifold", "samples") and len(what) > 1:
-        if len(what) > 2:
-            raise BadInput(f"`harness plot {what[0]}` draws one run, and {len(what) - 1} are given: name one")
-        from harness.figures import images
-
-        one = chosen.one(store, what[1])
-        figure, records = images.DRAW[what[0]](one, data_dir, weights), [one.read()]
-        name = output.file_name(one.id, images.NAMES[what[0]], weights=shown)
-    elif what[0] == "gaps" and len(what) > 1:
-        from harness.figures import gaps
-
-        named = chosen.several(store, what[1:], say)
-        figure, records = gaps.draw(named), [run.read() for run in named]
-        more = f"-and-{len(named) - 1}-more" if len(named) > 1 else ""
-        name = output.file_name(named[0].id + more, "gaps")
-    elif what[0] == "gradients" and len(what) > 1:
-        if len(what) > 2:
-            raise BadInput(f"`harness plot gradients` draws one run, and {len(what) - 1} are given: name one")
-        from harness.figures import gradients
-
-        one = chosen.one(store, what[1])
-        figure, records = gradients.draw(one.id, gradients.latest(one.gradients())), [one.read()]
-        name = output.file_name(one.id, gradients.NAME)
-    elif len(what) == 1 and is_experiment(parse_selection(what[0]).name):
-        from harness.figures import panels
-        from harness.specs.experiment import Experiment
-
-        asked = parse_selection(what[0])
-        experiment = Experiment(asked.name)
-        stored = of_weights(selection.group(store, experiment, say, versions, asked.where), weights, say)
-        figure = panels.draw(experiment, stored, counter, estimator, scale)
-        records = [run.record for run in stored]
-        part = what[0].removeprefix(asked.name)  # such as :nz=20
-        name = output.file_name(
-            experiment.name + part, "curves", of=estimator, by=counter or experiment.figure.x, weights=shown
-        )
-    else:
-        from harness.figures import trace
-
-        runs: dict[str, Run] = {}
-        for run in chosen.several(store, what, say):
-            if (first := runs.setdefault(run.id, run)) is not run:
-                groups = first.path.parent.name, run.path.parent.name
-                say(f"run {run.id} is in the groups {groups[0]} and {groups[1]}: the one of {groups[0]} is drawn")
-        stored = selection.load(runs.values())
-        for words in remarks(stored):
-            say(words)
-        stored = of_weights(stored, weights, say)
-        figure, records = (
-            trace.draw(stored, counter or "samples", scale or "log", estimator),
-            [run.record for run in stored],
-        )
-        more, kind = (f"-and-{len(runs) - 1}-more", "curves") if len(runs) > 1 else ("", "curve")
-        name = output.file_name(next(iter(runs)) + more, kind, of=estimator, by=counter or "samples", weights=shown)
-    path = out or store.root / "figures" / name
-    formats = () if out and path.suffix else output.FORMATS
-    for written in output.save(figure, path, records, formats):
-        safe_text.show(written)
 
 
 @click.command()

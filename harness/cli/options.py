@@ -91,7 +91,7 @@ def _selections(context: click.Context) -> list[str]:
 
 
 def _drawable(context: click.Context) -> list[str]:
-    return [*_experiments(context), "manifold", "samples", "gaps", "gradients", *_selections(context)]
+    return [*_experiments(context), "manifold", "samples", "gaps", "gradients", "imputations", *_selections(context)]
 
 
 def _plugins(value: PluginName) -> Callable[[click.Context], list[str]]:

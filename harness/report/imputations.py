@@ -27,13 +27,15 @@ def print_imputation(found: dict[str, Any]) -> None:
             f"{int(one['iteration'])}",
             with_error(one["nats"], one["se"]),
             with_error(one["nats_per_entry"], one["se_per_entry"]),
+            with_error(one["gain"], one["se_gain"]) if "gain" in one else "",
         )
         for one in found["curve"]
     ]
-    print_table(("iteration", "nats per point", "nats per hidden entry"), rows)
+    print_table(("iteration", "nats per point", "nats per hidden entry", "gain, paired"), rows)
     show("")
     show("log of the mean over chains of p(hidden | z), mean over points ± standard error;")
-    show("higher is better; it errs low, the less the more chains")
+    show("higher is better; it errs low, the less the more chains; the gain is to the")
+    show("iteration before, nats per point, and its error is of the differences")
 
 
 def print_imputations(rows: Sequence[dict[str, Any]]) -> None:

@@ -36,7 +36,8 @@ class Imputation:
         entries: how many hidden entries of a point are scored, on average.
         curve: of every iteration, `nats`, the mean over points of the log of the mean over chains of p(hidden | z), and
             `se`, its standard error over points; the same divided by the number of hidden entries, `nats_per_entry` and
-            `se_per_entry`.
+            `se_per_entry`; and from the second on `gain`, how much better it is than the iteration before, and `se_gain`,
+            the standard error of that over points, which both iterations share.
         images: of the first points, the true image, the observed part, and the image at the first iterations of one chain,
             (n, 2 + iterations, rows, columns); None where they are no images.
     """
@@ -169,13 +170,18 @@ def _seen(model: Any, z: Tensor, v: Tensor, shown: Tensor) -> Tensor:
 
 
 def _curve(scores: Tensor, counts: Tensor) -> list[dict[str, float]]:
-    """Return mean and standard error of scores (T, n), and of scores divided by how many entries they are of (n,)."""
-    root = math.sqrt(scores.shape[1])
-    each = scores / counts
-    error = [
-        part.std(1) / root if scores.shape[1] > 1 else torch.full((len(part),), math.nan) for part in (scores, each)
-    ]
-    columns = {"nats": scores.mean(1), "se": error[0], "nats_per_entry": each.mean(1), "se_per_entry": error[1]}
+    """Return mean and standard error of scores (T, n), of scores divided by how many entries they are of (n,), and of gains."""
+    parts = {("nats", "se"): scores, ("nats_per_entry", "se_per_entry"): scores / counts}
+    columns = {name: values for names, part in parts.items() for name, values in zip(names, _mean(part), strict=True)}
+    gains = zip(*(values.tolist() for values in _mean(scores.diff(dim=0))), strict=True)
+    out = [{"iteration": t + 1, **{name: own[t].item() for name, own in columns.items()}} for t in range(len(scores))]
     return [
-        {"iteration": t + 1, **{name: values[t].item() for name, values in columns.items()}} for t in range(len(scores))
+        out[0],
+        *({**one, "gain": gain, "se_gain": error} for one, (gain, error) in zip(out[1:], gains, strict=True)),
     ]
+
+
+def _mean(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means (T,) of scores (T, n), and their standard errors; NaN of one point."""
+    n = scores.shape[1]
+    return scores.mean(1), scores.std(1) / math.sqrt(n) if n > 1 else scores.new_full((len(scores),), math.nan)

@@ -210,7 +210,11 @@ are_gradients = checker([
     },
 ])  # fmt: skip
 """Says whether plain data have the shape of measurements of gradient estimators."""
-_POINT = {"iteration": _count, "nats": _number, "se": _number, "nats_per_entry": _number, "se_per_entry": _number}
+
+_POINT = {
+    "iteration": _count, "nats": _number, "se": _number, "nats_per_entry": _number, "se_per_entry": _number, "gain?": _number,
+    "se_gain?": _number,
+}  # fmt: skip
 
 _is_curve = checker([_POINT])
 
