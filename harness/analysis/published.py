@@ -77,6 +77,14 @@ def reference(recipe: FigureRecipe, where: Where) -> str | None:
     return None
 
 
+def final(figure: str, panel: str, algorithm: str) -> float | None:
+    """Return what an algorithm reached in the end, or any algorithm where the file names none; None if there is none."""
+    return next(
+        (one.value for one in published(figure, panel) if one.samples == math.inf and one.algorithm in ("", algorithm)),
+        None,
+    )
+
+
 def published_at(figure: str, panel: str, algorithm: str, split: str, samples: float) -> float | None:
     """Return a published curve's value, interpolated between its points in the logarithm of samples.
 

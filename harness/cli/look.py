@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -20,12 +20,15 @@ from harness.cli.options import (
     weights_option,
 )
 from harness.cli.output import print_json, say
-from harness.specs.options import Choice, FiniteNumber, FiniteNumbers, WholeNumber
+from harness.errors import BadInput
+from harness.specs.options import Choice, EqualBudget, FiniteNumber, FiniteNumbers, WholeNumber
 from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:
+    from harness.analysis.stored_run import StoredRun
     from harness.analysis.versions import Versions
     from harness.analysis.weights import Weights
+    from harness.specs.experiment import Experiment
     from harness.store.store import Store
 
 SORTED = ("group", "time", "status", "samples", "datapoints", "test")
@@ -100,6 +103,11 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
     "--targets", FiniteNumbers("-140,-120", "NATS,..."), "Show what it cost to reach these estimates on the test set."
 )
 @value_option(
+    "--budget",
+    EqualBudget(),
+    "In a table of models: each where it was within as many CPU seconds of training, N or what the shortest spent.",
+)
+@value_option(
     "--format", Choice(("text", "markdown", "csv", "latex")), "How to write it.", default="text", parameter="form"
 )
 @weights_option
@@ -110,27 +118,46 @@ def table(
     experiment: str,
     at: list[float | str] | None,
     targets: list[float] | None,
+    budget: float | Literal["all"] | None,
     form: str,
     weights: "Weights",
     versions: "Versions",
     as_json: bool,
     store: "Store",
 ) -> None:
-    """Compare the algorithms of an experiment in numbers.
+    """Compare the algorithms or the models of an experiment.
 
     ± is the standard error over seeds. Differences to the best algorithm are paired over seeds, and have their 95 % confidence
-    interval beside them.
+    interval beside them. Of models each figure has its estimator, and the side on which it lies.
     """
-    from harness.analysis import selection, table
+    from harness.analysis import selection
     from harness.analysis.weights import chosen as of_weights
-    from harness.report import latex, tables, text
     from harness.specs.experiment import Experiment
 
     asked = parse_selection(experiment)
     chosen = Experiment(asked.name)
+    if chosen.table.rows and (at or targets):
+        raise BadInput(f"{asked.name} has a table of models, which --at and --targets are not for: leave them out")
+    if budget is not None and not chosen.table.rows:
+        raise BadInput(
+            f"--budget is for a table of models, and {asked.name} has no [[table.row]]: `harness plot {asked.name} --x "
+            "cpu_seconds` compares at equal CPU seconds"
+        )
     stored = of_weights(selection.group(store, chosen, say, versions, asked.where), weights, say)
-    rows = table.rows(chosen, stored, at or [], targets or [])
-    if as_json:
+    if chosen.table.rows:
+        _print_standings(chosen, stored, budget, "json" if as_json else form)
+    else:
+        _print_algorithms(chosen, stored, at or [], targets or [], "json" if as_json else form)
+
+
+def _print_algorithms(
+    experiment: "Experiment", runs: "list[StoredRun]", at: list[float | str], targets: list[float], form: str
+) -> None:
+    from harness.analysis import table
+    from harness.report import latex, tables, text
+
+    rows = table.rows(experiment, runs, at, targets)
+    if form == "json":
         print_json(table.plain(rows))
     elif form == "csv":
         safe_text.show_exactly(tables.comma_separated(rows))
@@ -140,10 +167,36 @@ def table(
     elif form == "markdown":
         safe_text.show_exactly(f"{safe_text.markdown(tables.note(rows))}\n\n{tables.markdown(*tables.cells(rows))}")
     else:
-        safe_text.show_exactly(latex.latex(rows, chosen.figure.compare))
-    if not as_json and form != "csv":
-        safe = {"text": safe_text.line, "markdown": safe_text.markdown, "latex": safe_text.latex}[form]
-        for words in tables.notes(rows):
+        safe_text.show_exactly(latex.latex(rows, experiment.figure.compare))
+    _print_notes(tables.notes(rows), form)
+
+
+def _print_standings(
+    experiment: "Experiment", runs: "list[StoredRun]", budget: float | Literal["all"] | None, form: str
+) -> None:
+    from harness.analysis import standings as found
+    from harness.report import latex, standings, tables, text
+
+    rows = found.rows(experiment, runs, budget)
+    note = standings.note(rows, budget)
+    if form == "json":
+        print_json(rows)
+    elif form == "csv":
+        safe_text.show_exactly(standings.comma_separated(rows))
+    elif form == "text":
+        safe_text.show(note)
+        text.print_table(*standings.cells(rows))
+    elif form == "markdown":
+        safe_text.show_exactly(f"{safe_text.markdown(note)}\n\n{tables.markdown(*standings.cells(rows))}")
+    else:
+        safe_text.show_exactly(latex.tabular(*standings.cells(rows), (note,)))
+    _print_notes(standings.notes(rows), form)
+
+
+def _print_notes(notes: list[str], form: str) -> None:
+    """Print what stands below a table for people."""
+    if safe := {"text": safe_text.line, "markdown": safe_text.markdown, "latex": safe_text.latex}.get(form):
+        for words in notes:
             safe_text.show_exactly("\n" + safe(words))
 
 

@@ -28,18 +28,32 @@ def latex(rows: Sequence[Row], compare: Sequence[str]) -> str:
     """
     heads, lines = tables.cells(rows)
     bold = _best(rows, {COLUMNS.get(option, option) for option in compare})
+    best = f"bold: the highest of a panel by one estimator, and what is less than {TIE:g} standard errors of the difference below"
+    return tabular(heads, lines, (tables.note(rows), best), bold)
+
+
+def tabular(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], remarks: Iterable[str], bold: Iterable[Collection[str]] = ()
+) -> str:
+    """Return a tabular.
+
+    Args:
+        heads: of its columns.
+        lines: cells in their order.
+        remarks: comments above it.
+        bold: of each line, the heads whose cells are in bold.
+    """
     keys = [head.removesuffix(tables.SE) for head in heads]
     columns = "".join("r" if are_numbers(cells) else "l" for cells in zip(*lines, strict=True))
     out = [
-        f"% {safe_text.line(tables.note(rows))}",
-        f"% bold: the highest of a panel by one estimator, and what is less than {TIE:g} standard errors of the difference below",
+        *(f"% {safe_text.line(words)}" for words in remarks),
         r"% needs \usepackage{booktabs}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line(map(safe_text.latex, heads)),
         r"\midrule",
     ]
-    for best, line in zip(bold, lines, strict=True):
+    for best, line in itertools.zip_longest(bold, lines, fillvalue=()):
         out.append(_line(_bold(_cell(c)) if key in best else _cell(c) for key, c in zip(keys, line, strict=True)))
     return "\n".join([*out, r"\bottomrule", r"\end{tabular}"])
 

@@ -146,6 +146,11 @@ def comma_separated(rows_: Sequence[Row]) -> str:
                 between = "; " if name in ("unreliable", "doubts") else " "
                 line[name] = between.join(map(str, value)) if isinstance(value, list) else value
         flat.append(line)
+    return lines_of_csv(flat)
+
+
+def lines_of_csv(flat: Sequence[Row]) -> str:
+    """Return CSV of rows of plain values, which need not have the same columns."""
     names = list(dict.fromkeys(name for line in flat for name in line))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -108,12 +108,15 @@ class Experiment:
         chosen_by: list[tuple[tuple[Any, ...], str]] = [
             (("figure", "row", i), name) for i, row in enumerate(self.figure.rows) for name in (*row.where, *row.over)
         ]
+        chosen_by += [
+            (("table", "row", i), name) for i, row in enumerate(self.table.rows) for name in (*row.where, *row.over)
+        ]
         chosen_by += [(("figure", "panels"), name) for name in self.figure.panels or ()]
         chosen_by += [(("figure", "compare"), name) for name in self.figure.compare]
         for place, name in chosen_by:
             if name not in known:
                 raise BadInput(
-                    f"{self._toml.place(place)}: a panel's runs cannot be chosen by {name!r}{suggestion(name, known)}: "
+                    f"{self._toml.place(place)}: runs cannot be chosen by {name!r}{suggestion(name, known)}: "
                     "no grid has it"
                 )
 

@@ -7,7 +7,7 @@ tuples take a quarter of the time of frozen dataclasses to define.
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.errors import BadInput
 from harness.specs.schedule import StepSchedule
@@ -138,6 +138,20 @@ class ShareOrWord(NamedTuple):
         if not 0 < value < 1:
             raise ValueError(f"give a share between 0 and 1, such as {self.such_as}, or {' or '.join(self.words)}")
         return float(value)
+
+
+class EqualBudget(NamedTuple):
+    """What every model of a table may spend: `cpu-seconds`, or `cpu-seconds=N`."""
+
+    metavar: str = "cpu-seconds[=N]"
+
+    def read(self, given: object) -> float | Literal["all"]:
+        """Return the CPU seconds, "all" for as many as the model with the fewest spent in all; ValueError for anything else."""
+        name, equals, text = str(given).partition("=")
+        seconds = number(text) if equals else math.nan
+        if name != "cpu-seconds" or (equals and not 0 < seconds < math.inf):
+            raise ValueError("give cpu-seconds, for as many as the model with the fewest spent, or cpu-seconds=600")
+        return float(seconds) if equals else "all"
 
 
 class Words(NamedTuple):

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pydantic
 
@@ -85,27 +85,23 @@ class TuneRule(Part):
         return override
 
 
-class PanelRow(Part):
-    """A row of panels, one for each combination of the values in `over`.
+class Choices(Part):
+    """Several selections of runs, one for each combination of the values in `over`.
 
     Attributes:
-        where: options that the runs of all panels have.
-        over: options by which panels differ, with their values.
-        title: of a panel, with {option} for its values.
-        x_limits: of the x axis in its own unit, where x is the recipe's.
-        y_limits: of the y axis, nats.
-        reference: the published curves' panel, with {option} for its values.
+        where: options that all runs have.
+        over: options by which selections differ, with their values.
+        title: of a selection, with {option} for its values.
+        reference: the published panel that it is compared with, with {option} for its values.
     """
 
     where: dict[str, Value] = pydantic.Field({})
     over: dict[str, list[Value | None]] = pydantic.Field({})
     title: str | None = None
-    x_limits: tuple[float, float] | None = None
-    y_limits: tuple[float, float] | None = None
     reference: str | None = None
 
     @pydantic.model_validator(mode="after")
-    def _sound(self) -> "PanelRow":
+    def _sound(self) -> Self:
         for name, values in self.over.items():
             if not values:
                 raise ValueError(f"{name} of over has no values")
@@ -122,9 +118,21 @@ class PanelRow(Part):
         return self
 
     def panels(self) -> Iterator[Where]:
-        """Yield the options that the runs of each panel have."""
+        """Yield the options that the runs of each selection have."""
         for values in itertools.product(*self.over.values()):
             yield self.where | dict(zip(self.over, values, strict=True))
+
+
+class PanelRow(Choices):
+    """A row of panels.
+
+    Attributes:
+        x_limits: of the x axis in its own unit, where x is the recipe's.
+        y_limits: of the y axis, nats.
+    """
+
+    x_limits: tuple[float, float] | None = None
+    y_limits: tuple[float, float] | None = None
 
 
 class FigureRecipe(Part):
@@ -179,13 +187,38 @@ class FigureRecipe(Part):
         return x
 
 
+class ModelRow(Choices):
+    """Rows of a table of models; see `harness.analysis.standings`.
+
+    The runs of each differ in seed and algorithm alone, and each algorithm has a line.
+
+    Attributes:
+        title: how a model is called.
+        estimator: whose estimate of log p(x) is shown, where its runs have several that are exact or lie on one side.
+        against: whether the published value is of log p(x) or a lower bound.
+    """
+
+    title: str = pydantic.Field(min_length=1)
+    estimator: str | None = None
+    against: Literal["log-p", "bound"] = "log-p"
+
+    @pydantic.field_validator("estimator")
+    @classmethod
+    def _known(cls, estimator: str | None) -> str | None:
+        return known_estimator(estimator)
+
+
 class TableRecipe(Part):
     """What `harness table` shows of an experiment unless told otherwise.
 
     Attributes:
         at: samples at which curves are compared, "end" for the end of each run, or "best-valid" for its best mark.
         targets: estimates (nats, test set) whose cost is told.
+        rows: models, where the table is one of models and not of the panels of the figure.
+        reference: which figure of the published values these are compared with.
     """
 
     at: tuple[float | Literal["end", "best-valid"], ...] = ()
     targets: tuple[float, ...] = ()
+    rows: tuple[ModelRow, ...] = pydantic.Field((), alias="row")
+    reference: str | None = None

@@ -107,7 +107,7 @@ BAD = [
     (GRID + "[[figure.row]]\nylimits = 3\n", r"mine.toml:6: .*did you mean 'y-limits'"),
     ("[grid]\nnz = 3\n", r"mine.toml:1: grid: an experiment needs one or more \[\[grid\]\], with double brackets"),
     (GRID.replace("100", "nan"), r"mine.toml:4: grid.0.samples: nan: give a finite number"),
-    (GRID + "[[figure.row]]\nover = { nx = [2] }\n", r"mine.toml:5: a panel's runs cannot be chosen by 'nx' .did you mean 'nz'"),
+    (GRID + "[[figure.row]]\nover = { nx = [2] }\n", r"mine.toml:5: runs cannot be chosen by 'nx' .did you mean 'nz'"),
     (GRID + '[figure]\nscale = "cubic"\n', r"mine.toml:6: figure.scale: 'cubic'"),
     ("[base]\nseed = [0, 1]\n" + GRID, r"mine.toml:2: base.seed: \[0, 1\] is a list, and lists that multiply belong in"),
     (GRID + "marginal = true\n", r"mine.toml:5: --marginal is True: give a name"),
