@@ -33,13 +33,14 @@ A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`;
 a setting makes its data another kind, `OTHER_KINDS` says which: {"binary": "--binarize stochastic"}. One that reads files of the
 user's own, which nobody else has, says so by `OWN_FILES = True`.
 
-An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper" or "exact"), `NEEDS` (the protocols that model and
-recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and
+An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper", "exact" or "not a bound"), `NEEDS` (the protocols that
+model and recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and
 `estimate(model, recognition, x, config, rng) -> PerPoint`. One whose estimate is the logarithm of a mean of importance weights
 says so by `WEIGHTED = True`, and returns Pareto k-hat of each point's weights, see `api.pareto`. One that has `SIMULATED = True`
 works on points drawn from the model alone, and is given the latents that they were drawn with as `z` (B, Z). An estimator of
 log Z has `estimate_log_z(model, config, rng) -> LogZ` instead of `estimate`; the harness makes log p(x) = log f(x) - log Z of it,
-and turns the direction round.
+and turns the direction round. With `FROM_DATA = True` it is also given points of the split as `x` (B, D). `BESIDE` names the
+estimators that are always reported with one, so that a likelihood has both sides.
 
 A model that computes its gradients by hand may use the primitives of `api.native`, and `api.from_factors`, which keeps a gradient
 by weights as its factors until an optimiser takes it.
@@ -59,6 +60,7 @@ from harness.api.settings import Choice, Config, Hidden, Layers, LogUniform, set
 from harness.data.dataset import Batch, Dataset
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gibbs, gradients, hmc, mean_field, pareto, posterior
+from harness.inference.abilities import offers
 from harness.inference.adagrad import Adagrad
 from harness.inference.belief_net import BeliefNet, BeliefRecognition, BinaryBeliefNet, FactorialBeliefNet
 from harness.inference.covariance import FullEncoder, RankOneEncoder
@@ -94,20 +96,21 @@ from harness.inference.protocols import (
     Recognition,
     Reparameterised,
     TractableModel,
-    UnnormalisedModel,
-    offers,
 )
 from harness.inference.rng import Streams, bernoulli
+from harness.inference.undirected import AnnealedModel, BipartiteModel, UnnormalisedModel
 
 __all__ = [
     "Adagrad",
     "Adam",
     "AnalyticKL",
+    "AnnealedModel",
     "BadInput",
     "Batch",
     "BeliefNet",
     "BeliefRecognition",
     "BinaryBeliefNet",
+    "BipartiteModel",
     "Choice",
     "ClosedFormEM",
     "ClosedFormPosterior",

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 
 from harness.data.dataset import Dataset
-from harness.inference.protocols import (
-    OF_POSTERIORS,
-    Kind,
-    LatentKind,
-    LatentVariableModel,
-    Recognition,
-)
+from harness.inference.abilities import OF_POSTERIORS
+from harness.inference.protocols import Kind, LatentKind, LatentVariableModel, Recognition
 
 
 @dataclass(frozen=True)

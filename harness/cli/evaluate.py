@@ -55,17 +55,19 @@ def evaluate(
 
     SELECTION is a run's id, its beginning, or such as figure2:algo=aevb,nz=3; see `harness list --help`. Each estimate is added
     to its run. Every setting of the estimator is an option, too: `harness evaluate RUN --estimator ais
-    --help` lists them.
+    --help` lists them. An estimate of a model with an unknown normaliser brings that of the other side with it.
 
     Of several runs, those that cannot be evaluated are named with the reason, and the others are evaluated. The exit code is then
     that of the first of these errors: 2 for bad input, such as a run without its checkpoint, 3 for an estimate that failed.
     """
     from harness.analysis import chosen
     from harness.report import runs
-    from harness.specs.run import estimator_settings
+    from harness.specs import registry
+    from harness.specs.run import beside, estimator_settings
 
     stored = chosen.runs(store, selection, say)
     complete = estimator_settings(estimator, settings)
+    others = beside(registry.get("estimators", estimator), complete)
     from harness.runs.evaluate import Trained
 
     rows, failed = [], dict[str, HarnessError]()
@@ -73,7 +75,9 @@ def evaluate(
         if len(stored) > 1 and not as_json:
             show(run.id)
         try:
-            found, _ = Trained(run, data_dir, weights).estimate(estimator, split, points, complete)  # type: ignore[arg-type]
+            trained = Trained(run, data_dir, weights)
+            found, _ = trained.estimate(estimator, split, points, complete)  # type: ignore[arg-type]
+            sides = [trained.estimate(other, split, points, own)[0].row() for other, own in others.items()]  # type: ignore[arg-type]
         except (Interrupted, StoreTrouble):
             raise
         except HarnessError as error:
@@ -83,8 +87,9 @@ def evaluate(
             failed[run.id] = error
             continue
         if not as_json:
-            runs.print_estimates([found.row()])
-        rows.append({"run": run.id, **found.row()} if len(stored) > 1 else found.row())
+            runs.print_estimates([found.row(), *sides])
+        told = {"run": run.id} if len(stored) > 1 else {}
+        rows.append({**told, **found.row(), **({"beside": sides} if sides else {})})
     if as_json:
         print_json(rows if len(stored) > 1 else rows[0])
     if failed:
@@ -118,25 +123,24 @@ def certify(
 ) -> None:
     """Say whether the likelihood of a run can be trusted.
 
-    It is estimated by annealed importance sampling from both sides. Every setting of the estimator `ais` is an option, too;
-    `harness evaluate --estimator ais --help` lists them. Exit code 1 if the likelihood cannot be trusted to the tolerance.
+    It is estimated by annealed importance sampling from both sides. Every setting of the estimator `ais` is an option, too, and
+    of `log-z-ais` for a model with an unknown normaliser; `harness evaluate --estimator ais --help` lists them. Exit code 1 if
+    the likelihood cannot be trusted to the tolerance.
 
     The gap between log p(x) and the lower bound is split into what no diagonal Gaussian can do (approximation) and what the
     recognition model does not do (amortisation).
     """
     from harness.analysis import chosen
     from harness.report import runs
-    from harness.specs.run import estimator_settings
 
     stored = chosen.one(store, run)
-    complete = estimator_settings("ais", settings)
     from harness.runs.certify import certify
     from harness.runs.evaluate import Trained
 
     def working(words: str) -> None:
         show(f"estimating log p(x): {words}", file=sys.stderr)
 
-    certificate = certify(Trained(stored, data_dir), points, tolerance, complete, working, split)  # type: ignore[arg-type]
+    certificate = certify(Trained(stored, data_dir), points, tolerance, settings, working, split)  # type: ignore[arg-type]
     if as_json:
         gaps = None if isinstance(certificate.gaps, str) else certificate.gaps.row()
         fields = {**certificate._asdict(), "estimates": [e.row() for e in certificate.estimates], "gaps": gaps}

@@ -1,5 +1,7 @@
 """Annealed importance sampling along a geometric path between two densities, with HMC moves, or Gibbs updates of bits.
 
+Undirected models have paths and moves of their own; see `anneal_states`.
+
 Radford Neal, "Annealed importance sampling" (2001), arXiv physics/9803008; schedule and reverse chains as Yuhuai Wu, Yuri Burda,
 Ruslan Salakhutdinov and Roger Grosse, "On the quantitative analysis of decoder-based generative models" (2017),
 arXiv 1611.04273, and Roger Grosse, Zoubin Ghahramani and Ryan Adams, "Sandwiching the marginal likelihood using bidirectional
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from harness.inference import gibbs, hmc
 from harness.inference.protocols import Latents, LatentVariableModel, Posterior
+from harness.inference.undirected import AnnealedModel
 
 PILOT_CHAINS = 4
 
@@ -144,13 +147,36 @@ def pilot(path: Path, z: Tensor, betas: Tensor, leapfrog: int, rng: torch.Genera
     return steps
 
 
-def summarise(outcome: Outcome) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Return each point's log mean weight, its variance by the delta method, effective sample size and acceptance rate."""
-    log_w, n = outcome.log_w, len(outcome.log_w)
+def anneal_states(model: AnnealedModel, x: Tensor, betas: Tensor, rng: torch.Generator) -> Tensor:
+    """Take states x (C, D) along the path of an undirected model, and return their log weights (C,).
+
+    From exact draws at the first of these inverse temperatures, the mean weight is unbiased for Z at the last over Z there.
+
+    Args:
+        model: the model.
+        x: states at the first inverse temperature.
+        betas: inverse temperatures (T + 1,), in the order in which they are gone through.
+        rng: randomness.
+    """
+    log_w = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for before, after in itertools.pairwise(betas.tolist()):
+        log_ratio, x = model.anneal(x, before, after, rng)
+        log_w += log_ratio
+    return log_w
+
+
+def log_mean(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the log mean of weights (S, ...), its variance by the delta method, and the effective sample size, each (...)."""
+    n = len(log_w)
     relative = (log_w - log_w.logsumexp(0) + math.log(n)).exp()  # weights over their mean
     variance = relative.var(0) / n if n > 1 else torch.full_like(log_w[0], math.nan)
-    diagnostics = {"effective_samples": n / relative.square().mean(0), "acceptance": outcome.acceptance}
-    return log_w.logsumexp(0) - math.log(n), variance, diagnostics
+    return log_w.logsumexp(0) - math.log(n), variance, n / relative.square().mean(0)
+
+
+def summarise(outcome: Outcome) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return each point's log mean weight, its variance by the delta method, effective sample size and acceptance rate."""
+    value, variance, effective = log_mean(outcome.log_w)
+    return value, variance, {"effective_samples": effective, "acceptance": outcome.acceptance}
 
 
 def _run(

@@ -11,9 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from harness.inference.abilities import offers
 from harness.inference.enumeration import states
 from harness.inference.gradients import Bound, bound, joint_layers, posterior_layers
-from harness.inference.protocols import AnalyticKL, LatentVariableModel, Recognition, Reparameterised, offers
+from harness.inference.protocols import AnalyticKL, LatentVariableModel, Recognition, Reparameterised
 
 MOST_BITS = 12
 """Latents up to which all states are enumerated."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness import native
+from harness.inference.abilities import offers
 from harness.inference.protocols import (
     AnalyticKL,
     HandDerived,
@@ -23,7 +24,6 @@ from harness.inference.protocols import (
     Pull,
     Recognition,
     Reparameterised,
-    offers,
 )
 
 _derived: dict[tuple[type, type], bool] = {}

@@ -114,17 +114,50 @@ def _dense(grad: Any) -> Tensor:
 class Sgd(Optimiser):
     """Stochastic gradient ascent,  w += lr · g,  after Herbert Robbins and Sutton Monro (1951).
 
-    See `Optimiser` for the arguments.
+    With momentum m it is  v = m v + g,  w += lr · v,  after Boris Polyak (1964), "Some methods of speeding up the convergence of
+    iteration methods", USSR Computational Mathematics and Mathematical Physics 4(5).
+
+    Args:
+        params: see `Optimiser`, as are `lr`, `prior_weight` and `schedule`.
+        lr: step size.
+        prior_weight: weight of the log prior's gradient.
+        schedule: returns the factor of the step size now.
+        momentum: m.
     """
 
-    def _move(self, lr: float) -> native.Move:
-        return native.Move(updates.SGD, lr)
+    def __init__(
+        self,
+        *params: Parameters,
+        lr: float,
+        prior_weight: float = 0.0,
+        schedule: Callable[[], float] | None = None,
+        momentum: float = 0.0,
+    ):
+        super().__init__(*params, lr=lr, prior_weight=prior_weight, schedule=schedule)
+        self.momentum = momentum
+        self.velocities = [torch.zeros_like(flat, requires_grad=False) for flat in self._params if momentum]
+
+    def _memory(self) -> list[list[Tensor]]:
+        return [self.velocities] if self.momentum else []
+
+    def _move(self, lr: float) -> native.Move | None:
+        return None if self.momentum else native.Move(updates.SGD, lr)
 
     def _kernel(self, w: list[Tensor], g: list[Tensor], *kept: list[Tensor], lr: float, decay: float) -> None:
         torch._fused_sgd_(
-            w, g, [], lr=lr, weight_decay=decay, momentum=0.0, dampening=0.0, nesterov=False, maximize=True,
-            is_first_step=False,
+            w, g, *kept or [[]], lr=lr, weight_decay=decay, momentum=self.momentum, dampening=0.0, nesterov=False,
+            maximize=True, is_first_step=False,
         )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, besides the parameters."""
+        return {**super().state_dict(), **({"velocities": self.velocities} if self.momentum else {})}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state that `state_dict` returned."""
+        super().load_state_dict(state)
+        for mine, other in zip(self.velocities, state.get("velocities", ()), strict=True):
+            mine.copy_(other)
 
 
 class Adam(Optimiser):

@@ -248,9 +248,9 @@ def print_certificate(certificate: "Certificate") -> None:
     """Print the lower and upper bounds, how they compare with the run's own estimates, and the verdict."""
     print_estimates([estimate.row() for estimate in certificate.estimates])
     limit, where = certificate.tolerance, ""
-    if certificate.reference == "ais":
+    if certificate.sandwiched is not None:
         gap = f"{with_error(certificate.gap, certificate.gap_error)} nats (± standard error) between lower and upper bound"
-        show("", f"sandwich on simulated points: {gap}")
+        show("", f"sandwich on {certificate.sandwiched} points: {gap}")
     else:
         show("", f"the reference is log p(x) by {certificate.reference}")
     if certificate.disagreement is not None:

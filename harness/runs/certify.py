@@ -8,12 +8,17 @@ from torch import Tensor
 
 from harness.errors import BadInput
 from harness.inference.protocols import LatentVariableModel
+from harness.inference.undirected import UnnormalisedModel
 from harness.runs.evaluate import Trained
 from harness.runs.gaps import BEST, Gap, Gaps, measure, refusal
 from harness.runs.runner import Say, unheard
 from harness.specs import registry
+from harness.specs.run import estimator_settings
 from harness.store.record import BOUNDS
 from harness.training.evaluation import Estimate, Split, applicable
+
+OTHER_SIDE = {"ais": "ais-reverse", "log-z-ais": "log-z-raise"}
+"""What stands on the other side of log p(x) than an estimator."""
 
 
 class Certificate(NamedTuple):
@@ -21,12 +26,13 @@ class Certificate(NamedTuple):
 
     Attributes:
         estimates: all of them.
-        gap: upper minus lower bound on simulated points, nats: how far either can be off there.
-        gap_error: its standard error, from the spread of the gap over points.
+        gap: upper minus lower bound, nats: how far either can be off.
+        gap_error: its standard error, from the spread of the gap over points, and from the noise of log Z.
         disagreement: which estimator that the run reports differs most from AIS on the same test points, by how many nats, and
             the standard error of that, from its spread over points; None if the run reports none.
         tolerance: what was asked for.
-        reference: what it is compared with: `ais`, or an exact estimator, whose gap is 0.
+        reference: what it is compared with: `ais` or `log-z-ais`, or an exact estimator, whose gap is 0.
+        sandwiched: of which points the gap is; None where the reference is exact.
         split: of the points of the data.
         gaps: how the gap between log p(x) and the lower bound splits up on these; or why it does not.
     """
@@ -37,6 +43,7 @@ class Certificate(NamedTuple):
     disagreement: tuple[str, float, float] | None
     tolerance: float
     reference: str
+    sandwiched: Split | None
     split: Split
     gaps: Gaps | str
 
@@ -63,10 +70,11 @@ def certify(
     say: Say = unheard,
     split: Split = "test",
 ) -> Certificate:
-    """Sandwich log p(x) between forward and reverse annealed importance sampling, and compare what the run reports.
+    """Sandwich log p(x) between forward and reverse annealing, and compare what the run reports.
 
     Where latents are not all continuous and log p(x) can be had by a closed form, a sum over bits or quadrature, that takes the
-    place of the sandwich.
+    place of the sandwich. That of an undirected model is of points of the data, as both sides are estimates of log Z: what lies
+    between `log-z-ais` and `log-z-raise`.
 
     On points simulated from the model, forward AIS lies below log p(x) and reverse AIS above it, so the gap between them
     bounds the error of both; up to 3 latents quadrature stands between them. On points of the data, which cannot be sandwiched,
@@ -77,7 +85,7 @@ def certify(
         trained: the run.
         points: how many simulated points, and points of the data; two or more.
         tolerance: what gap and disagreement may be, nats.
-        settings: of `ais`, complete; two or more chains.
+        settings: of `ais`, or of `log-z-ais` for an undirected model; two or more chains.
         say: told which estimate is being made.
         split: of which points of the data: train, valid or test.
 
@@ -85,7 +93,10 @@ def certify(
         BadInput: there is no such split, or these cannot tell an error.
         NotNamed: the run was evaluated by an estimator of a file that the user has not named in this command.
     """
-    if points < 2 or settings["chains"] < 2:
+    undirected = isinstance(trained.subject.model, UnnormalisedModel)
+    annealing = "log-z-ais" if undirected else "ais"
+    complete = estimator_settings(annealing, settings)
+    if points < 2 or complete["chains"] < 2:
         what = "--points" if points < 2 else "--chains"
         raise BadInput(f"{what} is 1, and one alone tells no error: give 2 or more")
     if not (math.isfinite(tolerance) and tolerance > 0):
@@ -103,27 +114,29 @@ def certify(
         say(f"{name if isinstance(name, str) else name.name} on {points:,} {split} points")
         return trained.estimate(name, split, points, chosen, keep=name != BEST)  # which is kept with the gaps
 
-    def add(name: str | registry.Plugin, split: Split, chosen: Mapping[str, Any]) -> Tensor:
-        estimate, values = measured(name, chosen, split)
-        estimates.append(estimate)
-        return values
+    def add(name: str | registry.Plugin, split: Split, chosen: Mapping[str, Any]) -> tuple[Estimate, Tensor]:
+        found = measured(name, chosen, split)
+        estimates.append(found[0])
+        return found
 
     exact = _exact(trained)
-    reference = exact or "ais"
-    chosen: Mapping[str, Any] = {} if exact else settings
+    reference = exact or annealing
+    chosen: Mapping[str, Any] = {} if exact else complete
     reported = _reported(trained, reference, chosen, split)
-    lower = upper = add(reference, "simulated", chosen)
+    where: Split = split if undirected and exact is None else "simulated"
+    one = other = add(reference, where, chosen)
     if exact is None:
-        upper = add("ais-reverse", "simulated", {k: v for k, v in settings.items() if k != "start"})
+        opposite = registry.get("estimators", OTHER_SIDE[annealing])
+        own = {name: value for name, value in complete.items() if name in opposite.module.Config.model_fields}
+        other = add(opposite, where, own)
         for name in applicable(("quadrature",), trained.subject):
-            add(name, "simulated", {})
-    gap = Gap.between(upper, lower)
-    expected = add(reference, split, chosen)
-    log_p = estimates[-1]
+            add(name, where, {})
+    gap = _between(one, other) if undirected else _between(other, one)
+    log_p, expected = one if where == split else add(reference, split, chosen)
     worst: tuple[str, float, float] | None = None
     for plugin, its_settings in reported:
         called = _told_apart(plugin.name, its_settings, reference, chosen)
-        found = (called, *Gap.between(add(plugin, split, its_settings), expected))
+        found = (called, *_between(add(plugin, split, its_settings), (log_p, expected)))
         if worst is None or abs(found[1]) + 2 * found[2] > abs(worst[1]) + 2 * worst[2]:
             worst = found
     gaps: Gaps | str = refusal(trained.subject) or ""
@@ -132,7 +145,14 @@ def certify(
         log_p, expected = (log_p, expected) if exactly is None else measured(exactly, {})
         gaps = measure(trained.subject, measured, log_p, expected, gap if exactly is None else None)
         trained.keep(registry.get("estimators", BEST), gaps.best, gaps=gaps.row())
-    return Certificate(estimates, *gap, worst, tolerance, reference, split, gaps)
+    return Certificate(estimates, *gap, worst, tolerance, reference, None if exact else where, split, gaps)
+
+
+def _between(above: tuple[Estimate, Tensor], below: tuple[Estimate, Tensor]) -> Gap:
+    """Return the mean gap between values of the same points; its error has the noise of log Z, which all of them share."""
+    gap = Gap.between(above[1], below[1])
+    noise = [estimate.se_estimator for estimate, _ in (above, below) if "log_Z" in estimate.diagnostics]
+    return gap._replace(error=math.hypot(gap.error, *noise))
 
 
 def _told_apart(name: str, settings: Mapping[str, Any], reference: str, chosen: Mapping[str, Any]) -> str:
@@ -154,7 +174,7 @@ def _reported(
 ) -> list[tuple[registry.Plugin, dict[str, Any]]]:
     """Return the estimators of log p(x) by which the run was evaluated at its marks or afterwards, each with all its settings.
 
-    Lower bounds are not among them, as they need not be near log p(x), nor is the reference itself.
+    Lower bounds are not among them, as they need not be near log p(x), nor are the reference itself and its other side.
     """
     estimators = [(asked.plugin("estimators"), asked.settings) for asked in trained.spec.evaluation.estimators]
     for row in trained.run.evaluations():
@@ -165,5 +185,5 @@ def _reported(
     return [
         (plugin, own)
         for plugin, own in distinct
-        if plugin.name not in BOUNDS and (plugin.name, own) != (reference, dict(settings))
+        if plugin.name not in (*BOUNDS, OTHER_SIDE["log-z-ais"]) and (plugin.name, own) != (reference, dict(settings))
     ]

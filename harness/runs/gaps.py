@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from harness.inference.protocols import MeanField, offers
+from harness.inference.abilities import offers
+from harness.inference.protocols import MeanField
 from harness.specs import registry
 from harness.training.evaluation import Estimate, Estimator, Evaluated
 

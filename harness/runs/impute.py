@@ -13,7 +13,8 @@ from torch import Tensor
 from harness.data.hiding import hidden
 from harness.errors import BadInput
 from harness.inference import imputation
-from harness.inference.protocols import FactorialModel, MeanImage, Recognition, missing
+from harness.inference.abilities import missing
+from harness.inference.protocols import FactorialModel, MeanImage, Recognition
 from harness.inference.rng import Streams
 from harness.runs import images
 from harness.runs.code import code_version

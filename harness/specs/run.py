@@ -212,6 +212,11 @@ def make_spec(
     estimators = [{**_plugin_spec(default, {}), "points": points, "final_points": final_points}]
     for part, (_, at_every) in marginals.items():
         estimators.append({**specs[part], "points": at_every, "final_points": marginal_points})
+    for plugin, asked in zip([default, *(chosen[part] for part in marginals)], tuple(estimators), strict=True):
+        there = {one["name"] for one in estimators}
+        for other, own in beside(plugin, asked["settings"]).items():
+            if other.name not in there:
+                estimators.append({**asked, **_plugin_spec(other, own)})
     when = {"first_mark": first_mark, "marks_per_decade": marks_per_decade, "splits": splits, "keep": keep}
     rest = {"n_train": n_train, "seed": seed, "threads": threads, "device": device}
     rest |= {"schedule": schedule, "average": average}
@@ -238,6 +243,15 @@ def make_spec(
             f"it out, or choose {' or '.join(able)}; one of your own takes it by schedule=True in its TRAITS and problem.schedule"
         )
     return spec
+
+
+def beside(estimator: registry.Plugin, settings: Mapping[str, Any]) -> dict[registry.Plugin, dict[str, Any]]:
+    """Return the estimators that stand beside one, as the other side of its likelihood, each with what it shares of its settings.
+
+    An estimator of an unknown normaliser names them by `BESIDE`: what it says is never reported alone.
+    """
+    others = [registry.get("estimators", name) for name in getattr(estimator.module, "BESIDE", ())]
+    return {one: {k: v for k, v in settings.items() if k in one.module.Config.model_fields} for one in others}
 
 
 def default_estimator(algorithm: Any, model: Any) -> str:

@@ -1,6 +1,7 @@
 """A model under test, and what all checks of models require of numbers."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -30,3 +31,9 @@ def require_mean(draws: Tensor, mean: Tensor, what: str) -> None:
     error = draws.std(0).clamp(min=1e-3) / math.sqrt(len(draws))
     off = ((draws.mean(0) - mean) / error).abs().max()
     assert off < MAX_ERRORS, f"{what} is off by {off:.1f} standard errors"
+
+
+def require_gradient(function: Callable[..., Tensor], inputs: list[Tensor], what: str) -> None:
+    """Compare a gradient with finite differences, in float64."""
+    right = torch.autograd.gradcheck(lambda *_: function(), inputs, raise_exception=False)
+    assert right, f"the gradient of {what} is not that of finite differences"

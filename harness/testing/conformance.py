@@ -26,6 +26,7 @@ from harness.training.loop import Training
 
 REPEATS = 60  # of each point, to see how an estimator's noise varies
 DRAWS, FIT = 200, 50  # of a gradient, and steps in which it adapts before
+DIRECTIONS = ("lower", "upper", "exact", "not a bound")
 LEAST_P = 1e-4  # of a gradient by θ or by φ, below which it is biased
 
 
@@ -206,7 +207,7 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
     named.note(name, *models)
     plugin = registry.get("estimators", name)
     check_module(plugin)
-    assert plugin.module.DIRECTION in ("lower", "upper", "exact"), f"DIRECTION is {plugin.module.DIRECTION!r}"
+    assert plugin.module.DIRECTION in DIRECTIONS, f"DIRECTION is {plugin.module.DIRECTION!r}: choose from {DIRECTIONS}"
     config, evaluated = plugin.module.Config(**settings), 0
     estimator = Estimator(plugin.name, plugin.module, config)
     for model_plugin in [*registry.listing("models"), *(registry.get("models", one) for one in models)]:
@@ -221,7 +222,7 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
             continue
         evaluated += 1
         if estimator.of_log_z:
-            _check_log_z(estimator, model)
+            _check_log_z(estimator, model, data.train)
             continue
         x, z = _points(model)
         latents = {"z": z} if plugin.simulated else {}
@@ -279,12 +280,15 @@ def _points(model: Any) -> tuple[Tensor, Tensor | None]:
     return x.repeat(REPEATS, 1), z.repeat(REPEATS, 1)
 
 
-def _check_log_z(estimator: Estimator, model: Any) -> None:
-    """Check an estimator of log Z: finite, and its variance tells its own noise."""
+def _check_log_z(estimator: Estimator, model: Any, x: Tensor) -> None:
+    """Check an estimator of log Z: finite, and its variance tells its own noise, and that of the choice of points x (B, D)."""
+    found = []
     with torch.no_grad():
-        found = [
-            estimator.module.estimate_log_z(model, estimator.config, api.Streams(k)("noise")) for k in range(REPEATS)
-        ]
+        for k in range(REPEATS):
+            rng = api.Streams(k)("noise")
+            some = x[torch.randint(len(x), (len(x),), generator=rng)]
+            points = {"x": some} if getattr(estimator.module, "FROM_DATA", False) else {}
+            found.append(estimator.module.estimate_log_z(model, estimator.config, rng, **points))
     values, variances = (torch.tensor([getattr(one, part) for one in found]) for part in ("value", "variance"))
     assert torch.isfinite(values).all(), "log Z is not finite"
     assert (variances >= 0).all(), "a variance is negative"

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from harness import api
+from harness.inference.abilities import OF_MODELS
 from harness.inference.gradients import posteriors_by_hand
 from harness.inference.metered import MARK
-from harness.inference.protocols import OF_MODELS
 from harness.specs import named, registry
 from harness.specs.budget import Ledger
-from harness.testing import entries, toy
-from harness.testing.case import DRAWS, MAX_ERRORS, Case, all_states, require_mean
+from harness.testing import entries, toy, undirected
+from harness.testing.case import DRAWS, MAX_ERRORS, Case, all_states, require_gradient, require_mean
 from harness.testing.module import check_module, small
 from harness.training.metering import metered_twin
 
@@ -59,12 +59,6 @@ def _check_on(plugin: registry.Plugin, data_config: toy.Config) -> None:
 @torch.no_grad()
 def _jitter(flat: Tensor, rng: torch.Generator) -> None:
     flat += JITTER * torch.randn(flat.shape, generator=rng, dtype=flat.dtype)
-
-
-def _require_gradient(function: Callable[..., Tensor], inputs: list[Tensor], what: str) -> None:
-    """Compare a gradient with finite differences, in float64."""
-    right = torch.autograd.gradcheck(lambda *_: function(), inputs, raise_exception=False)
-    assert right, f"the gradient of {what} is not that of finite differences"
 
 
 def _two_words(dim: int) -> Tensor:
@@ -130,7 +124,7 @@ def _check_latents(case: Case) -> None:
     inputs = [model.params.flat]
     if model.latents.only("continuous"):
         inputs.append(z.requires_grad_())
-    _require_gradient(lambda: model.log_p_xz(x, z), inputs, "log_p_xz")
+    require_gradient(lambda: model.log_p_xz(x, z), inputs, "log_p_xz")
 
 
 def _check_layers(case: Case) -> None:
@@ -163,7 +157,7 @@ def _check_tractable(case: Case) -> None:
     assert model.normalised, "log_p_x is the density of a normalised model: set normalised = True, or call it log_f_x"
     log_p = model.log_p_x(x)
     assert log_p.shape == (4,), f"log_p_x returns {tuple(log_p.shape)}, not (B,)"
-    _require_gradient(lambda: model.log_p_x(x), [model.params.flat], "log_p_x")
+    require_gradient(lambda: model.log_p_x(x), [model.params.flat], "log_p_x")
     if model.kind == "binary":
         states = all_states(model.dim)
         p = model.log_p_x(states).exp()
@@ -214,22 +208,6 @@ def _check_orders(case: Case) -> None:
     noise = (each.var(0) / len(orders) + found.var(0) / n).sqrt()  # of both means
     off = (found.mean(0) / noise).abs().max()
     assert off < MAX_ERRORS, f"the mean of log_p_x_agnostic is off by {off:.1f} standard errors"
-
-
-def _check_unnormalised(case: Case) -> None:
-    """Check log f(x): its gradient, and over bits that Gibbs moves leave its distribution as it is."""
-    model, x, streams = case
-    assert not model.normalised, "a model with log_f_x is not normalised: set normalised = False"
-    log_f = model.log_f_x(x)
-    assert log_f.shape == (4,), f"log_f_x returns {tuple(log_f.shape)}, not (B,)"
-    _require_gradient(lambda: model.log_f_x(x), [model.params.flat], "log_f_x")
-    if model.kind == "binary":
-        states = all_states(model.dim)
-        p = model.log_f_x(states).softmax(0).detach()
-        exact = states[torch.multinomial(p, DRAWS, replacement=True, generator=streams("exact draws"))]
-        moved = model.gibbs(exact, streams("Gibbs"))
-        assert moved.shape == exact.shape, f"gibbs returns x of shape {tuple(moved.shape)}, not that of its argument"
-        require_mean(moved, p @ states, "the mean of x after a Gibbs move from exact draws")
 
 
 def _check_mean(case: Case) -> None:
@@ -288,7 +266,8 @@ def _check_hand_derived(case: Case) -> None:
 CHECKS: dict[type[Any], Callable[[Case], None]] = {
     api.LatentVariableModel: _check_latents, api.LayeredModel: _check_layers, api.TractableModel: _check_tractable,
     api.FactorialModel: entries.check_factorial,
-    api.ClosedFormEM: _check_em, api.OrderAgnosticModel: _check_orders, api.UnnormalisedModel: _check_unnormalised,
+    api.ClosedFormEM: _check_em, api.OrderAgnosticModel: _check_orders, api.UnnormalisedModel: undirected.check_unnormalised,
+    api.AnnealedModel: undirected.check_annealed, api.BipartiteModel: undirected.check_bipartite,
     api.MeanImage: _check_mean, api.ClosedFormPosterior: _check_exact_posterior,
     api.LayerGradients: _check_layer_gradients, api.HandDerived: _check_hand_derived,
 }  # fmt: skip
@@ -310,14 +289,14 @@ def _check_recognition(case: Case, given: Any) -> None:
     phi = recognition.params.flat
     q = posterior.sample(3, streams("posterior"))
     assert q.shape == (3, 4, model.latents.total), f"sample(3) of a posterior has shape {tuple(q.shape)}"
-    _require_gradient(lambda: recognition.posterior(x).log_prob(q), [phi], "log_prob")
+    require_gradient(lambda: recognition.posterior(x).log_prob(q), [phi], "log_prob")
     if api.offers(recognition, api.AnalyticKL):
-        _require_gradient(lambda: recognition.posterior(x).kl(), [phi], "kl")
+        require_gradient(lambda: recognition.posterior(x).kl(), [phi], "kl")
         draws = posterior.sample(DRAWS, streams("kl"))
         log_ratio = posterior.log_prob(draws) - model.log_p_z(draws)  # (n, B)
         require_mean(log_ratio.detach(), posterior.kl().detach(), "kl beside its Monte Carlo estimate")
     if api.offers(recognition, api.Reparameterised):
-        _require_gradient(lambda: recognition.posterior(x).rsample(2, api.Streams(2)("noise")), [phi], "rsample")
+        require_gradient(lambda: recognition.posterior(x).rsample(2, api.Streams(2)("noise")), [phi], "rsample")
     if api.offers(recognition, api.MeanField):
         diagonal = api.posterior.DiagonalGaussian(*recognition.posterior(x).moments())
         assert torch.allclose(posterior.log_prob(q), diagonal.log_prob(q), rtol=1e-9), (

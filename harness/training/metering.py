@@ -15,8 +15,9 @@ from torch._C import _are_functorch_transforms_active as transforms_active
 from torch._C._functorch import get_unwrapped, is_batchedtensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from harness.inference.abilities import OF_MODELS
 from harness.inference.metered import MARK, Meter, MeteredFunction
-from harness.inference.protocols import OF_MODELS, Recognition
+from harness.inference.protocols import Recognition
 from harness.specs.budget import Ledger
 
 FACTS = tuple(dict.fromkeys(fact for protocol in (*OF_MODELS, Recognition) for fact in protocol.__annotations__))

@@ -10,7 +10,8 @@ from harness.data.dataset import Dataset
 from harness.data.download import MissingData
 from harness.data.suitability import Warnings, warnings
 from harness.errors import BadInput
-from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition, missing
+from harness.inference.abilities import missing
+from harness.inference.protocols import GenerativeModel, LatentVariableModel, Recognition
 from harness.inference.rng import Streams
 from harness.specs import registry
 from harness.specs.plugin_errors import blaming

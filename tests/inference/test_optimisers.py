@@ -52,6 +52,25 @@ def test_steps_are_those_of_torch(name: str, same_prior: bool, rng: torch.Genera
             torch.testing.assert_close(params.flat.detach(), torch.cat(parts), rtol=1e-12, atol=1e-12)
 
 
+def test_momentum_is_that_of_torch_and_is_kept(rng: torch.Generator) -> None:
+    (params, other), momentum = two_sets(rng), 0.7
+    theirs = [part.detach().clone() for part in params.flat.split([12, 3])]
+    groups: list[dict[str, Any]] = [{"params": theirs[:1], "weight_decay": PRIOR}, {"params": theirs[1:]}]
+    expected = torch.optim.SGD(groups, lr=0.1, momentum=momentum)
+    sgd = api.Sgd(params, lr=0.1, prior_weight=PRIOR, momentum=momentum)
+    for step in range(5):
+        grad = torch.randn(15, generator=rng, dtype=torch.float64)
+        for part, g in zip(theirs, grad.split([12, 3]), strict=True):
+            part.grad = -g
+        expected.step()
+        sgd.ascend([grad.clone()])
+        torch.testing.assert_close(params.flat.detach(), torch.cat(theirs), rtol=1e-12, atol=1e-12)
+        if step == 2:  # go on with another that has taken over its state
+            saved, sgd = sgd.state_dict(), api.Sgd(params, lr=0.1, prior_weight=PRIOR, momentum=momentum)
+            sgd.load_state_dict(saved)
+    assert api.Sgd(other, lr=0.1).state_dict() == {"n_calls": 0}  # as stored runs have it
+
+
 def test_adam_is_the_papers_algorithm(rng: torch.Generator) -> None:
     """Algorithm 1 of the paper, as ascent, with other decay rates than the default."""
     params = api.Parameters({"W": (4, 3)}, {"b": (3,)}, dtype=torch.float64)

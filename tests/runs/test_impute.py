@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import PLUGINS, Result
+from support import Result
 
 from harness import api
 from harness.data.hiding import hidden
@@ -253,24 +253,12 @@ def test_what_cannot_be_imputed_is_refused(harness: Harness, tiny_run: list[str]
     nothing = harness("plot", "imputations", run.id)
     assert nothing.code == 2
     assert f"run {run.id} has no imputation: make one by `harness impute {run.id} --missing 0.6`" in nothing.err
-    rbm = str(PLUGINS / "rbm.py")
-    cd = str(PLUGINS / "contrastive_divergence.py")
     words = (
-        "run",
-        "--algo",
-        cd,
-        "--model",
-        rbm,
-        "--dataset",
-        toy.__file__,
-        "--samples",
-        500,
-        "--eval-points",
-        0,
-        "--quiet",
-    )
+        "run", "--algo", "contrastive-divergence", "--model", "rbm", "--hidden", 4, "--dataset", toy.__file__, "--samples", 500,
+        "--eval-points", 0, "--final-points", 10, "--quiet",
+    )  # fmt: skip
     assert harness(*words).code == 0
     other = next(one for one in Store(tmp_path / "results").runs() if one.id != run.id)
-    refused = harness("impute", other.id, "--missing", "0.5", "--model", rbm, "--dataset", toy.__file__)
+    refused = harness("impute", other.id, "--missing", "0.5", "--dataset", toy.__file__)
     assert refused.code == 2
     assert "it needs a model whose entries are independent given z (log_p_entries, sample_x)" in refused.err

@@ -40,12 +40,15 @@ QUICK = {
     "importance": {"K": 1000, "proposal": "gaussian"},
     "hmc-density": {"n_samples": 200},
     "mean-field": {"steps": 500, "draws": 20},
+    "log-z-ais": {"distributions": 100},
+    "log-z-ais-reverse": {"distributions": 100},
+    "log-z-raise": {"distributions": 100},
 }
 
 
 @pytest.mark.parametrize("name", registry.names("estimators"))
 def test_estimator(name: str) -> None:
-    conformance.check_estimator(name, [str(PLUGINS / "rbm.py")], **QUICK.get(name, {}))
+    conformance.check_estimator(name, **QUICK.get(name, {}))
 
 
 @pytest.mark.parametrize(
