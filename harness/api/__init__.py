@@ -63,6 +63,7 @@ from harness.inference import ais, gibbs, gradients, hmc, mean_field, pareto, po
 from harness.inference.abilities import offers
 from harness.inference.adagrad import Adagrad
 from harness.inference.belief_net import BeliefNet, BeliefRecognition, BinaryBeliefNet, FactorialBeliefNet
+from harness.inference.boltzmann import BoltzmannMachine
 from harness.inference.covariance import FullEncoder, RankOneEncoder
 from harness.inference.decoder import Decoder
 from harness.inference.encoder import Encoder, GaussianEncoder
@@ -98,7 +99,7 @@ from harness.inference.protocols import (
     TractableModel,
 )
 from harness.inference.rng import Streams, bernoulli
-from harness.inference.undirected import AnnealedModel, BipartiteModel, UnnormalisedModel
+from harness.inference.undirected import AnnealedModel, BipartiteModel, LayerwiseModel, UnnormalisedModel
 
 __all__ = [
     "Adagrad",
@@ -111,6 +112,7 @@ __all__ = [
     "BeliefRecognition",
     "BinaryBeliefNet",
     "BipartiteModel",
+    "BoltzmannMachine",
     "Choice",
     "ClosedFormEM",
     "ClosedFormPosterior",
@@ -140,6 +142,7 @@ __all__ = [
     "LayeredModel",
     "LayeredPosterior",
     "Layers",
+    "LayerwiseModel",
     "LogUniform",
     "LogZ",
     "MeanField",

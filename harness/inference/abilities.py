@@ -23,7 +23,7 @@ from harness.inference.protocols import (
     Reparameterised,
     TractableModel,
 )
-from harness.inference.undirected import AnnealedModel, BipartiteModel, UnnormalisedModel
+from harness.inference.undirected import AnnealedModel, BipartiteModel, LayerwiseModel, UnnormalisedModel
 
 OF_MODELS: dict[type[Any], str] = {
     GenerativeModel: "a generative model (params, kind, dim, normalised, sample)",
@@ -35,6 +35,7 @@ OF_MODELS: dict[type[Any], str] = {
     OrderAgnosticModel: "a model with a density in every order of the bits (log_p_x_agnostic, log_p_x_in)",
     UnnormalisedModel: "an unnormalised model with Gibbs moves (log_f_x, gibbs, contrast)",
     AnnealedModel: "a model that is joined to one of which Z is known (log_z_base, sample_base, anneal)",
+    LayerwiseModel: "a model that learns a pair of layers at a time (pairs, parts, up, gibbs_in, contrast_in)",
     BipartiteModel: "a model whose hidden units can be summed over (hidden, log_f_h)",
     ClosedFormPosterior: "a model whose posterior has a closed form (exact_posterior)",
     MeanImage: "a model with the mean of x given z (mean_x)",

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from harness import native
 
+MADE = ("gradient", "layers", "stack", "stacks")
+"""What is made once of the memory that parameters are in."""
+
 
 class Parameters:
     """Named weights and biases that lie one behind the other in one flat leaf tensor.
@@ -101,7 +104,22 @@ class Parameters:
             return
         self.flat = self.flat.detach().to(device).requires_grad_()
         self.views = self.split(self.flat.detach())
-        for made in ("gradient", "layers", "stack", "stacks"):
+        for made in MADE:
+            self.__dict__.pop(made, None)
+
+    def move_into(self, flat: Tensor, *, keep: bool = True) -> None:
+        """Move all of them into memory that is part of a larger tensor (n,), so that they are learned here and stored there.
+
+        Args:
+            flat: the memory.
+            keep: whether their numbers move, too; else those that are there are theirs from now on.
+        """
+        with torch.no_grad():
+            if keep:
+                flat.copy_(self.flat)
+        self.flat = flat.detach().requires_grad_()
+        self.views = self.split(self.flat.detach())
+        for made in MADE:
             self.__dict__.pop(made, None)
 
     def normal_(self, sd: float, rng: torch.Generator) -> None:

@@ -1,15 +1,17 @@
-"""Undirected models, p(x) = f(x) / Z with Z unknown: what they can do, a typed protocol for each capability.
+"""Undirected models, p(x) = f(x) / Z with Z unknown, alone or on top: what they can do, a typed protocol for each capability.
 
 Shapes: B points, C chains, D observed dimensions, H hidden units. Densities are in nats per datapoint, and higher is better. What
 counts as a sample: a point of which log f is raised, and every move of every chain.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from harness.inference.metered import metered
+from harness.inference.parameters import Parameters
 from harness.inference.protocols import GenerativeModel
 
 
@@ -65,4 +67,44 @@ class BipartiteModel(UnnormalisedModel, Protocol):
 
     def log_f_h(self, h: Tensor) -> Tensor:
         """Return log Σ_x f(x, h) of h (B, H), (B,)."""
+        ...
+
+
+@runtime_checkable
+class LayerwiseModel(GenerativeModel, Protocol):
+    """A model of layers that learns a pair of neighbouring layers at a time, each by an undirected machine of its own.
+
+    Attributes:
+        pairs: how many; pair 0 is that of the data and the layer next to them.
+        parts: the parameters of each pair.
+    """
+
+    pairs: int
+    parts: Sequence[Parameters]
+
+    def up(self, x: Tensor, pair: int, rng: torch.Generator) -> Tensor:
+        """Draw the lower layer of a pair given x (B, D), (B, ·): x itself for the first."""
+        ...
+
+    def gibbs_in(self, pair: int, h: Tensor, rng: torch.Generator) -> Tensor:
+        """Return h (C, ·), the lower layer of a pair, after a Gibbs move of its machine."""
+        ...
+
+    def contrast_in(self, pair: int, h: Tensor, chains: Tensor) -> Tensor:
+        """Return the mean log f of h (B, ·) by the machine of a pair less that of chains (C, ·), differentiable by its part."""
+        ...
+
+
+@runtime_checkable
+class DeepModel(LayerwiseModel, Protocol):
+    """A model whose uppermost pair is undirected, and whose lower layers are recognised: what evaluation needs, and no algorithm.
+
+    Attributes:
+        top: the machine of the uppermost pair.
+    """
+
+    top: UnnormalisedModel
+
+    def log_f_bound(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Return a lower bound on log Z p(x) of x (B, D), (B,), with Z of the top machine."""
         ...

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.errors import BadInput
 from harness.inference.protocols import LatentVariableModel
-from harness.inference.undirected import UnnormalisedModel
+from harness.inference.undirected import DeepModel, UnnormalisedModel
 from harness.runs.evaluate import Trained
 from harness.runs.gaps import BEST, Gap, Gaps, measure, refusal
 from harness.runs.runner import Say, unheard
@@ -90,9 +90,14 @@ def certify(
         split: of which points of the data: train, valid or test.
 
     Raises:
-        BadInput: there is no such split, or these cannot tell an error.
+        BadInput: there is no such split, or these cannot tell an error, or nothing bounds log p(x) of this model from above.
         NotNamed: the run was evaluated by an estimator of a file that the user has not named in this command.
     """
+    if isinstance(trained.subject.model, DeepModel):
+        raise BadInput(
+            f"run {trained.run.id} cannot be certified: there is no upper bound for a model whose lower layers are recognised; "
+            f"see `harness evaluate {trained.run.id} --estimator log-z-raise` for a lower one"
+        )
     undirected = isinstance(trained.subject.model, UnnormalisedModel)
     annealing = "log-z-ais" if undirected else "ais"
     complete = estimator_settings(annealing, settings)

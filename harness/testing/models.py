@@ -268,6 +268,7 @@ CHECKS: dict[type[Any], Callable[[Case], None]] = {
     api.FactorialModel: entries.check_factorial,
     api.ClosedFormEM: _check_em, api.OrderAgnosticModel: _check_orders, api.UnnormalisedModel: undirected.check_unnormalised,
     api.AnnealedModel: undirected.check_annealed, api.BipartiteModel: undirected.check_bipartite,
+    api.LayerwiseModel: undirected.check_layerwise,
     api.MeanImage: _check_mean, api.ClosedFormPosterior: _check_exact_posterior,
     api.LayerGradients: _check_layer_gradients, api.HandDerived: _check_hand_derived,
 }  # fmt: skip

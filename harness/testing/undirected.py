@@ -56,6 +56,32 @@ def check_annealed(case: Case) -> None:
         require_mean(pairs - back, torch.zeros_like(pairs[0]), f"{both_ways} at β = {beta:g}")
 
 
+def check_layerwise(case: Case) -> None:
+    """Check each pair of a model that learns one at a time: what is drawn for it, and its part of the gradient."""
+    model, x, streams = case
+    assert not model.normalised, "a model with machines is not normalised: set normalised = False"
+    assert sum(part.flat.numel() for part in model.parts) == model.params.flat.numel(), (
+        "its parts are not all of params"
+    )
+    assert torch.equal(model.up(x, 0, streams("up")), x), (
+        "up(x, 0) is not x: the lower layer of the first pair are the data"
+    )
+    before = model.params.flat.detach().clone()
+    for pair, part in enumerate(model.parts):
+        h = model.up(x, pair, streams("up"))
+        assert ((h == 0) | (h == 1)).all(), f"up(x, {pair}) returns values besides 0 and 1"
+        moved = model.gibbs_in(pair, h, streams("Gibbs"))
+        assert moved.shape == h.shape, f"gibbs_in({pair}, h) returns {tuple(moved.shape)}, not the shape of h"
+        require_gradient(
+            lambda pair=pair, h=h: model.contrast_in(pair, h[:3], h), [part.flat], f"contrast_in({pair}, …)"
+        )
+        with torch.no_grad():
+            part.flat.add_(1.0)
+    assert torch.allclose(model.params.flat, before + 1.0), "its parts are not in the memory of params"
+    with torch.no_grad():
+        model.params.flat.copy_(before)
+
+
 @torch.no_grad()
 def check_bipartite(case: Case) -> None:
     """Check that log Z is the same by all x, and by all states of the hidden units."""

@@ -26,7 +26,7 @@ from harness.inference.protocols import (
     Recognition,
 )
 from harness.inference.rng import Streams
-from harness.inference.undirected import UnnormalisedModel
+from harness.inference.undirected import DeepModel, UnnormalisedModel
 from harness.specs import registry
 from harness.specs.plugin_errors import blaming
 
@@ -125,15 +125,23 @@ class Estimator:
         """Whether it estimates the normaliser of an unnormalised model."""
         return hasattr(self.module, "estimate_log_z")
 
-    @property
-    def direction(self) -> str:
-        """On which side of log p(x) it lies in expectation; log p(x) = log f(x) - log Z lies opposite to log Z."""
+    def direction(self, model: GenerativeModel) -> str:
+        """Return on which side of log p(x) it lies in expectation; log p(x) = log f(x) - log Z lies opposite to log Z.
+
+        Of a deep model log f(x) is a lower bound itself: with an upper bound for log Z, or the exact one, it is still one.
+        """
         direction: str = self.module.DIRECTION
-        return OPPOSITE.get(direction, direction) if self.of_log_z else direction
+        if not self.of_log_z:
+            return direction
+        if isinstance(model, DeepModel):
+            return "lower" if direction in ("exact", "upper") else "not a bound"
+        return OPPOSITE.get(direction, direction)
 
     def skip(self, subject: Evaluated) -> str | None:
         """Return why it cannot evaluate these models; None if it can."""
         model, recognition = subject.model, subject.recognition
+        if self.of_log_z and isinstance(model, DeepModel):
+            model = model.top
         reason = missing(self.module.NEEDS, model, recognition)
         if reason is None and not model.normalised and not self.of_log_z:
             reason = "the model's density is not normalised, so log f(x) is no likelihood: use an estimator of log Z"
@@ -160,13 +168,13 @@ class Estimator:
         """Return the mean of what it said of each point, and its errors; raises as `estimate`."""
         value, variance, n = each.value.double(), each.variance.double().mean(), len(each.value)
         # The spread of values over points has the estimator's noise in it, which is told apart from the choice of points;
-        # the noise of log Z is the same at all points.
+        # the noise of log Z is the same at all points, and that of a bound on log f(x) is left in the spread.
         own = torch.zeros(()) if self.of_log_z else variance
         spread = value.var() if n > 1 else torch.tensor(math.nan)
         found = Estimate(
             estimator=self.name,
             settings=self.config.model_dump(mode="json"),
-            direction=self.direction,
+            direction=self.direction(subject.model),
             split=split,
             points=n,
             mean=value.mean().item(),
@@ -219,9 +227,9 @@ class Estimator:
         found, log_z = [], None
         for x, z in _simulated(model, points) if split == "simulated" else _chosen(dataset, split, points):
             try:
-                if self.of_log_z and isinstance(model, UnnormalisedModel):
+                if self.of_log_z and isinstance(model, UnnormalisedModel | DeepModel):
                     log_z = log_z or self._log_z(model, x, split, seed)
-                    found.append(_normalised(model, x, log_z))
+                    found.append(_normalised(model, x, log_z, noise))
                     continue
                 latents = {"z": z} if getattr(self.module, "SIMULATED", False) else {}
                 found.append(self.module.estimate(model, recognition, x, self.config, noise, **latents))
@@ -233,15 +241,22 @@ class Estimator:
                 raise self._out_of_memory(error, len(x), split) from error
         return PerPoint.joined(found)
 
-    def _log_z(self, model: UnnormalisedModel, x: Tensor, split: Split, seed: int) -> LogZ:
-        """Return log Z, with points x (B, D) of a split where it takes any: the last one again, if it would be the same."""
+    def _log_z(self, model: UnnormalisedModel | DeepModel, x: Tensor, split: Split, seed: int) -> LogZ:
+        """Return `log_z` with points x (B, D) of a split: the last one again, if it would be the same."""
         from_data = getattr(self.module, "FROM_DATA", False)
-        told = {"x": x} if from_data else {}
-        noise = f"evaluation noise {split}" if from_data else "evaluation noise of log Z"
-        of = [self.module, self.config, seed, noise, *(_digest(one) for one in (model.params.flat, *told.values()))]
+        noise = f"evaluation noise of log Z {split}" if from_data else "evaluation noise of log Z"
+        of = [self.module, self.config, seed, noise, _digest(model.params.flat), _digest(x) if from_data else b""]
         if self.name not in _last_log_z or _last_log_z[self.name][0] != of:
-            _last_log_z[self.name] = of, self.module.estimate_log_z(model, self.config, Streams(seed)(noise), **told)
+            _last_log_z[self.name] = of, self.log_z(model, x, Streams(seed)(noise))
         return _last_log_z[self.name][1]
+
+    def log_z(self, model: UnnormalisedModel | DeepModel, x: Tensor, rng: torch.Generator) -> LogZ:
+        """Return log Z of a model, or of the top of a deep one, with points x (B, D) of the data where it takes any."""
+        if isinstance(model, DeepModel):
+            x, model = model.up(x, model.pairs - 1, rng), model.top
+        points = {"x": x} if getattr(self.module, "FROM_DATA", False) else {}
+        found: LogZ = self.module.estimate_log_z(model, self.config, rng, **points)
+        return found
 
     def _out_of_memory(self, error: Exception, points: int, split: Split) -> OutOfMemory:
         sizes = [
@@ -287,9 +302,10 @@ def applicable(names: Iterable[str], subject: Evaluated) -> Iterator[str]:
             yield name
 
 
-def _normalised(model: UnnormalisedModel, x: Tensor, log_z: LogZ) -> PerPoint:
-    """Return log p(x) = log f(x) - log Z of each point, with the variance of log Z."""
-    value = model.log_f_x(x).double() - log_z.value
+def _normalised(model: UnnormalisedModel | DeepModel, x: Tensor, log_z: LogZ, noise: torch.Generator) -> PerPoint:
+    """Return log p(x) = log f(x) - log Z of each point, or a bound on it, with the variance of log Z."""
+    log_f = model.log_f_bound(x, noise) if isinstance(model, DeepModel) else model.log_f_x(x)
+    value = log_f.double() - log_z.value
     diagnostics = {
         name: torch.full_like(value, number) for name, number in {"log_Z": log_z.value, **log_z.diagnostics}.items()
     }

@@ -25,7 +25,7 @@ from harness.training.loop import Training
 Harness = Callable[..., Result]
 
 
-def machine(dim: int, hidden: int, scale: float, dtype: torch.dtype = torch.float32) -> rbm.Rbm:
+def machine(dim: int, hidden: int, scale: float, dtype: torch.dtype = torch.float32) -> api.BoltzmannMachine:
     """Return a machine with weights of sd `scale`, biases c of mean -1, and base rates that are not its own."""
     mean = torch.rand(dim, generator=torch.Generator().manual_seed(3)).clamp(0.1, 0.9)
     facts = api.DataFacts("binary", dim, 100, _mean=lambda: mean)
@@ -41,7 +41,7 @@ def exact(model: Any) -> float:
     return exact_log_z.estimate_log_z(model, exact_log_z.Config(), torch.Generator()).value
 
 
-def points(model: rbm.Rbm, n: int) -> Tensor:
+def points(model: api.BoltzmannMachine, n: int) -> Tensor:
     """Return exact draws: of h from its sum over x, and of x given h."""
     every = next(api.states(model.hidden, 1 << model.hidden, model.params.flat.dtype))
     rng = torch.Generator().manual_seed(7)
@@ -89,7 +89,7 @@ def test_without_weights_log_z_is_a_sum_over_units() -> None:
 
 
 @functools.cache
-def large() -> tuple[rbm.Rbm, float]:
+def large() -> tuple[api.BoltzmannMachine, float]:
     """A machine of 40 bits and 20 hidden units with strong weights, and its log Z."""
     model = machine(40, 20, 1.0)
     return model, exact(model)
@@ -104,7 +104,7 @@ def test_ais_is_within_a_twentieth_of_a_nat_on_twenty_hidden_units() -> None:
     assert found.diagnostics["effective_samples"] > 30
 
 
-def repeated(module: ModuleType, model: rbm.Rbm, n: int, **settings: Any) -> Tensor:
+def repeated(module: ModuleType, model: api.BoltzmannMachine, n: int, **settings: Any) -> Tensor:
     """Return n estimates of log Z less the exact one."""
     log_z, x = exact(model), points(model, 400)
     found = []

@@ -6,6 +6,7 @@ from support import require_frequencies
 from torch import Tensor
 
 from harness import api
+from harness.inference import boltzmann
 from harness.models import rbm
 from harness.specs.budget import Ledger
 from harness.testing import toy
@@ -14,7 +15,7 @@ from harness.training.metering import metered_twin
 D, H = 8, 6
 
 
-def built(dtype: torch.dtype = torch.float64, scale: float = 0.7) -> rbm.Rbm:
+def built(dtype: torch.dtype = torch.float64, scale: float = 0.7) -> api.BoltzmannMachine:
     """Return a machine with parameters well away from 0."""
     model, recognition = rbm.build(rbm.Config(hidden=H), api.DataFacts("binary", D, 100), api.Streams(1), dtype)
     assert recognition is None
@@ -83,7 +84,7 @@ def test_it_begins_at_the_base_rates_of_the_data() -> None:
 
 def test_long_chains_are_draws_where_they_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of sd 0.3, which 50 moves forget; the chi-squared of 256 states fails by chance once in a million seeds."""
-    monkeypatch.setattr(rbm, "SWEEPS", 50)
+    monkeypatch.setattr(boltzmann, "SWEEPS", 50)
     model = built(scale=0.3)
     x = model.sample(20_000, torch.Generator().manual_seed(0))
     require_frequencies(x, model.log_f_x(states(D)).detach().log_softmax(0), states(D))
