@@ -11,9 +11,9 @@ from typing import Literal
 
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.specs import plugin_file
+from harness.specs import data_file, plugin_file
 from harness.specs.experiment import Experiment
-from harness.specs.where import plugins
+from harness.specs.where import KINDS, is_data, plugins
 
 Versions = Literal["now", "all"]
 """Whether runs of the present version alone are taken, or those of earlier ones, too."""
@@ -96,18 +96,18 @@ class PluginFiles:
                 path = self._files.get((option, part["name"]), Path(part.get("file") or part["name"]))
                 if path not in self._known:
                     own = (option, part["name"]) in self._files
-                    self._known[path] = _sha256(path) if own or path.is_absolute() else None
+                    self._known[path] = _sha256(option, path) if own or path.is_absolute() else None
                 now = self._known[path]
                 if now != part["sha256"]:
                     found[path.name] = "earlier" if now else "gone"
         return found
 
 
-def _sha256(path: Path) -> str | None:
-    """Return what identifies the content of a plugin file now; None where it cannot be read."""
+def _sha256(option: str, path: Path) -> str | None:
+    """Return what identifies the content of a plugin file, or of data, now; None where it cannot be read."""
     try:
-        return plugin_file.read(path).sha256
-    except (OSError, ValueError, RecursionError, MemoryError):
+        return data_file.read(str(path)).sha256 if is_data(KINDS[option], str(path)) else plugin_file.read(path).sha256
+    except (BadInput, OSError, ValueError, RecursionError, MemoryError):
         return None
 
 

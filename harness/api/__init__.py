@@ -31,7 +31,7 @@ NaN, and its recognition model takes such x.
 
 A **dataset** is a module with `Config` and `load(config, data_dir) -> Dataset`; `api.files` finds, fetches and reads files. Where
 a setting makes its data another kind, `OTHER_KINDS` says which: {"binary": "--binarize stochastic"}. One that reads files of the
-user's own, which nobody else has, says so by `OWN_FILES = True`.
+user's own, which nobody else has, says so by `OWN_FILES = True`. Data need no plugin: see the built-in dataset `file`.
 
 An **estimator** is a module with `Config`, `DIRECTION` ("lower", "upper", "exact" or "not a bound"), `NEEDS` (the protocols that
 model and recognition model have to satisfy), `skip(config, model, recognition) -> str | None` for what else it cannot do, and
@@ -56,7 +56,7 @@ from harness import native
 from harness.api import files
 from harness.api.optimisers import ascent, optimiser
 from harness.api.problem import DataFacts, LogZ, PerPoint, Problem, Traits
-from harness.api.settings import Choice, Config, Hidden, Layers, LogUniform, setting, sizes
+from harness.api.settings import Choice, Config, Hidden, Layers, LogUniform, Scale, Shares, Size, setting, sizes
 from harness.data.dataset import Batch, Dataset
 from harness.errors import BadInput, HarnessError
 from harness.inference import ais, gibbs, gradients, hmc, mean_field, pareto, posterior
@@ -158,7 +158,10 @@ __all__ = [
     "RankOneEncoder",
     "Recognition",
     "Reparameterised",
+    "Scale",
     "Sgd",
+    "Shares",
+    "Size",
     "Streams",
     "TractableModel",
     "Traits",

@@ -13,9 +13,12 @@ from harness.data.download import (
     save,
 )
 from harness.data.formats import NotThisFile, is_matlab, read_idx, read_matlab, unpickle_arrays
+from harness.data.own import own_data
 from harness.data.word_counts import WordCounts, read_ldac, read_word_counts, word_counts_file
+from harness.specs.data_file import DataFiles
 
 __all__ = [
+    "DataFiles",
     "MissingData",
     "NotThisFile",
     "WordCounts",
@@ -28,6 +31,7 @@ __all__ = [
     "is_matlab",
     "local_folder",
     "not_found",
+    "own_data",
     "read_idx",
     "read_ldac",
     "read_matlab",

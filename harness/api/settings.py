@@ -1,5 +1,6 @@
 """Settings of plugins: typed, validated, with help and a search space where tuning may choose."""
 
+import math
 from typing import Annotated, Any, NamedTuple
 
 import pydantic
@@ -35,6 +36,50 @@ def _hidden(given: object) -> int | str:
     found = sizes(given)
     return found[0] if len(found) == 1 else "-".join(map(str, found)) or "none"
 
+
+def _scale(given: object) -> float | str:
+    if given == "standardise":
+        return str(given)
+    top, _, bottom = str(given).partition("/")
+    try:
+        found = float(top) / float(bottom or 1)
+    except (ValueError, ZeroDivisionError):
+        found = math.nan
+    if not math.isfinite(found) or found == 0:
+        raise ValueError("give a number such as 0.01 or 1/255, or standardise")
+    return found
+
+
+def _shares(given: object) -> str:
+    words = str(given).split("/")
+    try:
+        shares = [float(word) for word in words]
+    except ValueError:
+        shares = []
+    if len(shares) not in (2, 3) or not all(0 < share < 1 for share in shares):
+        raise ValueError("give shares of training, validation and test points, or of two of them, such as 0.8/0.1/0.1")
+    if abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"the shares sum to {sum(shares):g}: give shares that sum to 1, such as 0.8/0.1/0.1")
+    return "/".join(f"{share:g}" for share in shares)
+
+
+def _size(given: object) -> str:
+    words = str(given).replace("×", "x").split("x")
+    if given == "":
+        return ""
+    if len(words) != 2 or not all(word.isascii() and word.isdigit() and 0 < int(word) <= MAX_UNITS for word in words):
+        raise ValueError("give rows and columns of an image, such as 28x28")
+    return "x".join(str(int(word)) for word in words)
+
+
+Scale = Annotated[float | str, pydantic.BeforeValidator(_scale)]
+"""What values are multiplied by, as a setting: a number, a fraction such as 1/255, or "standardise"."""
+
+Shares = Annotated[str, pydantic.BeforeValidator(_shares)]
+"""Shares of training, validation and test points as a setting, or of training and test points: 0.8/0.1/0.1."""
+
+Size = Annotated[str, pydantic.BeforeValidator(_size)]
+"""Rows and columns of an image as a setting: 28x28; nothing where points are none."""
 
 Layers = Annotated[str, pydantic.BeforeValidator(_layers)]
 """The sizes of layers, the one next to the data first, as a setting: 200-200-500. `sizes` returns the numbers."""

@@ -14,6 +14,7 @@ import click
 
 from harness import __version__
 from harness.cli.check import check, save_baseline, show_baseline
+from harness.cli.data import data
 from harness.cli.evaluate import certify, evaluate
 from harness.cli.gradients import gradients
 from harness.cli.impute import impute
@@ -77,7 +78,7 @@ cli.add("Many runs", sweep, tune)
 cli.add("Look", list_runs, show, plot, table, compare, rank)
 cli.add("Judge", check, verify, baseline, gradients)
 cli.add("Store", rm, gc, export, doctor)
-cli.add("Plugins", *LISTINGS)
+cli.add("Plugins", *LISTINGS, data)
 
 
 def main() -> None:

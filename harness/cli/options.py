@@ -246,7 +246,8 @@ def named_files(*flags: str) -> Callable[[Command], Command]:
                     metavar=value.metavar,
                     multiple=True,
                     expose_value=False,
-                    help=f"The run's {kind[:-1]}, if it is a .py file: code in a store is executed only if you name it.",
+                    help=f"The run's {kind[:-1]}, if it is a .py file: code in a store is executed only if you name it."
+                    + (" Or its data, if they have moved." if kind == "datasets" else ""),
                 )(command)
         return command
 

@@ -56,13 +56,16 @@ class TakesSettings(click.Command):
                 yield registry.get(option.type.value.kind, name)
 
 
+_METAVARS = {"int": "N", "float": "X", "bool": "", "int | str": "N-N", "float | str": "X", "str": "TEXT"}
+
+
 def _rows(plugin: "Plugin") -> Iterator[tuple[str, str]]:
     """Yield option and help of every setting of a plugin."""
     from harness.report.plugins import plugin_data
 
     for setting in plugin_data(plugin)["settings"]:
-        metavar = {"int": "N", "float": "X", "bool": "", "int | str": "N-N"}.get(setting["type"], setting["type"])
-        default = "" if setting["default"] is None else f"  [default: {setting['default']}]"
+        metavar = _METAVARS.get(setting["type"], setting["type"])
+        default = "" if setting["default"] in (None, "") else f"  [default: {setting['default']}]"
         yield (
             line(f"--{setting['name'].replace('_', '-')} {metavar}".rstrip()),
             line(f"{setting['help']}{default}".strip()),

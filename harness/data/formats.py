@@ -1,5 +1,6 @@
 """Readers for the file formats in which datasets are published."""
 
+import functools
 import gzip
 import itertools
 import math
@@ -97,6 +98,43 @@ def read_matlab(content: bytes, name: str, *, size: int = 500_000_000) -> np.nda
     except (ValueError, KeyError, StopIteration, struct.error, zlib.error) as error:
         raise BadInput(f"cannot be read as a MATLAB file with an array {name!r} ({error!r})") from error
     raise BadInput(f"cannot be read as a MATLAB file with an array {name!r} (there is none)")
+
+
+def matlab_arrays(content: bytes, *, size: int = 500_000_000) -> dict[str, Callable[[], np.ndarray[Any, Any]]]:
+    """Return by name what reads each array of numbers in a MATLAB file's content; see `read_matlab`."""
+    if not is_matlab(content):
+        raise BadInput("is no MATLAB file of formats 4 to 7")
+    try:
+        names = list(_matlab4_names(content) if _matlab4_form(content, 0) is not None else _matlab5_names(content))
+    except (ValueError, StopIteration, struct.error, zlib.error) as error:
+        raise BadInput(f"cannot be read as a MATLAB file ({error!r})") from error
+    return {name: functools.partial(read_matlab, content, name, size=size) for name in names}
+
+
+def _matlab5_names(content: bytes) -> Iterator[str]:
+    """Yield the names of the arrays of numbers in a MATLAB 5 file."""
+    if content.startswith((b"MATLAB 7.3", _HDF5)) or content[512:520] == _HDF5:
+        yield ""  # which reading it refuses
+        return
+    order = "<" if content[126:128] == b"IM" else ">"
+    for kind, element in _elements(content[128:], order):
+        if kind == _COMPRESSED:  # the names are at the beginning
+            kind, element = next(_elements(zlib.decompressobj().decompress(element, 4096), order))
+        parts = list(itertools.islice(_elements(element, order), 3)) if kind == _MATRIX else []
+        flag = struct.unpack(f"{order}I", parts[0][1][:4])[0] if len(parts) == 3 else 0
+        if flag & 0xFF in _MATLAB_NUMBERS and not flag & 0x800:  # real ones
+            yield parts[2][1].decode("latin1")
+
+
+def _matlab4_names(content: bytes) -> Iterator[str]:
+    """Yield the names of the arrays of numbers in a MATLAB 4 file."""
+    at = 0
+    while (form := _matlab4_form(content, at)) is not None:
+        order, numbers, full = form
+        rows, columns, imaginary, length = struct.unpack_from(f"{order}4I", content, at + 4)
+        if full:
+            yield content[at + 20 : at + 20 + length].rstrip(b"\0").decode("latin1")
+        at += 20 + length + rows * columns * np.dtype(numbers).itemsize * (2 if imaginary else 1)
 
 
 def _matlab4_form(content: bytes, at: int) -> tuple[str, str, bool] | None:

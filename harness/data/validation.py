@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 import numpy as np
@@ -13,6 +13,9 @@ from harness.errors import BadInput
 from harness.inference.protocols import Kind
 
 DTYPES = (torch.float32, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+
+Place = Callable[[int, int], str]
+"""Returns in words where the value of a row and a column is."""
 
 AT_A_TIME = 5000  # points
 
@@ -61,10 +64,23 @@ def require_one_size(splits: Mapping[str, Tensor], shape: tuple[int, int] | None
         raise BadInput(f"shape is {shape!r}, and points have {size} dimensions: give (rows, columns) of as many")
 
 
-def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochastic: bool, missing: bool = False) -> None:
+def in_tensor(row: int, column: int) -> str:
+    """Return in words where a value is."""
+    return f"row {row}, column {column}"
+
+
+def require_range(
+    name: str,
+    points: Tensor,
+    kind: Kind,
+    scale: float,
+    stochastic: bool,
+    missing: bool = False,
+    place: Place = in_tensor,
+) -> None:
     """Raise BadInput, with the first value that is not, unless points (N, D) are finite and within the range of their kind.
 
-    With `missing`, NaN means that a value is missing, and the others are looked at.
+    With `missing`, NaN means that a value is missing, and the others are looked at. `place` tells where a value is.
     """
     if kind not in get_args(Kind):
         raise BadInput(f"kind is {kind!r}: choose one of {', '.join(get_args(Kind))}")
@@ -79,14 +95,14 @@ def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochasti
         if part.is_floating_point():
             bad = part.isinf() if missing else ~part.isfinite()
             means = "; if NaN means that a value is missing, say missing=True" if part[bad].isnan().any() else ""
-            _refuse(name, points, start, bad, 1.0, f"give finite numbers, or leave such points out{means}")
+            _refuse(name, points, start, bad, 1.0, f"give finite numbers, or leave such points out{means}", place)
         if missing and part.is_floating_point():
             there = part[~part.isnan()]
             if not len(there):
                 continue
             part = torch.where(part.isnan(), there[0], part)  # one that is looked at anyway
         if kind == "counts":
-            _require_counts(name, points, start, part)
+            _require_counts(name, points, start, part, place)
         if part.dtype == torch.bool:
             continue
         least, most = (end.item() * scale for end in part.aminmax())
@@ -100,16 +116,24 @@ def require_range(name: str, points: Tensor, kind: Kind, scale: float, stochasti
         if kind == "binary" and not stochastic and not whole:
             shown = part * scale if scale != 1.0 else part
             hint = "give stochastic=True if values are probabilities, or kind 'unit' or 'real'"
-            _refuse(name, points, start, (shown != 0) & (shown != 1), scale, f"kind 'binary' means 0 and 1: {hint}")
+            _refuse(
+                name, points, start, (shown != 0) & (shown != 1), scale, f"kind 'binary' means 0 and 1: {hint}", place
+            )
 
 
 def require_observed(splits: Mapping[str, Tensor]) -> None:
     """Raise BadInput unless every point (D,) has a value that is not missing, and every column has one in training."""
     for name, points in splits.items():
-        empty = _all_missing(points, 1)
-        if len(empty):
-            raise BadInput(f"{name} has no value in row {empty[0]}: leave points out of which everything is missing")
+        require_rows(name, points)
     require_columns("train", splits["train"])
+
+
+def require_rows(name: str, points: Tensor, place: Place = in_tensor) -> None:
+    """Raise BadInput unless every one of the points (N, D) has a value that is not missing."""
+    empty = _all_missing(points, 1)
+    if len(empty):
+        where = place(empty[0], 0).partition(",")[0]
+        raise BadInput(f"{name} has no value in {where}: leave points out of which everything is missing")
 
 
 def require_columns(name: str, points: Tensor) -> None:
@@ -129,7 +153,7 @@ def _all_missing(points: Tensor, dim: int) -> list[int]:
     return [int(one) for one in found.nonzero().flatten()]
 
 
-def _require_counts(name: str, points: Tensor, start: int, part: Tensor) -> None:
+def _require_counts(name: str, points: Tensor, start: int, part: Tensor, place: Place) -> None:
     """Raise BadInput unless these rows are whole numbers from 0 on, and none of them is empty."""
     bad = part < 0
     if part.max().item() > MOST_COUNTED:  # asked first, as bytes are not compared with what is none
@@ -137,19 +161,20 @@ def _require_counts(name: str, points: Tensor, start: int, part: Tensor) -> None
     if part.is_floating_point():
         bad |= part != part.round()
     what = f"kind 'counts' means whole numbers from 0 to {MOST_COUNTED:,}: give those, or another kind"
-    _refuse(name, points, start, bad, 1.0, what)
+    _refuse(name, points, start, bad, 1.0, what, place)
     empty = (part == 0).all(-1)
     if empty.any():
         row = start + int(empty.nonzero()[0].item())
-        raise BadInput(f"{name} has an empty document in row {row}, and no word can be predicted there: leave it out")
+        where = place(row, 0).partition(",")[0]
+        raise BadInput(f"{name} has an empty document in {where}, and no word can be predicted there: leave it out")
 
 
-def _refuse(name: str, points: Tensor, start: int, bad: Tensor, scale: float, what: str) -> None:
+def _refuse(name: str, points: Tensor, start: int, bad: Tensor, scale: float, what: str, place: Place) -> None:
     """Raise BadInput with the first of the bad values of the rows from `start` on."""
     if bad.any():
         row, column = bad.nonzero()[0].tolist()
         value = points[start + row, column].item() * scale
-        raise BadInput(f"{name} has {value:g} in row {start + row}, column {column}: {what}")
+        raise BadInput(f"{name} has {value:g} in {place(start + row, column)}: {what}")
 
 
 def fingerprint(given: object, splits: Mapping[str, Tensor]) -> str:

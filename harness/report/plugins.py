@@ -14,7 +14,7 @@ def plugin_data(plugin: registry.Plugin) -> dict[str, Any]:
         for name, field in plugin.module.Config.model_fields.items():
             default = None if field.is_required() else field.default
             kind = getattr(field.annotation, "__name__", str(field.annotation))
-            choices = [str(a) for a in getattr(field.annotation, "__args__", ()) if not isinstance(a, type)]
+            choices = [str(a) for a in getattr(field.annotation, "__args__", ()) if not isinstance(a, type) and a != ""]
             settings.append(
                 {"name": name, "default": default, "type": "|".join(choices) or kind, "help": field.description or ""}
             )
@@ -34,7 +34,7 @@ def print_plugins(plugins: Sequence[registry.Plugin]) -> None:
         show(f"{plugin.name} ({plugin.source})")
         show(f"  {'BROKEN: ' + plugin.broken if plugin.broken else plugin.description}")
         for s in data["settings"]:
-            option = f"--{s['name'].replace('_', '-')} {s['default']}"
+            option = f"--{s['name'].replace('_', '-')} {s['default']}".rstrip()
             choices = f" ({s['type']})" if "|" in s["type"] and " " not in s["type"] else ""
             show(f"    {option:<25} {s['help']}{choices}")
         show("")

@@ -21,7 +21,6 @@ from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, 
 from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
 from harness.runs.pool import RETRY_SECONDS, Call, Connection, Last, Result, messages
 from harness.runs.runner import ensure, finished
-from harness.specs import registry
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
 from harness.store.store import Store
@@ -139,7 +138,7 @@ def _is_ours(spec: RunSpec) -> bool:
     """Say whether a run executes nobody's code but that of the harness, so that it leaves nothing behind for the next one."""
     of_run = [spec.algorithm.plugin("algorithms"), spec.model.plugin("models"), spec.dataset.plugin("datasets")]
     of_run += [estimator.plugin("estimators") for estimator in spec.evaluation.estimators]
-    return all(plugin.source == registry.BUILT_IN for plugin in of_run)
+    return all(plugin.is_ours for plugin in of_run)
 
 
 def _run_job(connection: Connection, root: Path, job: Job, data_dir: str | None) -> Last:

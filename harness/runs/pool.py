@@ -166,7 +166,7 @@ def _start() -> Worker:
     """Start a worker process, which may execute the plugin files that may be executed here."""
     context = workers_context()
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(named.files(), there))
+    process = context.Process(target=_work, args=((*named.files(), *named.data()), there))
     with undisturbed():
         process.start()
     there.close()
@@ -176,7 +176,7 @@ def _start() -> Worker:
 # What follows runs in the workers.
 
 
-def _work(files: Sequence[Path], connection: Connection) -> None:
+def _work(files: Sequence[Path | str], connection: Connection) -> None:
     """Do one task after the other, with the plugin files that the user has named, until there is none or one may leave traces."""
     named.note(*files)
     keep_last_dataset()

@@ -15,6 +15,7 @@ from harness.runs import machine
 from harness.runs.code import PACKAGES, code_version
 from harness.specs import registry
 from harness.specs.run import PluginSpec, RunSpec
+from harness.specs.where import is_data
 
 
 def provenance(dataset_sha256: str) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def sources(spec: RunSpec) -> dict[str, Any]:
     parts += [(f"estimator {one.name}", "estimators", one) for one in spec.evaluation.estimators]
     kept = {}
     for name, kind, part in parts:
-        if part.file is not None:
+        if part.file is not None and not is_data(kind, part.file):
             with suppress(BadInput):
                 file = registry.stored_file(kind, part.name, part.file, part.sha256 or "unknown")
                 contents = {file.path.name: file.content, **file.helpers}

@@ -8,7 +8,7 @@ import pydantic
 from harness.errors import BadInput
 from harness.specs import named, registry
 from harness.specs.run import RunSpec, sentence
-from harness.specs.where import KINDS, plugins
+from harness.specs.where import KINDS, is_data, plugins
 from harness.store.record import Record
 from harness.store.run import Run
 
@@ -33,7 +33,8 @@ def stored_spec(run: Run, record: Record, executes: Collection[str] = tuple(KIND
         ) from None
     missing = []
     for option, part in plugins(spec.model_dump()):
-        if part["file"] is not None and (kind := cast(registry.Kind, KINDS[option])) in executes:
+        kind = cast(registry.Kind, KINDS[option])
+        if part["file"] is not None and kind in executes and not is_data(kind, part["file"]):
             try:
                 registry.stored_file(kind, part["name"], part["file"], part["sha256"] or "unknown")
             except named.NotNamed:

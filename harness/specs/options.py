@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.errors import BadInput
+from harness.specs.named import data_paths
 from harness.specs.schedule import StepSchedule
-from harness.specs.where import is_path
+from harness.specs.where import is_data, is_path
 
 if TYPE_CHECKING:
     from harness.specs.registry import Kind
@@ -182,15 +183,22 @@ class PluginName(NamedTuple):
 
 
 class PluginPath(NamedTuple):
-    """The path of a .py file of a plugin of a kind."""
+    """The path of a .py file of a plugin of a kind; a dataset may be data, too."""
 
     kind: "Kind"
     metavar: str = "FILE"
 
     def read(self, given: object) -> str:
         """Return the path; see above."""
-        if not isinstance(given, str) or not Path(given).is_file() or not is_path(given):
-            raise ValueError(f"give the path of a .py file; {self.kind} that have a name need not be named here")
+        of_data = isinstance(given, str) and is_data(self.kind, given)
+        if not isinstance(given, str) or not is_path(given) or not (of_data or Path(given).is_file()):
+            or_data = " or of data" if self.kind == "datasets" else ""
+            raise ValueError(
+                f"give the path of a .py file{or_data}; {self.kind} that have a name need not be named here"
+            )
+        for path in data_paths(given) if of_data else ():
+            if not Path(path).exists():
+                raise ValueError(f"there is no {path!r}; give the path of data that are there")
         return given
 
 
@@ -262,7 +270,10 @@ OPTIONS: dict[str, Option] = {
             "algo", "algorithm", PluginName("algorithms"), "Algorithm, by name or as a .py file.", required=True, stored=True
         ),
         Option("model", "model", PluginName("models"), "Model, by name or as a .py file.", "mlp", stored=True),
-        Option("dataset", "dataset", PluginName("datasets"), "Dataset, by name or as a .py file.", "mnist", stored=True),
+        Option(
+            "dataset", "dataset", PluginName("datasets"), "Dataset, by name, as a .py file, or data by path.", "mnist",
+            stored=True,
+        ),
         Option("n-train", "n_train", WholeNumber(), "Use the first N training points [all].", stored=True),
         Option("seed", "seed", WholeNumber(0, 2**63 - 1), "Fixes every random stream.", 0, stored=True),
         Option("threads", "threads", WholeNumber(1, 1024), "Threads of PyTorch.", 1, stored=True),

@@ -2,6 +2,8 @@
 
 Built-in ones are the modules of a package, installed ones are entry points of a group of the same name, and one of the user's
 own is a file named by its path. Two plugins of one name are refused; one that does not import is listed with its reason.
+
+Data are a dataset by their path, too. The built-in dataset `file` reads them, and nothing of theirs is executed.
 """
 
 import ast
@@ -11,18 +13,23 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from harness.errors import BadInput, PluginFailed, suggestion
 from harness.files import read_file
-from harness.specs import named, plugin_errors, plugin_file
-from harness.specs.where import called, is_path
+from harness.specs import data_file, named, plugin_errors, plugin_file
+from harness.specs.where import called, has_data_ending, is_data, is_path
 
 BUILT_IN = "built-in"
 """The source of the harness's own plugins."""
+
+DATA_FILE = "file"
+"""The dataset that reads the user's own data: its `load` takes `files`, too."""
+
 Kind = Literal["algorithms", "datasets", "models", "estimators"]
 
 _PACKAGES: dict[Kind, str] = {
@@ -52,7 +59,8 @@ class Plugin:
         broken: why it could not be imported or is no plugin; None where it is sound.
         traceback: of the error that its code raised when it was imported.
         file: path of a user's file, else None.
-        sha256: of the content of that file and of the modules beside it that it imports, which is part of a run's identity.
+        sha256: of the content of that file and of the modules beside it that it imports, which is part of a run's identity; the
+            same of data.
     """
 
     kind: Kind
@@ -68,6 +76,11 @@ class Plugin:
     def description(self) -> str:
         """First line of its docstring."""
         return (getattr(self.module, "__doc__", None) or "").strip().partition("\n")[0]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it executes no code but the harness's own: a built-in plugin, or data."""
+        return self.source == BUILT_IN or is_data(self.kind, self.file)
 
     @property
     def simulated(self) -> bool:
@@ -89,9 +102,10 @@ def defaults(kind: Kind, name: str) -> dict[str, Any]:
         kind: of what kind.
         name: what it is called, or the path of its file.
     """
-    if is_path(name):
+    if is_path(name) and not is_data(kind, name):
         path = Path(name)
     else:
+        name = DATA_FILE if is_path(name) else name
         package = importlib.import_module(_PACKAGES[kind])
         path = Path(package.__path__[0], f"{name.replace('-', '_')}.py")
     return dict(_declared(path))
@@ -141,7 +155,12 @@ def get(kind: Kind, name: str, sha256: str | None = None) -> Plugin:
     """
     if not is_path(name):
         return by_name(kind, name)
-    plugin = _load_file(kind, Path(name), sha256)
+    if is_data(kind, name):
+        plugin = _data(data_file.read(name), name)
+    elif has_data_ending(name):
+        raise BadInput(f"{name!r} is data, and no {kind[:-1]}: name it by --dataset")
+    else:
+        plugin = _load_file(kind, Path(name), sha256)
     return _sound(plugin, [_load(kind, n, origin) for n, origin in _found(kind) if n == plugin.name])
 
 
@@ -160,6 +179,8 @@ def stored(kind: Kind, name: str, file: str | None, sha256: str | None) -> Plugi
     """
     if file is None:
         return by_name(kind, called(name))  # a path in its place is not gone to
+    if is_data(kind, file):  # where they are now, whoever loads them finds out
+        return _data(data_file.DataFiles(name, tuple(map(Path, named.data_paths(file))), sha256 or "unknown"), file)
     source = stored_file(kind, name, file, sha256)
     return get(kind, str(source.path), source.sha256)
 
@@ -220,6 +241,14 @@ def _found(kind: Kind) -> list[tuple[str, str | EntryPoint]]:
 def _installed(group: str) -> tuple[EntryPoint, ...]:
     """Return the entry points of a group, for which every package's metadata are read, once a process."""
     return tuple(entry_points(group=group))
+
+
+def _data(files: data_file.DataFiles, source: str) -> Plugin:
+    """Return the dataset that reads these files of data."""
+    reader = by_name("datasets", DATA_FILE).module
+    module = ModuleType(reader.__name__)
+    vars(module).update(vars(reader), load=partial(reader.load, files=files))
+    return Plugin("datasets", files.name, source, module, file=files.file, sha256=files.sha256)
 
 
 def _load(kind: Kind, name: str, origin: str | EntryPoint) -> Plugin:

@@ -139,13 +139,35 @@ def _number_or_words(words: str) -> str | float:
 
 
 def called(word: str) -> str:
-    """Return the name of the plugin that a word means: the word itself, or of a path what its file is called."""
-    return Path(word).stem.replace("_", "-").lower() if is_path(word) else word
+    """Return the name of the plugin or the data that a word means: the word itself, or of a path what its file is called.
+
+    Data keep the ending of their file, so that they are not taken for a plugin; of several files the first one names them.
+    """
+    if not is_path(word):
+        return word
+    first = Path(word.split(",")[0] if has_data_ending(word) else word)
+    return (first.name if has_data_ending(word) else first.stem).replace("_", "-").lower()
 
 
 def is_path(word: str) -> bool:
-    """Say whether a word is the path of a plugin's file, and not a plugin's name."""
-    return word.endswith(".py") or "/" in word or "\\" in word
+    """Say whether a word is the path of a plugin's file or of data, and not a plugin's name."""
+    return word.endswith(".py") or "/" in word or "\\" in word or has_data_ending(word)
+
+
+DATA_ENDINGS = (
+    ".npy", ".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".mat", ".idx", ".idx.gz", "-ubyte", "-ubyte.gz",
+)  # fmt: skip
+"""How the names of files of data end that are datasets by their path."""
+
+
+def has_data_ending(word: str) -> bool:
+    """Say whether a word names a file of data, or several with commas between."""
+    return word.lower().endswith(DATA_ENDINGS)
+
+
+def is_data(kind: str, file: str | None) -> bool:
+    """Say whether a file, which is a plugin of a kind by its path, is data, and no code."""
+    return kind == "datasets" and file is not None and not file.endswith(".py")
 
 
 def _alternatives(values: Any) -> Any:

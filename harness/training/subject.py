@@ -152,7 +152,7 @@ def load_dataset(spec: RunSpec, data_dir: str | None) -> Dataset:
             ) from error
         if not isinstance(found, Dataset):
             raise TypeError(f"load returned {type(found).__name__}, and not a harness.api.Dataset")
-    if _kept is not None and plugin.source == registry.BUILT_IN:
+    if _kept is not None and plugin.is_ours:
         _kept.clear()
         _kept[key] = found
     return found

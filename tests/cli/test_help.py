@@ -38,7 +38,7 @@ def test_commands_stand_under_headings(harness: Harness) -> None:
         "Look": ["list", "show", "plot", "table", "compare", "rank"],
         "Judge": ["check", "verify", "baseline", "gradients"],
         "Store": ["rm", "gc", "export", "doctor"],
-        "Plugins": ["algos", "models", "datasets", "estimators"],
+        "Plugins": ["algos", "models", "datasets", "estimators", "data"],
     }.items():
         assert [line.split()[0] for line in section(shown, heading)] == names
     assert "..." not in shown.partition("Run:")[2]  # every command is described by a whole sentence
