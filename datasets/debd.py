@@ -88,7 +88,7 @@ def _split(name: str, sha256: str | None, local: Path | None, cache: Path) -> tu
         raise api.files.not_found(
             name,
             local,
-            f"the sets that are fetched are {', '.join(SETS)}",
+            f"the sets that are fetched are {', '.join(SETS)}{_there(local)}",
             f"write {name} with a line of 0,1,… for each point",
         )
     try:
@@ -97,6 +97,13 @@ def _split(name: str, sha256: str | None, local: Path | None, cache: Path) -> tu
         raise api.files.not_found(name, local, str(error), f"download {address}") from error
     api.files.save(cache / name, content)
     return read_bits(content), "public mirror"
+
+
+def _there(local: Path | None) -> str:
+    """Return in words which sets are in a folder of the user's."""
+    files = [] if local is None else [*local.glob("*.train.data*"), *local.glob("debd/*.train.data*")]
+    found = sorted({file.name.partition(".")[0] for file in files})
+    return f", and the folder has {', '.join(found)}" if found else ""
 
 
 def read_bits(content: bytes) -> torch.Tensor:

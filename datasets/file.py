@@ -42,4 +42,4 @@ def load(config: Config, data_dir: str | None = None, files: api.files.DataFiles
     """Find, check and return the points; the same settings give the same split."""
     if files is None:
         raise api.files.MissingData("no file is named: give its path, such as --dataset ./x.csv")
-    return api.files.own_data(files, config, data_dir)
+    return api.files.own_data(files, config.model_dump(), data_dir)

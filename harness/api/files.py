@@ -14,7 +14,7 @@ from harness.data.download import (
 )
 from harness.data.formats import NotThisFile, is_matlab, read_idx, read_matlab, unpickle_arrays
 from harness.data.own import own_data
-from harness.data.word_counts import WordCounts, read_ldac, read_word_counts, word_counts_file
+from harness.data.word_counts import WordCounts, read_ldac, read_uci, read_word_counts, word_counts_file
 from harness.specs.data_file import DataFiles
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "read_idx",
     "read_ldac",
     "read_matlab",
+    "read_uci",
     "read_word_counts",
     "save",
     "unpickle_arrays",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.data import own, own_files
 from harness.data.dataset import Dataset
-from harness.data.own import Selected
+from harness.data.own import Selected, Settings
 from harness.data.own_files import Points
 from harness.specs.data_file import DataFiles
 
@@ -133,7 +133,11 @@ def describe(files: DataFiles, config: Any, given: dict[str, Any], word: str) ->
     Raises:
         BadInput: they cannot be read, or are not what the user says.
     """
-    settings = config.model_validate(given)
+
+    def settings_of(said: dict[str, Any]) -> Settings:
+        return Settings(**config.model_validate(said).model_dump())
+
+    settings = settings_of(given)
     parts = own_files.read(files.paths, settings.array)
     said = dict(given)
     aside = likely_labels(parts[0]) if not {"columns", "labels"} & said.keys() else []
@@ -141,7 +145,7 @@ def describe(files: DataFiles, config: Any, given: dict[str, Any], word: str) ->
         names = parts[0].names
         usable = names is not None and len(set(names)) == len(names) and not any("," in name for name in names)
         said["labels"] = ",".join(names[n] if names is not None and usable else str(n) for n in aside)
-    selected = [own.select(part, config.model_validate(said)) for part in parts]
+    selected = [own.select(part, settings_of(said)) for part in parts]
     values = look(selected)
     shape = own.shape_of(selected[0], settings.shape)
     guess = likely(values, shape is not None or parts[0].form == "images")
@@ -151,7 +155,7 @@ def describe(files: DataFiles, config: Any, given: dict[str, Any], word: str) ->
         guess["scale"] = "1"
     said = {name: value for name, value in {**guess, **said}.items() if (name, value) != ("scale", "1")}
     said = {name: said[name] for name in config.model_fields if name in said}  # in the order of help
-    dataset = own.dataset(selected, config.model_validate(said), files.sha256)
+    dataset = own.dataset(selected, settings_of(said), files.sha256)
     splits = {
         name: len(points) for name in ("train", "valid", "test") if (points := getattr(dataset, name)) is not None
     }

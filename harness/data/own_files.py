@@ -25,6 +25,7 @@ from harness.errors import BadInput
 from harness.files import read_file
 from harness.specs import data_file, named
 from harness.specs.data_file import DataFiles
+from harness.specs.where import called
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +70,7 @@ def find(files: DataFiles, data_dir: str | None) -> tuple[Path, ...]:
         BadInput: they have other content.
     """
     folder = local_folder(data_dir)
-    words = [word for word in named.data() if data_file.called(word) == files.name] or list(named.data())
+    words = [word for word in named.data() if called(word) == files.name] or list(named.data())
     places = [tuple(map(Path, named.data_paths(word))) for word in words]
     if folder is not None:
         places.append(tuple(folder / path.name for path in files.paths))

@@ -162,6 +162,11 @@ def read_ldac(content: bytes) -> WordCounts:
     return parse_ldac(_blocks(io.BytesIO(content)))
 
 
+def read_uci(content: bytes) -> WordCounts:
+    """Return the counts in a docword file's content; BadInput if it is not sound."""
+    return parse_uci(_blocks(io.BytesIO(content)))
+
+
 def _blocks(file: BinaryIO | gzip.GzipFile | io.BytesIO) -> Lines:
     """Yield a file's lines, many at a time."""
     rest, number = b"", 1
