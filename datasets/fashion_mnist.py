@@ -62,11 +62,13 @@ def load(config: Config, data_dir: str | None = None) -> api.Dataset:
 
 def _images(local: Path | None, cache: Path) -> tuple[list[Any], str]:
     """Return both published sets of images, and where they were found."""
+    others = ""
     for folder in (local, cache):
-        found = []
-        for name, _, size in (TRAIN, TEST):
-            names = [f"{below}{name}" for below in FOLDERS]
-            found.append(api.files.find(folder, names, _decoder(name), size=size, skip_damaged=folder == cache))
+        try:
+            found = [_found(folder, part, skip_damaged=folder == cache) for part in (TRAIN, TEST)]
+        except api.files.NotThisFile as error:  # as of MNIST, whose files have these names, too
+            others = f"{error}; "
+            continue
         images = [array for array, _ in filter(None, found)]
         if len(images) == len(found):
             return images, str(folder)
@@ -74,17 +76,20 @@ def _images(local: Path | None, cache: Path) -> tuple[list[Any], str]:
     for name, sha256, size in (TRAIN, TEST):
         try:
             addresses = (f"{mirror}{name}.gz" for mirror in MIRRORS)
-            content = api.files.from_url(addresses, _same, size=size, packed_sha256=sha256)
+            content = api.files.from_url(addresses, bytes, size=size, packed_sha256=sha256)
         except api.files.MissingData as error:
             remedy = f"download {TRAIN[0]}.gz and {TEST[0]}.gz from {MIRRORS[1]}"
-            raise api.files.not_found("Fashion-MNIST", local, str(error), remedy) from error
+            raise api.files.not_found("Fashion-MNIST", local, f"{others}{error}", remedy) from error
         images.append(_decoder(name)(content))
         api.files.save(cache / f"{name}.gz", gzip.compress(content, 1))
     return images, "public mirror"
 
 
-def _same(content: bytes) -> bytes:
-    return content
+def _found(folder: Path | None, part: tuple[str, str, int], *, skip_damaged: bool) -> Any:
+    """Return the images of a file in one of the places where people keep it; None if it is in none."""
+    name, _, size = part
+    names = [f"{below}{name}" for below in FOLDERS]
+    return api.files.find(folder, names, _decoder(name), size=size, skip_damaged=skip_damaged)
 
 
 def _decoder(name: str) -> Any:
@@ -100,7 +105,7 @@ def _decoder(name: str) -> Any:
         if abs(mean - MEAN) > 0.002:  # test images differ by less
             raise api.files.NotThisFile(
                 f"has grey values of {mean:.4f} on average, and Fashion-MNIST's are {MEAN:.4f}: MNIST and others have files of "
-                "this name; name the folder of Fashion-MNIST's own with --data-dir FOLDER"
+                "this name"
             )
         return images
 

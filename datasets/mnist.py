@@ -89,8 +89,8 @@ def _contents(data_dir: str | None) -> tuple[list[bytes], str]:
         contents = [content for content, _ in filter(None, found)]
         if len(contents) == len(found):
             return contents, str(folder)
-        for names, decode in ((KERAS, _from_keras), (OPENML, _from_openml)):
-            kept = api.files.find(folder, names, decode, size=SIZE)
+        for places, decode in ((KERAS, _from_keras), (OPENML, _from_openml)):
+            kept = api.files.find(folder, places, decode, size=SIZE)
             if kept:
                 return kept[0], str(folder)
     contents, source = _fetch(local)

@@ -42,7 +42,8 @@ def warnings(name: str, dataset: Dataset, expects: Expects | None = None) -> War
         size = columns.size.max().item()
         found["scale"] = (
             f"{has}, and {about}, where models begin near 0 with variances near 1: standardise each column, or bring all nearer "
-            f"to 1, such as by scale={dataset.scale / 10.0 ** round(math.log10(size)):g} of api.Dataset"
+            f"to 1, such as by scale={dataset.scale / 10.0 ** round(math.log10(size)):g} of api.Dataset; "
+            "--scale standardise does it for data in a file"
         )
     if expects is not None and expects.mean is not None:
         low, high = expects.mean
