@@ -98,7 +98,7 @@ class PluginFiles:
                     own = (option, part["name"]) in self._files
                     self._known[path] = _sha256(option, path) if own or path.is_absolute() else None
                 now = self._known[path]
-                if now != part["sha256"]:
+                if now not in ("", part["sha256"]):  # of large data nothing is said
                     found[path.name] = "earlier" if now else "gone"
         return found
 
@@ -106,8 +106,8 @@ class PluginFiles:
 def _sha256(option: str, path: Path) -> str | None:
     """Return what identifies the content of a plugin file, or of data, now; None where it cannot be read."""
     try:
-        return data_file.read(str(path)).sha256 if is_data(KINDS[option], str(path)) else plugin_file.read(path).sha256
-    except (BadInput, OSError, ValueError, RecursionError, MemoryError):
+        return data_file.now(str(path)) if is_data(KINDS[option], str(path)) else plugin_file.read(path).sha256
+    except (OSError, ValueError, RecursionError, MemoryError):
         return None
 
 

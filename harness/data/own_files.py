@@ -127,7 +127,7 @@ def _read(path: Path, array: str) -> list[Points]:
             content = read_file(path, most_in_memory())
             return _chosen(path, array, formats.matlab_arrays(content, size=most_in_memory()))
         if name.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
-            return [_of_table(path, read_csv(_content(path), tabs=".tsv" in name[-7:]))]
+            return [_of_table(path, read_csv(_content(path), most_in_memory(), tabs=".tsv" in name[-7:]))]
         if name.endswith(".parquet"):
             return [_of_table(path, read_parquet(read_file(path, most_in_memory()), most_in_memory()))]
         return [Points(formats.read_idx(_content(path)), str(path))]

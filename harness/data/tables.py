@@ -30,13 +30,18 @@ class Table:
     text: Mapping[int, tuple[int, str]] = field(default_factory=dict)
 
 
-def read_csv(content: bytes, *, tabs: bool = False) -> Table:
+def read_csv(content: bytes, most: int, *, tabs: bool = False) -> Table:
     """Return a table in text: commas, semicolons or tabs between the cells; a first line that is not all numbers names columns.
 
     The numbers from 0 or 1 on, three or more, as pandas writes them, are names, too.
 
+    Args:
+        content: of the file.
+        most: bytes that its values may take.
+        tabs: whether tabs stand between the cells, whatever the first line has.
+
     Raises:
-        BadInput: it is no such table, with the line.
+        BadInput: it is no such table, with the line, or it is too large.
     """
     import pandas as pd
 
@@ -45,6 +50,8 @@ def read_csv(content: bytes, *, tabs: bool = False) -> Table:
         raise BadInput("begins with an empty line: a table has a line of names, or of numbers")
     sep = "\t" if tabs else max(",;\t", key=first.decode(errors="replace").count)
     cells = [cell.strip().strip('"') for cell in first.decode(errors="replace").split(sep)]
+    if 8 * (content.count(sep.encode()) + content.count(b"\n")) > most:
+        raise BadInput("has more cells than half of the memory takes: save the points as a .npy file")
     _require_one_width(content, sep.encode(), len(cells))
     try:
         with warnings.catch_warnings():

@@ -17,7 +17,9 @@ from harness.specs.where import DATA_ENDINGS, called, has_data_ending
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
 
-MOST_FILES = 1_000_000  # of a folder
+MOST_FILES = 1_000_000  # of a folder, images or not
+
+MOST_COMPARED = 1 << 30  # bytes of a file that is read only to tell whether it has changed
 
 BLOCK = 1 << 20  # bytes that are read at a time
 
@@ -86,6 +88,22 @@ def fingerprint(paths: tuple[Path, ...]) -> str:
     return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
 
 
+def now(word: str) -> str | None:
+    """Return what identifies the content of files now: None where they are gone, and "" where telling would take long.
+
+    That is where they are folders, or larger than `MOST_COMPARED`.
+    """
+    paths = tuple(map(Path, data_paths(word)))
+    try:
+        if not all(path.exists() for path in paths):
+            return None
+        if any(path.is_dir() or path.stat().st_size > MOST_COMPARED for path in paths):
+            return ""
+        return fingerprint(paths)
+    except (BadInput, OSError):
+        return None
+
+
 def images(folder: Path) -> list[Path]:
     """Return the image files below a folder, in the order of their names.
 
@@ -93,13 +111,15 @@ def images(folder: Path) -> list[Path]:
         BadInput: there are none, or too many.
     """
     found: list[Path] = []
+    seen = 0
     for where, folders, files in os.walk(folder):
+        seen += len(files) + len(folders)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(where, name) for name in files if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
         ]
-        if len(found) > MOST_FILES:
-            raise BadInput(f"{folder} has more than {MOST_FILES:,} images: put them into an array, in a .npy file")
+        if seen > MOST_FILES:
+            raise BadInput(f"{folder} has more than {MOST_FILES:,} files: put the images into an array, in a .npy file")
     if not found:
         raise BadInput(f"{folder} has no image: give a folder with files {', '.join(IMAGE_ENDINGS)}, or a file of data")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

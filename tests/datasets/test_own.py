@@ -381,6 +381,30 @@ def test_what_is_no_npy_file_has_to_fit(tmp_path: Path, monkeypatch: pytest.Monk
             load(tmp_path / name, kind="binary")
 
 
+def test_a_table_is_told_too_large_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.csv").write_bytes(b"0,1\n" * 100)
+    monkeypatch.setattr(memory, "memory", lambda: 1000)
+    with pytest.raises(BadInput, match="more cells than half of the memory takes"):
+        load(tmp_path / "x.csv", kind="binary")
+
+
+def test_a_folder_of_too_many_files_is_not_walked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for k in range(5):
+        (tmp_path / f"{k}.txt").touch()
+    monkeypatch.setattr(data_file, "MOST_FILES", 4)
+    with pytest.raises(BadInput, match="has more than 4 files"):
+        load(tmp_path, kind="real")
+
+
+def test_listings_compare_no_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.npy", BITS)
+    assert data_file.now(str(path)) == data_file.fingerprint((path,))
+    assert data_file.now(str(tmp_path)) == ""
+    assert data_file.now(f"{path},{tmp_path / 'no.npy'}") is None
+    monkeypatch.setattr(data_file, "MOST_COMPARED", 10)
+    assert data_file.now(str(path)) == ""
+
+
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "memory", lambda: 2_000_000)
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"0,1\n" * 1_000_000))
