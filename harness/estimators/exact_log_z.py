@@ -44,7 +44,9 @@ def estimate_log_z(model: api.UnnormalisedModel, config: Config, rng: torch.Gene
 
 def _side(model: api.UnnormalisedModel) -> tuple[int, Callable[[Tensor], Tensor]] | None:
     """Return the bits to sum over, and log f of a state of them; None where there are none."""
-    sides = [(model.dim, model.log_f_x)] if model.kind == "binary" else []
+    sides: list[tuple[int, Callable[[Tensor], Tensor]]] = []
+    if model.kind == "binary":
+        sides.append((model.dim, model.log_f_x))
     if isinstance(model, api.BipartiteModel):
         sides.append((model.hidden, model.log_f_h))
     return min(sides, key=lambda side: side[0], default=None)
