@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness.errors import BadInput
 
@@ -157,12 +157,19 @@ def replace_file(path: Path, content: bytes) -> None:
 
     What processes left that were killed here before is removed.
     """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Do what `replace_file` does with what is written into the file that this yields; after an error the old one is there."""
     remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
             _hold(file.fileno())
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             if os.name != "nt":  # where open files cannot be renamed
@@ -186,22 +193,32 @@ def part_from_copies(path: Path) -> None:
 
 def replace_folder(path: Path, files: dict[str, bytes]) -> None:
     """Write a folder of files so that after a crash either the old or the new one is there, whole, if not by its name."""
+    with scratch_folder(path) as temporary:
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        for name, content in files.items():
+            replace_file(new / name, content)
+        try:
+            if path.exists():
+                os.replace(path, old)
+            os.replace(new, path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            raise
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside a path, for what becomes it when it is whole, and remove it with what is then left in it.
+
+    That of a process that was killed is abandoned, and removed by the next one; see `remove_abandoned`.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    new, old = temporary / "new", temporary / "old"
     temporary.mkdir()
     try:
         with _held_folder(temporary):
-            new.mkdir()
-            for name, content in files.items():
-                replace_file(new / name, content)
-            try:
-                if path.exists():
-                    os.replace(path, old)
-                os.replace(new, path)
-            except BaseException:
-                if old.exists() and not path.exists():
-                    os.replace(old, path)
-                raise
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     remove_abandoned(path)

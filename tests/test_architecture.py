@@ -19,7 +19,7 @@ ORDER = (
     ("report",),  # what a person reads; progress watches the runs
     ("figures",),
     ("runs",),  # brings runs to their budgets
-    ("analysis",),  # numbers from stored runs; trains nothing
+    ("analysis", "sharing"),  # numbers from stored runs, and runs given to others; both train nothing
     ("training",),  # one run in memory
     PLUGINS,  # they never import each other
     ("api",),  # all that plugins see of the rest

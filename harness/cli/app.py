@@ -24,6 +24,7 @@ from harness.cli.plot import plot
 from harness.cli.plugins import LISTINGS
 from harness.cli.rank import rank
 from harness.cli.run import extend, resume, run
+from harness.cli.share import import_runs, publish
 from harness.cli.store import doctor, export, gc, rm
 from harness.cli.sweep import sweep, tune
 from harness.cli.verify import verify
@@ -77,7 +78,7 @@ cli.add("Run", run, resume, extend, evaluate, certify, impute)
 cli.add("Many runs", sweep, tune)
 cli.add("Look", list_runs, show, plot, table, compare, rank)
 cli.add("Judge", check, verify, baseline, gradients)
-cli.add("Store", rm, gc, export, doctor)
+cli.add("Store", rm, gc, export, import_runs, publish, doctor)
 cli.add("Plugins", *LISTINGS, data)
 
 

@@ -27,11 +27,13 @@ from harness.files import (
 )
 from harness.store import added, best, names, schema, schema1
 from harness.store import checkpoint as checkpoints
+from harness.store import origin as origins
 from harness.store.lease import Ownership
 from harness.store.record import SCHEMA, STATUSES, Record, empty_trace
 
 FILES = (
-    "run.json", "trace.jsonl", checkpoints.NAME, best.NAME, *added.FILES, checkpoints.FORMER_NAME, schema1.EVALUATIONS,
+    "run.json", "trace.jsonl", checkpoints.NAME, best.NAME, *added.FILES, origins.NAME, checkpoints.FORMER_NAME,
+    schema1.EVALUATIONS,
 )  # fmt: skip
 """What a run consists of, in this schema and in former ones."""
 
@@ -158,6 +160,13 @@ class Run:
             raise BadInput(f"the {kind} of {self.path} have content that none has: restore them, or delete them")
         return rows
 
+    def origin(self) -> origins.Origin | None:
+        """Return where the run comes from if it is somebody else's; None if it is the user's own."""
+        try:
+            return origins.read(self.path)
+        except BadInput:  # foreign all the same
+            return origins.Origin()
+
     def traceback(self) -> str | None:
         """Return where a plugin raised the error that ended the run; None if none did."""
         try:
@@ -215,6 +224,7 @@ class Run:
         try:
             if not self.exists() and any((self.path / name).exists() for name in FILES):
                 raise BadInput(f"{self.path / 'run.json'} is gone: {self._remedy}")
+            origins.read(self.path)
             record, _ = self.content()
             if record.status not in ("done", "diverged") and (checkpoint := self.checkpoint()):
                 if not schema.is_checkpoint(checkpoint):

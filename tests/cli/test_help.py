@@ -37,7 +37,7 @@ def test_commands_stand_under_headings(harness: Harness) -> None:
         "Many runs": ["sweep", "tune"],
         "Look": ["list", "show", "plot", "table", "compare", "rank"],
         "Judge": ["check", "verify", "baseline", "gradients"],
-        "Store": ["rm", "gc", "export", "doctor"],
+        "Store": ["rm", "gc", "export", "import", "publish", "doctor"],
         "Plugins": ["algos", "models", "datasets", "estimators", "data"],
     }.items():
         assert [line.split()[0] for line in section(shown, heading)] == names
@@ -131,7 +131,19 @@ def test_help_with_an_unknown_or_broken_plugin_is_one_sentence(harness: Harness,
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = f"import sys; from harness import cli; sys.argv = ['harness', *{words}]\n"
     code += "try: cli.main()\nexcept SystemExit: pass\n"
-    heavy = {"torch", "numpy", "pandas", "optuna", "seaborn", "matplotlib", "pydantic", "rich"}
+    heavy = {
+        "torch",
+        "numpy",
+        "pandas",
+        "optuna",
+        "seaborn",
+        "matplotlib",
+        "pydantic",
+        "rich",
+        "zstandard",
+        "huggingface_hub",
+        "tensorboardX",
+    }
     code += f"print({heavy} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("set()")

@@ -43,6 +43,7 @@ from harness.files import from_json, seal, to_json, unseal
 from harness.runs import evaluate, machine, runner, signals
 from harness.runs.jobs import UNKNOWN_COST, Outcome
 from harness.runs.local import LocalExecutor
+from harness.sharing import exchange
 from harness.specs import experiment, options, registry
 from harness.specs.budget import Budget
 from harness.specs.toml import TomlFile
@@ -173,6 +174,10 @@ VALID = [
     f"plot samples {RUN} --out drawn.png",
     "table mine.toml --at 100,1000 --targets -10 --format markdown",
     "export mine --format csv --out exported --only nz=2",
+    "import theirs --dry-run",
+    "import theirs.tar.zst",
+    "publish mine:seed=0 --to published --by Alice",
+    "publish mine --to theirs.tar.zst --models",
     "gc runs --dry-run",
     "rm aevb --dry-run",
     "algos",
@@ -191,7 +196,7 @@ NASTY = [
     "fifo", "fifo.py", "folder.py", "folder.toml", "broken.py", "link", "nowhere/x.png", "nowhere.toml", "nowhere.py", "mine.toml",
     "ours.toml", "base.json", "x.doc", ".png", "x.png.", "{}", "[]", '{"a": 1}', "a = 1", "[[grid]]", "%s", "%n", "{0}", "{nz}",
     "$x_{$", "$\\frac$", "a=b", "a=b,c=d", ",", ",,", "=,=", "nz=", "nz=nan", "algo=aevb,algo=aevb", "mine:", ":", "mine:nz=3",
-    "quick", "figure2", "runs", "mine", "quarantine",
+    "quick", "figure2", "runs", "mine", "quarantine", "theirs", "theirs.tar.zst", "x.tar.zst", "s3://x", "hf://models/x",
 ]  # fmt: skip
 SIZES = [
     "5000", "10000000", "1000000000", str(2**31), str(10**12), str(2**62), str(2**63), str(10**30), str(10**400), "1e300", "1e-300",
@@ -336,6 +341,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.unlink()
     claims = Claims(str(folder / "ours.toml"))
     baseline.save(folder / "base.json", check.baseline_content(evidence.Evidence(claims, store)))
+    made = list(store.runs("mine"))
+    for place in ("theirs", "theirs.tar.zst"):
+        exchange.publish(made[:1], str(folder / place), None, models=False, say=print)
     for name in ("folder", "folder.py", "folder.toml"):
         (folder / name).mkdir()
     (folder / "broken.py").write_text("import nothing_of_the_kind\n")
