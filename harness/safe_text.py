@@ -23,6 +23,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
     "≤": r"$\leq$", "≥": r"$\geq$", "…": r"\ldots{}", "−": "$-$", "’": "'", "–": "--", "—": "---",
+    "†": r"\dag{}",
 }  # fmt: skip
 
 _LATIN, _ACCENTS = "ÆæØøŒœßŁłı", "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327"

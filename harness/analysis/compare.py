@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.analysis import chosen, curves, selection
+from harness.analysis import chosen, curves, foreign, selection
+from harness.analysis.machines import SECONDS, time_unit
 from harness.analysis.reliability import doubts, unreliable
 from harness.analysis.statistics import Difference, difference, mean
 from harness.analysis.stored_run import Row, StoredRun
@@ -67,6 +68,7 @@ class Comparison(NamedTuple):
         marks: the comparison at every mark that both have.
         target_cost: what a target cost each side; None where they share no mark.
         doubts: in words, which of the estimates are not to be trusted by their own diagnostics; of each side's the last.
+        foreign: in words, which runs are somebody else's, and whose.
     """
 
     panel: str
@@ -75,6 +77,7 @@ class Comparison(NamedTuple):
     marks: list[AtMark]
     target_cost: TargetCost | None
     doubts: list[str] = []  # noqa: RUF012  # a default that nobody changes
+    foreign: list[str] = []  # noqa: RUF012  # the same
 
 
 def side(store: Store, text: str) -> Side:
@@ -131,7 +134,9 @@ def compare(
             for name, runs in zip("AB", paired, strict=True)
             for why in _doubts(runs, marks, estimator, split)
         ]
-        out.append(Comparison(words, sides, left_out, marks, _target_cost(paired, marks, target, unit), said))
+        others = [f"{name}: {who}" for name, runs in zip("AB", paired, strict=True) for who in foreign.remarks(runs)]
+        cost = _target_cost(paired, marks, target, unit)
+        out.append(Comparison(words, sides, left_out, marks, cost, said, others))
     if not any(one.marks for one in out):
         raise BadInput(
             f"{first.name!r} and {second.name!r} have no estimate by {estimator} on {split} at a mark in common in the same "
@@ -276,12 +281,6 @@ def _doubts(runs: Sequence[StoredRun], marks: Sequence[AtMark], estimator: str, 
     return doubts(e for e in every if (e["estimator"], e["split"]) == (estimator, split))
 
 
-def time_unit(runs: Sequence[StoredRun]) -> str:
-    """Return the unit in which CPU times of these runs can be compared."""
-    processors = {run.processor for run in runs if run.last_session}
-    return "CPU seconds" if len(processors) < 2 else "calibration kernels"
-
-
 def _target_cost(
     sides: Sequence[list[StoredRun]], marks: Sequence[AtMark], target: float | None, unit: str
 ) -> TargetCost | None:
@@ -302,8 +301,8 @@ def _cpu(runs: Sequence[StoredRun], mark: float | None, unit: str) -> float | No
         return None
     spent = []
     for run in runs:
-        row, kernel = run.at(mark), run.calibration_seconds if unit != "CPU seconds" else 1.0
-        if row is None or kernel is None:
+        row, kernel = run.at(mark), run.calibration_seconds if unit != SECONDS else 1.0
+        if row is None or not kernel:
             return None
         spent.append(row["ledger"]["cpu_seconds"] / kernel)
     return math.fsum(spent) / len(spent)
@@ -328,7 +327,7 @@ def plain(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         out.append(
             facts
             | ({"weights": "average"} if averaged else {})
-            | {"marks": marks, "target": cost, "doubts": one.doubts}
+            | {"marks": marks, "target": cost, "doubts": one.doubts, "foreign": one.foreign}
         )
     return out
 

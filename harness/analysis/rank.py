@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.analysis import curves, profiles, selection, table
-from harness.analysis.compare import time_unit
+from harness.analysis import curves, foreign, profiles, selection, table
+from harness.analysis.machines import SECONDS, comparable
 from harness.analysis.profiles import BAND, Profile, Times
 from harness.analysis.reliability import doubt
 from harness.analysis.statistics import Difference, difference, mean
@@ -36,6 +36,7 @@ class Entry(NamedTuple):
         regret: how far it lay below the best curve, nats, mean over the marks that all have: they are spaced evenly in the
             logarithm of samples. None without such a mark, or without an estimate at the last.
         doubts: why its estimates are not to be trusted.
+        foreign: which of its runs are somebody else's, and whose.
     """
 
     entrant: str
@@ -46,6 +47,7 @@ class Entry(NamedTuple):
     times: Mapping[str, Times]
     regret: float | None
     doubts: Sequence[str]
+    foreign: Sequence[str] = ()
 
     @property
     def mean(self) -> float:
@@ -102,10 +104,11 @@ def rank(
         target: nats to be reached on the test set; by default what every seed of the second best of the panel reaches.
 
     Raises:
-        BadInput: runs of one panel differ in more than seed and what is compared, none has a row, or only one entrant has.
+        BadInput: runs of one panel differ in more than seed and what is compared, none has a row, or only one entrant has; or
+            their CPU times cannot be compared (`harness.analysis.machines`).
     """
     options, estimator = selection.panel_options(runs, experiment), curves.estimator_of(experiment, runs)
-    unit, every, panels = time_unit(runs), selection.index(runs), []
+    (_, unit), every, panels = comparable(runs), selection.index(runs), []
     for where in table.in_order([run.options(options) for run in runs]):
         here = every.meeting(where)
         about = in_words({name: value for name, value in where.items() if value is not None})
@@ -182,6 +185,7 @@ def _panel(
             {counter: _times(entrants[name], judge, mark, target, counter, tuning, unit) for counter in COUNTERS},
             regrets.get(name),
             list(dict.fromkeys(words for e in found[name].values() if (words := doubt(e)))),
+            foreign.remarks(entrants[name]),
         )
         for name in best_first
     ]
@@ -234,7 +238,7 @@ def _times(
     """Return what the target cost: at the first mark of each seed whose test estimate reaches it, until the common mark."""
     limit, out = _samples_at(runs, mark), {run.seed: math.inf for run in runs}
     kernels = {
-        run.seed: run.calibration_seconds or math.nan if counter == "cpu_seconds" and unit != "CPU seconds" else 1.0
+        run.seed: run.calibration_seconds or math.nan if counter == "cpu_seconds" and unit != SECONDS else 1.0
         for run in runs
     }
     for line in curves.estimates(runs, estimator):
@@ -285,7 +289,7 @@ def plain(ranking: Ranking) -> dict[str, Any]:
                         }
                         for counter, one in entry.times.items()
                     },
-                    "regret": entry.regret, "doubts": list(entry.doubts),
+                    "regret": entry.regret, "doubts": list(entry.doubts), "foreign": list(entry.foreign),
                 }
                 for entry in panel.entries
             ],

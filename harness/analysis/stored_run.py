@@ -12,6 +12,7 @@ from harness.files import encoded
 from harness.specs.options import STORED
 from harness.specs.where import PLUGINS, Where, in_words, meets
 from harness.store.best import best_row
+from harness.store.origin import Origin
 from harness.store.record import Record
 from harness.store.run import Run
 
@@ -76,6 +77,11 @@ class StoredRun:
     def status(self) -> str:
         """How it ended, or that it is running."""
         return self.record.status
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        """Where it comes from if it is somebody else's; None if it is the user's own, or of a baseline."""
+        return None if self.folder is None else self.folder.origin()
 
     @property
     def last_session(self) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.analysis import curves, published, selection
+from harness.analysis import curves, foreign, machines, published, selection
 from harness.analysis.reliability import doubt
 from harness.analysis.statistics import mean
 from harness.analysis.stored_run import Row as StoredRow
@@ -50,7 +50,8 @@ def rows(
     Student's t (both None for one seed); `paper`, the published value there, and `distance`, ours minus the paper's; and for
     every target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached`
     seeds. `unreliable` names those of its columns that rest on estimates which are not to be trusted by their own diagnostics,
-    and `doubts` says why.
+    and `doubts` says why. `foreign` says which runs are somebody else's, and whose.
+    CPU times of several machines are in calibration kernels (`harness.analysis.machines`), as `cpu_unit` says.
     Rows about the mean of parameters over steps have `weights`, "average".
     Where runs have no estimator in common, each is evaluated by its own, and rows also have the `bias` of theirs.
     All estimates of a row's panel are over the same points: as many as all its runs were evaluated on there. Targets are reached
@@ -65,12 +66,14 @@ def rows(
         targets: nats; if empty the recipe's.
 
     Raises:
-        BadInput: runs of one panel differ in more than seed and what is compared, or no run has a mark at `at`.
+        BadInput: runs of one panel differ in more than seed and what is compared, no run has a mark at `at`, or targets are
+            asked for and CPU times cannot be compared.
     """
     panels = selection.panel_options(runs, experiment)
     at, targets = at or experiment.table.at, targets or experiment.table.targets
     if not any(run.sound_rows for run in runs):
         raise BadInput(f"no run of {experiment.name} has a row yet: continue with `harness sweep {experiment.called}`")
+    runs, unit = machines.comparable(runs) if targets else (runs, machines.time_unit(runs))
     estimator = curves.estimator_of(experiment, runs)
     found: list[Row] = []
     every = selection.index(runs)
@@ -81,7 +84,8 @@ def rows(
         selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
         for mark in at or [shared_mark(here, experiment.figure.compare)]:
             asked[mark] = None
-            found += _panel(experiment.figure, panel, here, estimator, mark, targets)
+            rows_of = _panel(experiment.figure, panel, here, estimator, mark, targets)
+            found += [row | {"cpu_unit": unit} for row in rows_of]
     if not found:
         numbers = [mark for mark in asked if not isinstance(mark, str)]
         said = " or ".join(NOWHERE[mark] for mark in asked if isinstance(mark, str))
@@ -182,7 +186,7 @@ def _panel(
         compared_by = (estimators[name], "test"), (estimators[best], "test") if best is not None else None
         if compared_by[0] in doubted[name] or (best is not None and compared_by[1] in doubted[best]):
             line["unreliable"].append("difference")
-        line["doubts"] = list(doubted[name].values())
+        line["doubts"], line["foreign"] = list(doubted[name].values()), foreign.remarks(own)
         line |= {"weights": own[0].weights} if own[0].weights != "last" else {}
         if estimator is None:
             line["bias"] = data[0]["direction"] if data else ""

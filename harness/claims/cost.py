@@ -59,4 +59,5 @@ def _each(run: StoredRun) -> float:
 
 def _machine(run: StoredRun) -> str:
     """Return what CPU times of two runs must share to be compared."""
-    return f"{run.processor or 'an unknown machine'} with {run.last_session.get('threads', 'unknown')} threads"
+    whose = f" ({run.origin})" if run.origin else ""
+    return f"{run.processor or 'an unknown machine'}{whose} with {run.last_session.get('threads', 'unknown')} threads"

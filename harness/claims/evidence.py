@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from harness.analysis import selection
+from harness.analysis import foreign, selection
 from harness.analysis.losses import Adjusted
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import present
@@ -125,6 +125,8 @@ class Evidence:
             if not runs:
                 hint = f"`harness check {self.claims.called} --run` makes them" if experiment else "see `harness list`"
                 raise self.refusal(claim, f"there are no runs of {own} in {str(self.store.root)!r}: {hint}")
+            for words in foreign.remarks(runs):
+                self.say(words)
             self._loaded[group] = present(runs, experiment, self.say)
         return self._loaded[group]
 

@@ -85,6 +85,7 @@ def show(run: str, traceback: bool, source: bool, as_json: bool, store: "Store")
     if as_json:
         found: dict[str, Any] = {"rows": rows, "evaluations": evaluations, "imputations": imputations}
         found |= {"gradients": stored.gradients(), "traceback": stored.traceback()}
+        found |= {"origin": None if (origin := stored.origin()) is None else origin._asdict()}
         print_json({**record.__dict__, **found})
     else:
         remarks = versions.remarks([StoredRun(record, rows, stored)])

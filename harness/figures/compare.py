@@ -18,6 +18,7 @@ from harness.figures.labels import (
     dashes_of,
     differing_settings,
     estimate_label,
+    of_others,
     of_weights,
     over_points,
     seeds_in_words,
@@ -122,7 +123,10 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
             lines.append(below_handle())
         if doubtful:
             lines.append(unreliable_handle())
-        legend_below(figure, lines, 2, f"curves: {over_points(pd.concat(every))}{of_weights(shown[0].sides[0])}")
+        others = of_others([run for one in shown for runs in one.sides for run in runs])
+        legend_below(
+            figure, lines, 2, f"curves: {over_points(pd.concat(every))}{of_weights(shown[0].sides[0])}{others}"
+        )
         seeds = [seeds_in_words(side) for side in sides]
         title = seeds[0] if seeds[0] == seeds[1] else f"first: {seeds[0]}; second: {seeds[1]}"
         if len(comparisons) > len(shown):

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis import foreign
+from harness.analysis.machines import SECONDS, time_unit
 from harness.analysis.stored_run import StoredRun
 from harness.safe_text import label
 from harness.store.record import BOUNDS
@@ -91,8 +93,23 @@ def of_weights(runs: Iterable[StoredRun]) -> str:
     return "; of averaged weights" if any(run.weights == "average" for run in runs) else ""
 
 
-def counter_label(counter: str) -> str:
-    """Return what an axis of a counter is called."""
+def of_others(runs: Sequence[StoredRun], counter: str = "samples") -> str:
+    """Return what to say behind other words where runs are somebody else's, or of several machines; else nothing.
+
+    Args:
+        runs: that are shown.
+        counter: what is on the x axis.
+    """
+    by = sorted({run.origin.by or "nobody knows whom" for run in runs if run.origin})
+    said = f"; {foreign.number(runs)} of {len(runs)} runs are foreign, by {label(' and '.join(by))}" if by else ""
+    several = counter == "wall_seconds" and time_unit(runs) != SECONDS
+    return said + ("; wall seconds are of several machines" if several else "")
+
+
+def counter_label(counter: str, unit: str = SECONDS) -> str:
+    """Return what an axis of a counter is called; `unit` is that of CPU times."""
+    if counter == "cpu_seconds" and unit != SECONDS:
+        return f"CPU time of training, {unit}"
     return COUNTERS.get(counter, label(counter.replace("_", " ")))
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 from harness import safe_text
 from harness.analysis import curves, published, selection
+from harness.analysis.machines import SECONDS, comparable
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import (
@@ -22,6 +23,7 @@ from harness.figures.labels import (
     dashes_of,
     differing_settings,
     estimate_label,
+    of_others,
     of_weights,
     over_points,
     seeds_in_words,
@@ -96,6 +98,9 @@ def draw(
         )
     if counter not in COUNTERS:
         raise BadInput(f"--x is {counter!r}: choose one of {', '.join(COUNTERS)}")
+    unit = SECONDS
+    if counter == "cpu_seconds":
+        runs, unit = comparable(runs)
     rows = recipe.rows or _rows(experiment, runs, selection.panel_options(runs, experiment))
     index = selection.index(runs)
     parts = [[(where, index.meeting(where)) for where in row.panels()] for row in rows]
@@ -125,10 +130,10 @@ def draw(
                     axes.set_title(f"{axes.get_title('left')}, {seeds_in_words(here)}", loc="left")
                 if j == 0:
                     axes.set_ylabel(label)
-                axes.set_xlabel(counter_label(counter))
+                axes.set_xlabel(counter_label(counter, unit))
         title = [safe_text.title(experiment.title), *(seeds if len(seeds) == 1 else ())]
         figure.suptitle("; ".join(filter(None, title)), fontsize=10, x=0.01, ha="left")
-        words = f"curves: {over_points(data)}{of_weights(runs)}"
+        words = f"curves: {over_points(data)}{of_weights(runs)}{of_others(runs, counter)}"
         settings = _settings(experiment, list(itertools.chain.from_iterable(parts)))
         legend_below(figure, _legend(recipe, data, colours, shown, settings), max(4, columns + 2), words)
         sns.despine(figure)

@@ -74,7 +74,8 @@ def draw(ranking: Ranking) -> Figure:
             handles.append(Line2D([], [], color="0.4", marker="D", mfc="white", lw=0, label="one seed: no interval"))
         if columns:
             handles.append(Patch(color="0.4", alpha=0.2, lw=0, label="95 % of draws of seeds"))
-        legend_below(figure, handles, 4, "")
+        others = any(entry.foreign for panel in ranking.panels for entry in panel.entries)
+        legend_below(figure, handles, 4, "some runs are foreign" if others else "")
     return figure
 
 

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from harness import safe_text
 from harness.analysis import curves
+from harness.analysis.machines import SECONDS, comparable
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import (
@@ -18,6 +19,7 @@ from harness.figures.labels import (
     counter_label,
     dashes_of,
     estimate_label,
+    of_others,
     of_weights,
     over_points,
     seeds_in_words,
@@ -95,7 +97,8 @@ def draw(
         estimator: whose estimates to draw; if None the lower bound, or what the runs have where none has a bound.
 
     Raises:
-        BadInput: an unknown counter or scale, nothing to draw, or more runs than can be told apart.
+        BadInput: an unknown counter or scale, nothing to draw, more runs than can be told apart, or CPU times that cannot be
+            compared.
     """
     if scale not in ("log", "linear"):
         raise BadInput(f"--scale is {scale!r}: choose log or linear")
@@ -105,6 +108,9 @@ def draw(
             f"as in `harness plot GROUP:algo={runs[0].algorithm},seed={runs[0].seed}`, or draw an experiment by "
             "`harness plot FILE.toml`, whose curves are means over seeds"
         )
+    unit = SECONDS
+    if counter == "cpu_seconds":
+        runs, unit = comparable(runs)
     there = dict.fromkeys(e["estimator"] for run in runs for row in run.rows for e in row["estimates"])
     if estimator is None:
         estimator = "lower-bound" if "lower-bound" in there or not there else next(iter(there))
@@ -142,7 +148,7 @@ def draw(
         axes.set_xscale(scale)
         axes.tick_params(axis="x", which="minor", labelsize=MINOR)
         axes.set_ylim(*limits(data["nats"]))
-        axes.set_xlabel(counter_label(counter))
+        axes.set_xlabel(counter_label(counter, unit))
         axes.set_ylabel(estimate_label([estimator]))
         if scale == "linear":
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -164,7 +170,7 @@ def draw(
         axes.set_title(safe_text.label(_title(runs)), fontsize="medium", loc="left")
         without = [label for run, label in zip(runs, labels(runs), strict=True) if not (data["run"] == run.id).any()]
         words = f"curves: {over_points(data)}; bands: ± one standard error of that mean"
-        words += of_weights(runs)
+        words += of_weights(runs) + of_others(runs, counter)
         words += f"; no {safe_text.label(estimator)}: {', '.join(without)}" if without else ""
         figure.set_figheight(HEIGHT + legend_below(figure, handles, 3, words))
         sns.despine(figure)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.analysis.machines import SECONDS
 from harness.analysis.reliability import MARK
 from harness.report.text import counted, interval_text, marked, other_data, print_table, quantity, with_error
 from harness.safe_text import show
@@ -30,7 +31,11 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
             data = ["" if n is None else f"{n:,.0f}" for n in known]
             rows.append((one.panel, f"{mark.samples:,.0f}", *data, f"{mark.points:,}", *means, interval, pairs))
         if (cost := one.target_cost) is not None:
-            costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu)))
+            cpu = [
+                "unknown" if n is not None and seconds is None else ""
+                for n, seconds in zip(cost.samples, cost.cpu, strict=True)
+            ]
+            costs.append((one.panel, f"{cost.target:.2f}", *_with_ratio(cost.samples), *_with_ratio(cost.cpu, *cpu)))
     of = ", of averaged weights" if any(run.weights == "average" for one in comparisons for run in one.sides[0]) else ""
     show(f"{estimator} on {split}{of}, nats per datapoint, means over seeds; ± is the standard error (se) over seeds")
     data = ["datapoints A", "datapoints B"] if both else []
@@ -42,13 +47,17 @@ def print_comparisons(comparisons: Sequence["Comparison"], estimator: str, split
         for words in one.doubts:
             show(f"{MARK} {one.panel}: {words}")
     for one in comparisons:
+        for words in one.foreign:
+            show(f"{one.panel}: {words}")
+    for one in comparisons:
         differs = "; ".join(
             f"{found.setting} {_short(found.first)} and {_short(found.second)}" for found in what_differs(one)
         )
         show("", f"{one.panel}: A and B " + (f"differ in {differs}" if differs else "have the same settings"))
     if costs:
         unit = next(one.target_cost.unit for one in comparisons if one.target_cost)
-        show("", f"cost of reaching a target on {split}, means over seeds")
+        why = "" if unit == SECONDS else "; of several machines, so CPU time is in calibration kernels"
+        show("", f"cost of reaching a target on {split}, means over seeds{why}")
         print_table(("panel", "target", "samples A", "B", "A / B", f"{unit} A", "B", "A / B"), costs)
 
 
@@ -62,8 +71,9 @@ def _short(value: object) -> object:
     return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
 
 
-def _with_ratio(pair: tuple[float | None, float | None]) -> tuple[str, str, str]:
-    """Return two costs and their ratio."""
+def _with_ratio(pair: tuple[float | None, float | None], *instead: str) -> tuple[str, str, str]:
+    """Return two costs and their ratio; what stands instead of one that is not there is given where it is not `never`."""
     ratio = f"{pair[0] / pair[1]:.2f}" if pair[0] and pair[1] else ""
-    first, second = ("never" if cost is None else quantity(cost) for cost in pair)
+    words = [word or "never" for word in instead or ("", "")]
+    first, second = (word if cost is None else quantity(cost) for cost, word in zip(pair, words, strict=True))
     return first, second, ratio

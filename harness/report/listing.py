@@ -4,12 +4,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness.analysis import foreign
 from harness.analysis.reliability import LEGEND, unreliable
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import PluginFiles
 from harness.errors import BadInput
-from harness.report.text import counters_of, fits_terminal, marked, print_table, quantity
+from harness.report.text import counted, counters_of, fits_terminal, marked, print_table, quantity
 from harness.safe_text import show
+from harness.store.origin import Origin
 from harness.store.record import BOUNDS, final_estimates
 from harness.store.run import Run
 from harness.store.store import Store
@@ -51,6 +53,7 @@ def run_row(run: Run, now: PluginFiles) -> dict[str, Any]:
         "marginal": marginals["test"]["estimator"] if "test" in marginals else None,
         "marginal_train": marginals["train"]["mean"] if "train" in marginals else None,
         "marginal_test": marginals["test"]["mean"] if "test" in marginals else None,
+        "foreign": None if (origin := run.origin()) is None else {**origin._asdict(), **foreign.made(record)},
         "began": record.provenance[0].get("time") if record.provenance else None,
         "earlier_version_of": [
             file for file, what in now.differing(StoredRun(record, ())).items() if what == "earlier"
@@ -88,13 +91,25 @@ def print_runs(store: Store, rows: Sequence[dict[str, Any]]) -> None:
             show(f"harness: {row['reason']}", file=sys.stderr)
     if any(row.get("unreliable") for row in rows):
         show(LEGEND)
+    for words in _foreign_in_words(rows):
+        show(words)
     earlier = sorted({file for row in rows for file in row.get("earlier_version_of", ())})
     if earlier:
         show(f"* made by an earlier version of {' and '.join(earlier)}")
 
 
 def _status(row: dict[str, Any]) -> str:
-    return f"{row['status']}{'*' if row.get('earlier_version_of') else ''}"
+    return f"{row['status']}{'*' if row.get('earlier_version_of') else ''}{foreign.MARK if row.get('foreign') else ''}"
+
+
+def _foreign_in_words(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each maker, machine and version of foreign runs."""
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        if told := row.get("foreign"):
+            origin = Origin(**{name: told[name] for name in Origin._fields})
+            kinds.setdefault(foreign.described(origin, told), []).append(row["run"])
+    return [f"{foreign.MARK} {counted(len(ids), 'foreign run')} {words}" for words, ids in kinds.items()]
 
 
 def _short(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from harness.analysis.foreign import MARK as FOREIGN
+from harness.analysis.machines import SECONDS
 from harness.analysis.profiles import FEW_PANELS, LARGEST_RATIO
 from harness.analysis.rank import COUNTERS, Entry, Panel, Ranking
 from harness.analysis.reliability import MARK
@@ -36,9 +38,14 @@ def print_ranking(ranking: Ranking) -> None:
         for entry in panel.entries:
             for words in entry.doubts:
                 show(f"{MARK} {entry.entrant}: {words}")
+    for words in dict.fromkeys(
+        f"{e.entrant}: {who}" for panel in ranking.panels for e in panel.entries for who in e.foreign
+    ):
+        show(words)
+    why = ", as the runs are of several machines" if ranking.unit != SECONDS else ""
     show(
         "",
-        f"CPU time is in {ranking.unit}; regret is the mean distance from the best curve, over the marks that all have",
+        f"CPU time is in {ranking.unit}{why}; regret is the mean distance from the best curve, over the marks that all have",
     )
     _print_profiles(ranking)
 
@@ -57,7 +64,7 @@ def _line(panel: Panel, entry: Entry) -> list[str]:
         if found is None
         else with_error(found.mean, found.error, sign=True),
         "" if found is None or found.interval is None else interval_text(found.mean, found.interval, found.error),
-        f"{len(entry.values)}{diverged}",
+        f"{len(entry.values)}{FOREIGN if entry.foreign else ''}{diverged}",
         "" if entry.regret is None else f"{entry.regret:.2f}",
     ]
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis import foreign
 from harness.analysis.reliability import LEGEND, MARK, doubts, tails, unreliable
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.weights import no_average
@@ -88,6 +89,8 @@ def print_run(
     ]
     show(f"run {run.id}: {record.status}" + (f", {record.reason}" if record.reason else ""))
     show(run.path, "")
+    if (origin := run.origin()) is not None:
+        show(f"{foreign.MARK} foreign: {foreign.described(origin, foreign.made(record))}", "")
     for line in (*remarks, *sessions(record)):
         show(f"note: {line}", "")
     for line in dict.fromkeys(words for session in record.provenance for words in session.get("warnings", ())):

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 
 from harness import safe_text
+from harness.analysis.foreign import MARK as FOREIGN
+from harness.analysis.machines import SECONDS
 from harness.analysis.reliability import MARK
 from harness.analysis.table import Row, Spread
 from harness.report.text import PERPLEXITY, decimals, either, interval_text, marked, quantity, with_error
@@ -47,7 +49,7 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns["paper"] = ["" if row["paper"] is None else f"{row['paper']:.2f}" for row in rows_]
     columns["difference to paper"] = [_distance(row) for row in rows_]
     for i, target in enumerate(target["target"] for target in rows_[0]["targets"]):
-        for name, cost in (("samples", "samples"), ("CPU s", "cpu_seconds")):
+        for name, cost in (("samples", "samples"), (_cpu(rows_), "cpu_seconds")):
             columns[f"{name} to {target:g}"] = [_cost(row["targets"][i], cost) for row in rows_]
     heads = {
         name: f"{name}{SE}" if any("±" in cell for cell in column) else name
@@ -71,8 +73,17 @@ def note(rows_: Sequence[Row]) -> str:
 
 
 def notes(rows_: Sequence[Row]) -> list[str]:
-    """Return what has to stand below the table: why figures in it are not to be trusted."""
-    return list(dict.fromkeys(f"{MARK} {words}" for row in rows_ for words in row["doubts"]))
+    """Return what has to stand below the table: which figures are not to be trusted, and which runs are somebody else's."""
+    doubts = dict.fromkeys(f"{MARK} {words}" for row in rows_ for words in row["doubts"])
+    foreign = dict.fromkeys(words for row in rows_ for words in row["foreign"])
+    scaled = any(row["targets"] for row in rows_) and _cpu(rows_) != "CPU s"
+    kernels = ["CPU time is in calibration kernels, as the runs are of several machines"] if scaled else []
+    return [*doubts, *foreign, *kernels]
+
+
+def _cpu(rows_: Sequence[Row]) -> str:
+    """Return what CPU time is counted in."""
+    return "CPU s" if rows_[0]["cpu_unit"] == SECONDS else "kernels"
 
 
 def _samples(row: Row) -> str:
@@ -87,7 +98,7 @@ def _text(value: object) -> str:
 
 def _seeds(row: Row) -> str:
     diverged = f" ({len(row['diverged'])} diverged)" if row["diverged"] else ""
-    return f"{len(row['seeds'])}{diverged}"
+    return f"{len(row['seeds'])}{FOREIGN if row['foreign'] else ''}{diverged}"
 
 
 def _spread(spread: Spread | None) -> str:
@@ -143,7 +154,7 @@ def comma_separated(rows_: Sequence[Row]) -> str:
                         for cost in ("samples", "cpu_seconds", "reached")
                     }
             else:
-                between = "; " if name in ("unreliable", "doubts") else " "
+                between = "; " if name in ("unreliable", "doubts", "foreign") else " "
                 line[name] = between.join(map(str, value)) if isinstance(value, list) else value
         flat.append(line)
     return lines_of_csv(flat)
