@@ -193,11 +193,18 @@ def part_from_copies(path: Path) -> None:
 
 def replace_folder(path: Path, files: dict[str, bytes]) -> None:
     """Write a folder of files so that after a crash either the old or the new one is there, whole, if not by its name."""
+    with replacing_folder(path) as new:
+        for name, content in files.items():
+            replace_file(new / name, content)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Do what `replace_folder` does with the folder that this yields; after an error the old one is there."""
     with scratch_folder(path) as temporary:
         new, old = temporary / "new", temporary / "old"
         new.mkdir()
-        for name, content in files.items():
-            replace_file(new / name, content)
+        yield new
         try:
             if path.exists():
                 os.replace(path, old)

@@ -16,6 +16,7 @@ from harness import __version__
 from harness.cli.check import check, save_baseline, show_baseline
 from harness.cli.data import data
 from harness.cli.evaluate import certify, evaluate
+from harness.cli.export import export
 from harness.cli.gradients import gradients
 from harness.cli.impute import impute
 from harness.cli.look import compare, list_runs, show, table
@@ -25,7 +26,7 @@ from harness.cli.plugins import LISTINGS
 from harness.cli.rank import rank
 from harness.cli.run import extend, resume, run
 from harness.cli.share import import_runs, publish
-from harness.cli.store import doctor, export, gc, rm
+from harness.cli.store import doctor, gc, rm
 from harness.cli.sweep import sweep, tune
 from harness.cli.verify import verify
 from harness.errors import HarnessError, out_of_memory

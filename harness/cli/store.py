@@ -1,25 +1,19 @@
-"""`harness gc`, `export` and `doctor`: the store as a whole."""
+"""`harness rm`, `gc` and `doctor`: the store as a whole."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.options import (
-    FILE,
     complete_runs,
     data_folder,
     groups_argument,
     in_store,
     json_flag,
-    only_option,
-    selections_argument,
-    value_option,
 )
 from harness.cli.output import print_json, say
 from harness.safe_text import show
-from harness.specs.options import Choice
 
 if TYPE_CHECKING:
     from harness.store.store import Store
@@ -96,47 +90,6 @@ def rm(selections: tuple[str, ...], yes: bool, dry_run: bool, store: "Store") ->
             left += 1
     show(f"removed {counted(len(found) - left, 'run')}")
     if left:
-        raise SystemExit(3)
-
-
-@click.command()
-@selections_argument
-@value_option("--format", Choice(("csv", "parquet", "json")), "Parquet needs pyarrow.", parameter="form", required=True)
-@click.option(
-    "--out",
-    type=FILE,
-    required=True,
-    metavar="PATH",
-    help="A file for json, else a folder; it is replaced if it is an earlier export.",
-)
-@only_option
-@in_store
-def export(selections: tuple[str, ...], form: str, out: Path, only: str | None, store: "Store") -> None:
-    """Write the store for other tools, as JSON, CSV or Parquet.
-
-    JSON is one file, the others are a folder of three tables. Without SELECTION it is the
-    whole store; see `harness list --help`.
-
-    \b
-    runs        a line for each run: status, settings, budget, provenance
-    rows        a line for each mark: spending, what the steps reported
-    estimates   a line for each estimate, at a mark or after training:
-                nats, with both standard errors; of documents
-                also perplexity and se_perplexity
-
-    Nothing is lost: `harness.analysis.export.read` gives back what the store has. Exit code 3 if a run could not be read; the
-    others are exported.
-    """
-    from harness.analysis.export import load, require_place, write
-    from harness.report.store import print_exported
-
-    require_place(form, out)
-    runs, unreadable = load(store, selections, only)
-    for reason in unreadable:
-        say(f"left out {reason}")
-    write(runs, form, out)
-    print_exported(runs, out)
-    if unreadable:
         raise SystemExit(3)
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from harness import __version__
 from harness.errors import BadInput
@@ -90,6 +93,14 @@ def file_name(what: str, kind: str, **shown: str | None) -> str:
     """
     words = [what[:MOST_LETTERS], kind, *(f"{word}-{value}" for word, value in shown.items() if value is not None)]
     return "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-.") for word in words)
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Return a figure as an image, (height, width, 3), for tools that take no file."""
+    canvas = FigureCanvasAgg(figure)
+    with style():
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequence[str] = ()) -> list[Path]:

@@ -10,7 +10,7 @@ from harness.safe_text import show
 from harness.store.store import Store
 
 if TYPE_CHECKING:
-    from harness.analysis.export import Exported
+    from harness.analysis.exported import Exported
     from harness.store.gc import Garbage
 
 

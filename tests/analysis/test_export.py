@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support import Result, stored
 
-from harness.analysis import export
-from harness.analysis.export import FORMATS, Exported
+from harness.analysis import export, export_tables
+from harness.analysis.exported import Exported, load
 from harness.files import seal, to_json
 from harness.specs.run import make_spec
 from harness.store.record import Record
@@ -26,6 +26,7 @@ from harness.store.run import Run
 from harness.store.store import Store
 
 Harness = Callable[..., Result]
+FORMATS = ("csv", "parquet", "json")
 SESSION = stored().record.provenance[0]
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -127,7 +128,7 @@ def test_what_was_exported_is_what_the_store_has(form: str, store: Store, harnes
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_stored_reference_runs_survive_it(form: str, tmp_path: Path) -> None:
-    found, unreadable = export.load(Store(RESULTS), ["first-run", "three-algorithms"])
+    found, unreadable = load(Store(RESULTS), ["first-run", "three-algorithms"])
     assert not unreadable
     export.write(found, form, tmp_path / "export")
     assert as_text(export.read(tmp_path / "export")) == as_text(found)
@@ -168,7 +169,7 @@ nested = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(lines=st.lists(st.dictionaries(words, nested, max_size=3), max_size=4))
 def test_columns_have_what_each_line_has(lines: list[dict[str, Any]]) -> None:
-    columns, own = export._columns(lines), [export._leaves(line) for line in lines]
+    columns, own = export_tables._columns(lines), [export_tables._leaves(line) for line in lines]
     assume(all(len(leaves) == len(_paths(line)) for leaves, line in zip(own, lines, strict=True)))
     assert columns.keys() == {name for leaves in own for name in leaves}
     for number, leaves in enumerate(own):
@@ -224,7 +225,7 @@ def test_tables_are_what_a_data_frame_expects(form: str, store: Store, harness: 
 def test_a_run_without_rows_makes_tables_without_lines(form: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     make(store, "failed", status="failed", reason="at once")
-    export.write(export.load(store)[0], form, tmp_path / "export")
+    export.write(load(store)[0], form, tmp_path / "export")
     assert as_text(export.read(tmp_path / "export")) == content(store)
     if form != "json":
         assert list(table(form, tmp_path / "export", "rows")) == ["group", "run", "row", "json"]
@@ -316,7 +317,7 @@ def test_an_interrupt_between_two_exports_leaves_the_earlier_one(
 
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export.write(export.load(store)[0], "csv", out)
+        export.write(load(store)[0], "csv", out)
     assert len(export.read(out)) == 1
     assert sorted(os.listdir(tmp_path)) == ["export", "results"]
 
@@ -331,7 +332,7 @@ def test_perplexity_of_documents_is_in_every_format(form: str, tmp_path: Path) -
     run = make(store, "words", *rows_, spec=spec.model_dump(mode="json"))
     later = {"time": "2026-11-21T11:34:29Z", "code": {"version": "0", "commit": None}, "file": None}
     run.append_evaluation({**later, "ledger": {"samples": 100}, "estimate": estimate(-90.0, perplexity=700.0)})
-    runs, _ = export.load(store)
+    runs, _ = load(store)
     export.write(runs, form, tmp_path / "out")
     assert as_text(export.read(tmp_path / "out")) == content(store)
     if form == "json":
@@ -407,7 +408,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_exported(
 
 
 def test_what_is_no_whole_export_is_not_read(store: Store, tmp_path: Path) -> None:
-    runs, _ = export.load(store)
+    runs, _ = load(store)
     for form in FORMATS:
         export.write(runs, form, tmp_path / form)
     lines = (tmp_path / "csv" / "rows.csv").read_bytes().splitlines(keepends=True)
@@ -438,6 +439,6 @@ def test_every_estimate_of_many_runs_is_exported(tmp_path: Path) -> None:
         record.run = run.id
         record.trace = {"rows": 31, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         (run.path / "run.json").write_bytes(seal(asdict(record)))
-    found, _ = export.load(store)
+    found, _ = load(store)
     export.write(found, "csv", tmp_path / "export")
     assert len(pd.read_csv(tmp_path / "export" / "estimates.csv", usecols=["mean"])) == 50 * 31 * 4

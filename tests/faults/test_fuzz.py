@@ -174,6 +174,8 @@ VALID = [
     f"plot samples {RUN} --out drawn.png",
     "table mine.toml --at 100,1000 --targets -10 --format markdown",
     "export mine --format csv --out exported --only nz=2",
+    "export mine:seed=0 --format tensorboard --out board",
+    "export mine --format json-benchmark --out benchmark.json",
     "import theirs --dry-run",
     "import theirs.tar.zst",
     "publish mine:seed=0 --to published --by Alice",

@@ -83,9 +83,9 @@ def test_what_commands_print(harness: Harness, store: Store, words: tuple[str, .
 
 
 def test_an_export_is_no_program(harness: Harness, store: Store, tmp_path: Path) -> None:
-    from harness.analysis import export
+    from harness.analysis import export, exported
 
-    found, _ = export.load(store)
+    found, _ = exported.load(store)
     for form in ("csv", "json", "parquet"):
         out = tmp_path / form
         is_safe(harness("export", "--format", form, "--out", out))
@@ -145,6 +145,8 @@ def test_a_table_in_every_form() -> None:
         "targets": [],
         "unreliable": [],
         "doubts": [EVIL],
+        "foreign": [EVIL],
+        "cpu_unit": "CPU seconds",
     }
     rest |= {"points": {"bound test": 100}, "paper": None, "distance": None}
     rows = [

@@ -11,7 +11,8 @@ import pytest
 from support import Result, user_names
 
 from harness.analysis import table
-from harness.analysis.export import Exported, read, write
+from harness.analysis.export import read, write
+from harness.analysis.exported import Exported
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.runs import runner, verify

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support import Result, user_names
 
-from harness.analysis.export import Exported, read, write
+from harness.analysis.export import read, write
+from harness.analysis.exported import Exported
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.weights import chosen
 from harness.claims.invariants import _of_one_model
