@@ -18,6 +18,7 @@ from harness.cli.data import data
 from harness.cli.evaluate import certify, evaluate
 from harness.cli.export import export
 from harness.cli.gradients import gradients
+from harness.cli.history import history
 from harness.cli.impute import impute
 from harness.cli.look import compare, list_runs, show, table
 from harness.cli.output import say, survive_lost_readers
@@ -29,6 +30,7 @@ from harness.cli.share import import_runs, publish
 from harness.cli.store import doctor, gc, rm
 from harness.cli.sweep import sweep, tune
 from harness.cli.verify import verify
+from harness.cli.watch import watch
 from harness.errors import HarnessError, out_of_memory
 from harness.specs import named
 
@@ -77,7 +79,7 @@ def baseline() -> None:
 baseline.add("Commands", save_baseline, show_baseline)
 cli.add("Run", run, resume, extend, evaluate, certify, impute)
 cli.add("Many runs", sweep, tune)
-cli.add("Look", list_runs, show, plot, table, compare, rank)
+cli.add("Look", list_runs, show, plot, table, compare, rank, history, watch)
 cli.add("Judge", check, verify, baseline, gradients)
 cli.add("Store", rm, gc, export, import_runs, publish, doctor)
 cli.add("Plugins", *LISTINGS, data)

@@ -35,7 +35,7 @@ def test_commands_stand_under_headings(harness: Harness) -> None:
     for heading, names in {
         "Run": ["run", "resume", "extend", "evaluate", "certify", "impute"],
         "Many runs": ["sweep", "tune"],
-        "Look": ["list", "show", "plot", "table", "compare", "rank"],
+        "Look": ["list", "show", "plot", "table", "compare", "rank", "history", "watch"],
         "Judge": ["check", "verify", "baseline", "gradients"],
         "Store": ["rm", "gc", "export", "import", "publish", "doctor"],
         "Plugins": ["algos", "models", "datasets", "estimators", "data"],

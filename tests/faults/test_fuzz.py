@@ -174,6 +174,8 @@ VALID = [
     f"plot samples {RUN} --out drawn.png",
     "table mine.toml --at 100,1000 --targets -10 --format markdown",
     "export mine --format csv --out exported --only nz=2",
+    "history mine --y lower-bound --split train --out history.png",
+    "watch mine",
     "export mine:seed=0 --format tensorboard --out board",
     "export mine --format json-benchmark --out benchmark.json",
     "import theirs --dry-run",
