@@ -30,6 +30,12 @@ _LATIN, _ACCENTS = "ÆæØøŒœßŁłı", "\u0300\u0301\u0302\u0303\u0304\u0306
 """Letters, and accents of letters, that every LaTeX can set, with its fonts of 1978 too."""
 
 
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
+
+MOST_LETTERS = 2_000
+"""Of what a page shows of a stranger's text in one place, unless more is asked for."""
+
+
 def line(text: object) -> str:
     """Return text as one line that a terminal shows as it is, and that is no command of GitHub Actions.
 
@@ -72,6 +78,25 @@ def is_word(text: str) -> bool:
 def xml(text: object) -> str:
     """Return text for an element or attribute of XML, which has no control characters; markup is the task of who writes it."""
     return line(text)
+
+
+def short(text: object, most: int = MOST_LETTERS) -> str:
+    """Return text as `line` does, or so many letters of its beginning, and how many there are."""
+    words = str(text)
+    return line(words) if len(words) <= most else f"{line(words[:most])}… ({len(words):,} letters)"
+
+
+def html(text: object, most: int = MOST_LETTERS) -> str:
+    """Return text for an element or attribute of HTML, cut as by `short`: nothing in it is markup."""
+    return short(text, most).translate(_HTML)
+
+
+def json_in_html(value: Any) -> str:
+    """Return plain data as JSON that can stand in an element `script` of HTML, which nothing in it ends or begins."""
+    import json  # here, as it is slow to import
+
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def markdown(text: object) -> str:

@@ -15,6 +15,7 @@ PLUGINS = ("algorithms", "datasets", "models", "estimators")
 ORDER = (
     ("__main__",),
     ("cli", "pytest_plugin", "testing"),  # testing uses everything, as the command line does; neither is used by others
+    ("page",),  # a report that also shows what is claimed
     ("claims",),  # what is claimed of runs, which may have to be made first
     ("report",),  # what a person reads; progress watches the runs
     ("figures",),

@@ -9,6 +9,7 @@ import shlex
 import unicodedata
 import warnings
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -91,6 +92,48 @@ def test_xml_has_it_in_attributes_and_elements(words: str) -> None:
     found = ElementTree.fromstring(ElementTree.tostring(element, encoding="utf-8"))
     assert found.get("name") == safe_text.line(words)
     assert (found.text or "") == safe_text.line(words)
+
+
+class OfHtml(HTMLParser):
+    """The title and the text of one paragraph of HTML, in which no other element is allowed."""
+
+    def __init__(self, source: str):
+        super().__init__()
+        self.title, self.text = "", ""
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the title."""
+        assert tag == "p"
+        assert [name for name, _ in attrs] == ["title"]
+        self.title = attrs[0][1] or ""
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.text += data
+
+
+@in_every_case
+def test_html_has_it_in_attributes_and_elements(words: str) -> None:
+    shown = safe_text.html(words)
+    found = OfHtml(f'<p title="{shown}">{shown}</p>')
+    assert found.title == found.text == safe_text.short(words)
+    assert f"{shown}'".count("'") == 1
+
+
+@in_every_case
+def test_json_in_html_is_the_same_value_and_ends_no_script(words: str) -> None:
+    value = {words: [words, 1.5, None]}
+    shown = safe_text.json_in_html(value)
+    assert json.loads(shown) == value
+    assert shown.isascii()
+    assert not set("<>&") & set(shown)
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    assert safe_text.short("a" * 2000) == "a" * 2000
+    assert safe_text.short("\x1b" * 10_000_000, 3) == r"\x1b\x1b\x1b… (10,000,000 letters)"
 
 
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])

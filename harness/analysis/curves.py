@@ -12,7 +12,7 @@ from harness.analysis.selection import COMPARE
 from harness.analysis.stored_run import Row, StoredRun
 from harness.files import encoded, without_collection
 from harness.specs.budget import COUNTERS
-from harness.specs.experiment import Experiment
+from harness.specs.recipes import Compared
 
 if TYPE_CHECKING:
     import pandas as pd  # which takes a second to import: `harness table` does without
@@ -23,7 +23,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def estimator_of(experiment: Experiment, runs: Sequence[StoredRun]) -> str | None:
+def estimator_of(experiment: Compared, runs: Sequence[StoredRun]) -> str | None:
     """Return whose estimates an experiment compares, None where each run has its own.
 
     It is what its recipe names; else the first that all runs have estimates by, in the order of a run's specification.
@@ -172,27 +172,30 @@ def finals(runs: Sequence[StoredRun], estimator: str | None, compare: Sequence[s
     return out
 
 
-def over_seeds(curve: "pd.DataFrame", counter: str) -> "pd.DataFrame":
+def over_seeds(curve: "pd.DataFrame", counter: str, *others: str) -> "pd.DataFrame":
     """Return the mean over seeds of one curve's points on one split, with their range: x, nats, low, high, seeds.
 
+    x is the mean of a counter; means of others have the names of these.
+
     Only marks that all seeds have reached are means over all; from the last of them the seeds that went farthest go on, with
-    their number.
+    their number. Where there is no mark that all have, these are all there is.
     """
     import pandas as pd
 
-    table = curve.pivot_table(index="mark", columns="seed", values=["nats", counter])
+    table = curve.groupby(["mark", "seed"])[["nats", counter, *others]].mean().unstack("seed")
     nats, x = cast("pd.DataFrame", table["nats"]), cast("pd.DataFrame", table[counter])
     reached = nats.notna()
     whole = reached.all(axis="columns")
     last = float(nats.index[whole.to_numpy()].max()) if whole.any() else -math.inf
     farthest = nats.columns[reached.iloc[-1].to_numpy()]
     beyond = reached[farthest].all(axis="columns") & (nats.index >= last)
-    if len(farthest) == len(nats.columns) or beyond.sum() < 2:
+    if len(farthest) == len(nats.columns) or (whole.any() and beyond.sum() < 2):
         beyond[:] = False
     parts = []
     for seeds, kept in ((nats.columns, whole), (farthest, beyond)):
         some, at = nats.loc[kept, seeds], x.loc[kept, seeds]
         mean, low, high = some.mean(axis="columns"), some.min(axis="columns"), some.max(axis="columns")
         columns = {"x": at.mean(axis="columns"), "nats": mean, "low": low, "high": high, "seeds": len(seeds)}
+        columns |= {other: table[other].loc[kept, seeds].mean(axis="columns") for other in others}
         parts.append(pd.DataFrame(columns))
     return pd.concat([part for part in parts if not part.empty])

@@ -16,7 +16,7 @@ from harness.analysis.reliability import doubt
 from harness.analysis.statistics import Difference, difference, mean
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.specs.experiment import Experiment
+from harness.specs.recipes import Compared
 from harness.specs.where import in_words
 
 COUNTERS = ("samples", "cpu_seconds")
@@ -88,7 +88,7 @@ class Ranking(NamedTuple):
 
 
 def rank(
-    experiment: Experiment,
+    experiment: Compared,
     runs: Sequence[StoredRun],
     tuning: Mapping[str, Mapping[str, float]],
     at: float | str | None = None,

@@ -9,7 +9,7 @@ from harness.errors import BadInput, suggestion
 from harness.files import without_collection
 from harness.specs.experiment import Experiment
 from harness.specs.options import STORED
-from harness.specs.recipes import PANELS
+from harness.specs.recipes import PANELS, Compared
 from harness.specs.where import PLUGINS, Index, Where
 from harness.store.run import Run
 from harness.store.store import Store
@@ -107,7 +107,7 @@ def _hashable(value: Any) -> Any:
 
 
 def panel_options(
-    runs: Sequence[StoredRun], experiment: Experiment | None = None, compare: Collection[str] = COMPARE
+    runs: Sequence[StoredRun], experiment: Compared | None = None, compare: Collection[str] = COMPARE
 ) -> tuple[str, ...]:
     """Return the options by which panels differ.
 

@@ -11,8 +11,7 @@ from harness.analysis.statistics import mean
 from harness.analysis.stored_run import Row as StoredRow
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
-from harness.specs.experiment import Experiment
-from harness.specs.recipes import FigureRecipe
+from harness.specs.recipes import Compared, FigureRecipe
 from harness.specs.where import Where
 
 Row = dict[str, Any]
@@ -36,7 +35,7 @@ class Spread(NamedTuple):
 
 
 def rows(
-    experiment: Experiment, runs: Sequence[StoredRun], at: Sequence[float | str], targets: Sequence[float]
+    experiment: Compared, runs: Sequence[StoredRun], at: Sequence[float | str], targets: Sequence[float]
 ) -> list[Row]:
     """Return a row for each panel, mark and curve, as plain data.
 

@@ -25,6 +25,7 @@ from harness.cli.output import say, survive_lost_readers
 from harness.cli.plot import plot
 from harness.cli.plugins import LISTINGS
 from harness.cli.rank import rank
+from harness.cli.report import report
 from harness.cli.run import extend, resume, run
 from harness.cli.share import import_runs, publish
 from harness.cli.store import doctor, gc, rm
@@ -79,7 +80,7 @@ def baseline() -> None:
 baseline.add("Commands", save_baseline, show_baseline)
 cli.add("Run", run, resume, extend, evaluate, certify, impute)
 cli.add("Many runs", sweep, tune)
-cli.add("Look", list_runs, show, plot, table, compare, rank, history, watch)
+cli.add("Look", list_runs, show, plot, table, compare, rank, report, history, watch)
 cli.add("Judge", check, verify, baseline, gradients)
 cli.add("Store", rm, gc, export, import_runs, publish, doctor)
 cli.add("Plugins", *LISTINGS, data)

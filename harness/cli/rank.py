@@ -64,7 +64,6 @@ def rank(
     from harness.analysis import selection
     from harness.analysis.weights import chosen as of_weights
     from harness.report.ranks import print_ranking
-    from harness.runs.tune import charges
     from harness.specs.experiment import Experiment
 
     if at is not None and len(at) > 1:
@@ -72,7 +71,12 @@ def rank(
     asked = parse_selection(experiment)
     chosen = Experiment(asked.name)
     stored = of_weights(selection.group(store, chosen, say, versions, asked.where), weights, say)
-    found = ranking.rank(chosen, stored, charges(store, chosen), at[0] if at else None, target)
+    tuning: dict[str, dict[str, float]] = {}
+    if chosen.tunes:
+        from harness.runs.tune import charges  # PyTorch
+
+        tuning = charges(store, chosen)
+    found = ranking.rank(chosen, stored, tuning, at[0] if at else None, target)
     drawn = []
     if out or not as_json:
         from harness.figures import output

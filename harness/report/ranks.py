@@ -1,7 +1,7 @@
 """Rankings, for people."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.analysis.foreign import MARK as FOREIGN
 from harness.analysis.machines import SECONDS
@@ -14,27 +14,29 @@ from harness.safe_text import show
 
 HEADS = {"samples": "samples", "cpu_seconds": "CPU time"}
 
+STANDING = ("rank", "entrant", "test ± se", "difference to best ± se", "95% interval", "seeds", "regret")
+
+COST = (
+    *(f"{head} to target" for head in HEADS.values()), "seeds that do", *(f"{head} of tuning" for head in HEADS.values())
+)  # fmt: skip
+
+MEANT = (
+    "nats per datapoint on the test set, means over seeds; ± is the standard error (se) over seeds; differences to the best "
+    "are paired over seeds, with the 95 % confidence interval of each alone; of entrants with the same rank none is surely "
+    "better"
+)
+"""What the numbers of a ranking are, in a sentence."""
+
 
 def print_ranking(ranking: Ranking) -> None:
     """Print every panel and the performance profiles."""
-    show(
-        "nats per datapoint on the test set, means over seeds; ± is the standard error (se) over seeds; differences to the best "
-        "are paired over seeds, with the 95 % confidence interval of each alone; of entrants with the same rank none is surely "
-        "better"
-    )
+    show(MEANT)
     for panel in ranking.panels:
         where = panel.mark if isinstance(panel.mark, str) else f"{panel.mark:,.0f} samples"
         show("", f"{panel.about}: {panel.estimator} at {where}")
-        print_table(
-            ("rank", "entrant", "test ± se", "difference to best ± se", "95% interval", "seeds", "regret"),
-            [_line(panel, entry) for entry in panel.entries],
-        )
+        print_table(STANDING, [standing(panel, entry) for entry in panel.entries])
         show(f"cost of reaching {panel.target:.2f}, the median over seeds, with tuning")
-        print_table(
-            ("entrant", *(f"{head} to target" for head in HEADS.values()), "seeds that do",
-             *(f"{head} of tuning" for head in HEADS.values())),
-            [_cost(entry) for entry in panel.entries],
-        )  # fmt: skip
+        print_table(("entrant", *COST), [[entry.entrant, *cost(entry)] for entry in panel.entries])
         for entry in panel.entries:
             for words in entry.doubts:
                 show(f"{MARK} {entry.entrant}: {words}")
@@ -42,15 +44,18 @@ def print_ranking(ranking: Ranking) -> None:
         f"{e.entrant}: {who}" for panel in ranking.panels for e in panel.entries for who in e.foreign
     ):
         show(words)
-    why = ", as the runs are of several machines" if ranking.unit != SECONDS else ""
-    show(
-        "",
-        f"CPU time is in {ranking.unit}{why}; regret is the mean distance from the best curve, over the marks that all have",
-    )
+    show("", units(ranking))
     _print_profiles(ranking)
 
 
-def _line(panel: Panel, entry: Entry) -> list[str]:
+def units(ranking: Ranking) -> str:
+    """Return in a sentence what CPU time and regret are."""
+    why = ", as the runs are of several machines" if ranking.unit != SECONDS else ""
+    return f"CPU time is in {ranking.unit}{why}; regret is the mean distance from the best curve, over the marks that all have"
+
+
+def standing(panel: Panel, entry: Entry) -> list[str]:
+    """Return where an entrant stands in its panel: the cells under `STANDING`."""
     found, same = entry.to_best, sum(one.group == entry.group for one in panel.entries)
     own = mean(list(entry.values.values())) if entry.values else None
     diverged = f" ({len(entry.diverged)} diverged)" if entry.diverged else ""
@@ -69,11 +74,11 @@ def _line(panel: Panel, entry: Entry) -> list[str]:
     ]
 
 
-def _cost(entry: Entry) -> list[str]:
+def cost(entry: Entry) -> list[str]:
+    """Return what reaching the target cost an entrant: the cells under `COST`."""
     costs = [entry.times[counter] for counter in COUNTERS]
     seeds = costs[0].by_seed.values()
     return [
-        entry.entrant,
         *("never" if math.isinf(one.median) else quantity(one.median) for one in costs),
         f"{sum(map(math.isfinite, seeds))} of {len(seeds)}",
         *(quantity(one.tuning) if one.tuning else "none" for one in costs),
@@ -82,29 +87,37 @@ def _cost(entry: Entry) -> list[str]:
 
 def _print_profiles(ranking: Ranking) -> None:
     if len(ranking.panels) < FEW_PANELS:
-        show(
-            f"{counted(len(ranking.panels), 'panel')}: too few to say who is fast in general; a performance profile needs "
-            f"{FEW_PANELS} or more"
-        )
+        show(too_few(ranking))
         return
-    for counter in COUNTERS:
-        show(
-            "",
-            f"share of {len(ranking.panels)} panels whose target was reached at so many times the least {HEADS[counter]}",
-        )
-        ratios: Sequence[float] = (1.0, 2.0, LARGEST_RATIO)
-        print_table(
-            ("entrant", *(f"{ratio:g} times" for ratio in ratios), "score", "95% interval"),
-            [
-                (
-                    one.entrant,
-                    *(f"{one.share(ratio):.0%}" for ratio in ratios),
-                    f"{one.score:.2f}",
-                    f"{one.low:.2f} to {one.high:.2f}",
-                )
-                for one in ranking.profiles[counter]
-            ],
-        )
-    show(
-        f"score: the mean share from 1 to {LARGEST_RATIO:g} times; its interval is by the bootstrap over seeds, for these panels"
+    for title, heads, rows in profiles(ranking):
+        show("", title)
+        print_table(heads, rows)
+    show(SCORE)
+
+
+SCORE = f"score: the mean share from 1 to {LARGEST_RATIO:g} times; its interval is by the bootstrap over seeds, for these panels"
+
+
+def too_few(ranking: Ranking) -> str:
+    """Return in a sentence why there are no performance profiles."""
+    return (
+        f"{counted(len(ranking.panels), 'panel')}: too few to say who is fast in general; a performance profile needs "
+        f"{FEW_PANELS} or more"
     )
+
+
+def profiles(ranking: Ranking) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
+    """Yield the title, heads and cells of the performance profiles by each counter; none where there are too few panels."""
+    ratios = (1.0, 2.0, LARGEST_RATIO)
+    for counter in COUNTERS if len(ranking.panels) >= FEW_PANELS else ():
+        rows = [
+            [
+                one.entrant,
+                *(f"{one.share(ratio):.0%}" for ratio in ratios),
+                f"{one.score:.2f}",
+                f"{one.low:.2f} to {one.high:.2f}",
+            ]
+            for one in ranking.profiles[counter]
+        ]
+        title = f"share of {len(ranking.panels)} panels whose target was reached at so many times the least {HEADS[counter]}"
+        yield title, ("entrant", *(f"{ratio:g} times" for ratio in ratios), "score", "95% interval"), rows

@@ -191,6 +191,19 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
     if not estimates:
         show("no estimates")
         return
+    columns, rows = estimate_cells(estimates)
+    if samples:
+        columns.append("samples")
+        rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
+    print_table(columns, rows)
+    if any(map(perplexity_text, estimates)):
+        show(PERPLEXITY)
+    for words in doubts(estimates):
+        show(f"{MARK} {words}")
+
+
+def estimate_cells(estimates: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and cells of a table of estimates."""
     rows = [
         [
             _named(e),
@@ -218,14 +231,7 @@ def print_estimates(estimates: Sequence[dict[str, Any]], samples: Sequence[int] 
     if any(perplexities):
         columns.append("perplexity ± se")
         rows = [[*row, perplexity] for row, perplexity in zip(rows, perplexities, strict=True)]
-    if samples:
-        columns.append("samples")
-        rows = [[*row, f"{n:,}"] for row, n in zip(rows, samples, strict=True)]
-    print_table(columns, rows)
-    if any(perplexities):
-        show(PERPLEXITY)
-    for words in doubts(estimates):
-        show(f"{MARK} {words}")
+    return columns, rows
 
 
 def _named(estimate: dict[str, Any]) -> str:

@@ -190,6 +190,11 @@ class Experiment:
         return in_words({n: called(str(v)) if n in PLUGINS else v for n, v in given.items()})
 
     @property
+    def tunes(self) -> bool:
+        """Whether settings of its runs are chosen by tuning."""
+        return any(waiting(options) for grid in self._grids for options in grid)
+
+    @property
     def varying(self) -> list[str]:
         """The options that differ between its runs, in its order."""
         every = [_DEFAULTS | options for grid in self._grids for options in grid]

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import pydantic
 
@@ -222,3 +222,32 @@ class TableRecipe(Part):
     targets: tuple[float, ...] = ()
     rows: tuple[ModelRow, ...] = pydantic.Field((), alias="row")
     reference: str | None = None
+
+
+class Compared(Protocol):
+    """What says how runs are compared: an experiment, or for runs of none what is found in them.
+
+    Attributes:
+        name: of its group in the store.
+        called: as the user has called it.
+        title: what it is about.
+        figure: what is compared, and how it is drawn.
+        table: at which marks.
+    """
+
+    name: str
+    called: str
+    title: str
+    figure: FigureRecipe
+    table: TableRecipe
+
+    @property
+    def varying(self) -> list[str]:
+        """The options that differ between its runs, in its order."""
+
+    @property
+    def curves(self) -> list[str]:
+        """What it compares in each panel, in its order."""
+
+    def asked_for(self, where: Where) -> set[tuple[str, int]]:
+        """Return curve and seed of every run that it asks for with these options."""

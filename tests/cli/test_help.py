@@ -35,7 +35,7 @@ def test_commands_stand_under_headings(harness: Harness) -> None:
     for heading, names in {
         "Run": ["run", "resume", "extend", "evaluate", "certify", "impute"],
         "Many runs": ["sweep", "tune"],
-        "Look": ["list", "show", "plot", "table", "compare", "rank", "history", "watch"],
+        "Look": ["list", "show", "plot", "table", "compare", "rank", "report", "history", "watch"],
         "Judge": ["check", "verify", "baseline", "gradients"],
         "Store": ["rm", "gc", "export", "import", "publish", "doctor"],
         "Plugins": ["algos", "models", "datasets", "estimators", "data"],
@@ -132,18 +132,9 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     code = f"import sys; from harness import cli; sys.argv = ['harness', *{words}]\n"
     code += "try: cli.main()\nexcept SystemExit: pass\n"
     heavy = {
-        "torch",
-        "numpy",
-        "pandas",
-        "optuna",
-        "seaborn",
-        "matplotlib",
-        "pydantic",
-        "rich",
-        "zstandard",
-        "huggingface_hub",
-        "tensorboardX",
-    }
+        "torch", "numpy", "pandas", "optuna", "seaborn", "matplotlib", "pydantic", "rich", "zstandard", "huggingface_hub",
+        "tensorboardX", "altair", "vl_convert",
+    }  # fmt: skip
     code += f"print({heavy} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("set()")

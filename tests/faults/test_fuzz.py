@@ -40,6 +40,7 @@ from harness.data.formats import read_idx, read_matlab, unpickle_arrays
 from harness.errors import BadInput, PluginFailed
 from harness.files import _SEAL as SEAL
 from harness.files import from_json, seal, to_json, unseal
+from harness.page import charts
 from harness.runs import evaluate, machine, runner, signals
 from harness.runs.jobs import UNKNOWN_COST, Outcome
 from harness.runs.local import LocalExecutor
@@ -161,6 +162,7 @@ VALID = [
     f"verify {DONE} --jobs 1",
     "compare mine:algo=aevb mine:algo=wake-sleep --target -9",
     "rank mine.toml --at 100 --target -10 --out ranked.png",
+    "report mine.toml --at 100 --target -10 --out page --claims ours.toml",
     f"impute {RUN} --missing 0.5 --points 2 --iterations 2 --chains 2",
     f"gradients {RUN} --estimators aevb,score-function --draws 40 --points 2 --reference 40 --fit 1",
     "check ours.toml --junit report.xml --only algo=aevb",
@@ -382,6 +384,9 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(evaluate.Trained, "estimate", estimated)
     monkeypatch.setattr(signals, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(machine, "calibrate", lambda: 0.01)
+    monkeypatch.setattr(
+        charts, "library", lambda: ""
+    )  # a JavaScript engine puts it together, which reserves more memory than is used
     monkeypatch.setattr(LocalExecutor, "calibrate", lambda self, specs: [UNKNOWN_COST for _ in specs])
     monkeypatch.setattr(
         LocalExecutor, "run", lambda self, jobs, _: [Outcome(job, "failed", "not tried") for job in jobs]
