@@ -7,6 +7,7 @@ import math
 import pickle
 import shlex
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -549,6 +550,17 @@ def test_images_that_are_no_set_of_points_are_refused(tmp_path: Path) -> None:
     (folder / "b.png").write_bytes(b"no image")
     with pytest.raises(BadInput, match=r"b\.png cannot be read as an image"):
         load(folder, kind="real")
+
+
+@pytest.mark.parametrize(("package", "install"), [("pyarrow", "pyarrow"), ("PIL", "pillow")])
+def test_what_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, install: str
+) -> None:
+    path = write(tmp_path / "x.parquet", BITS) if package == "pyarrow" else tmp_path
+    Image.fromarray(BITS).save(tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BadInput, match=rf"is needed: `python -m pip install {install}`"):
+        load(path, kind="binary")
 
 
 def test_a_folder_that_is_called_as_a_dataset_is_refused(tmp_path: Path) -> None:
