@@ -158,6 +158,7 @@
     const options = { actions: false, renderer: "svg", ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
     if (place.result) place.result.finalize();
     place.result = await vegaEmbed(place.chart, specification(panel), options);
+    place.chart.querySelector("svg").setAttribute("aria-hidden", "true"); // the place tells what it shows, and so do the numbers below
     place.chart.dataset.turn = Number(place.chart.dataset.turn || 0) + 1;
     let rectangle = null;
     place.result.view.addSignalListener("zoom", (_, value) => (rectangle = value));
