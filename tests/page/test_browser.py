@@ -173,3 +173,20 @@ def test_axe_finds_nothing(browser: Any, folder: Path, name: str, context: dict[
     assert found.violations_count == 0, found.generate_report()
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     opened.context.close()
+
+
+def test_hostile_names_do_nothing(browser: Any, folder: Path) -> None:
+    opened = Opened(browser, folder / "evil" / "index.html")
+    page = opened.page
+    assert opened.lines() > 10
+    page.select_option("select[name=show]", "runs")
+    opened.drawn()
+    page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)")
+    for box in page.locator("#legend input").all()[:3]:
+        box.click()
+    opened.drawn()
+    assert page.evaluate("typeof window.hacked") == "undefined"
+    assert page.evaluate("Object.keys(Object.prototype).length") == 0
+    assert page.locator("#legend").inner_text().count("<script>window.hacked = 1</script>") == 2
+    opened.require_quiet()
+    opened.context.close()
