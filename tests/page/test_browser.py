@@ -190,3 +190,14 @@ def test_hostile_names_do_nothing(browser: Any, folder: Path) -> None:
     assert page.locator("#legend").inner_text().count("<script>window.hacked = 1</script>") == 2
     opened.require_quiet()
     opened.context.close()
+
+
+def test_a_page_that_is_watched_is_read_again_as_it_was(mine: Opened) -> None:
+    box = mine.page.get_by_role("checkbox", name="Runs are under way")
+    assert box.is_checked()
+    mine.page.select_option("select[name=scale]", "linear")
+    box.uncheck()
+    mine.page.reload()
+    mine.drawn()
+    assert mine.page.locator("select[name=scale]").input_value() == "linear"
+    assert not box.is_checked()
