@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli import engines
+from harness.cli.engines import engine_options
 from harness.cli.options import (
     FILE,
     claims_argument,
@@ -18,6 +20,7 @@ from harness.cli.options import (
     only_option,
 )
 from harness.cli.output import print_json, say
+from harness.cli.settings import KeepsWords
 from harness.cli.sweep import scheduler
 from harness.errors import BadInput
 from harness.safe_text import show
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
 run_flag = click.option("--run", "make", is_flag=True, help="Make the runs that are missing, by the code as it is now.")
 
 
-@click.command()
+@click.command(cls=KeepsWords)
 @claims_argument
 @run_flag
 @jobs_option
+@engine_options
 @only_option
 @click.option("--baseline", type=FILE, metavar="FILE", help="The baseline [the one that CLAIMS names].")
 @click.option(
@@ -49,6 +53,7 @@ def check(
     claims: str,
     make: bool,
     jobs: int,
+    engine: engines.Chosen,
     only: str | None,
     baseline: Path | None,
     benchmarks: Path | None,
@@ -74,6 +79,11 @@ def check(
         junit.exists()  # a name that is too long is told before anything else
 
     chosen = Claims(claims)
+    if engine.on != "local" and not make:
+        raise BadInput(f"--on is {engine.on!r}, and without --run no runs are made: give --run, or leave it out")
+    if engine.on == "slurm":
+        engines.on_slurm(store, engine, chosen.path.stem, {}, as_json=as_json)
+        return
     groups, failures = _make_runs(chosen, store, jobs, only, data_dir) if make else ({}, [])
     evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, make, allow_unmatched_seeds, say)
     try:

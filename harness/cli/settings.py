@@ -16,19 +16,23 @@ if TYPE_CHECKING:
 WORDS = "harness.words"  # under which a context keeps the words that a command was given
 
 
-class TakesSettings(click.Command):
+class KeepsWords(click.Command):
+    """A command that keeps the words that it was given, under `WORDS` in its context."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words as click does, and keep them."""
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+class TakesSettings(KeepsWords):
     """A command that takes settings of plugins as options, and lists them in its help once plugins are named.
 
-    Help without names imports no plugin.
+    Help without names imports no plugin. It is printed before options have values, so it reads the words that were kept.
     """
 
     ignore_unknown_options = True
     allow_extra_args = True
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words as click does, and keep them for help, which is printed before options have values."""
-        ctx.meta[WORDS] = list(args)
-        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of the command, and a section of settings for each plugin chosen."""

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli import engines
+from harness.cli.engines import engine_options
 from harness.cli.options import (
     data_folder,
     experiment_argument,
@@ -18,7 +20,7 @@ from harness.cli.options import (
     value_option,
 )
 from harness.cli.output import print_json, say
-from harness.cli.settings import TakesSettings, settings_argument
+from harness.cli.settings import KeepsWords, TakesSettings, settings_argument
 from harness.safe_text import show
 from harness.specs.options import Options, PositiveNumber, WholeNumber, WholeNumbers
 
@@ -30,12 +32,20 @@ DEFAULT_SAMPLES = 20_000
 """Of a trial of tuning."""
 
 
-@click.command()
+@click.command(cls=KeepsWords)
 @experiment_argument
 @jobs_option
 @value_option("--budget-scale", PositiveNumber(), "Multiply every budget by X.", default="1")
 @only_option
-@click.option("--dry-run", is_flag=True, help="List the runs: what is done, and what the rest will cost.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="List the runs: what is done, and what the rest will cost; with --on slurm print the script of a worker.",
+)
+@click.option("--leave", is_flag=True, help="End when other processes are making all runs that are left.")
+@engine_options
+@click.option("--status", is_flag=True, help="Only say how many runs are done, and which workers of SLURM there are.")
+@click.option("--cancel", is_flag=True, help="Only cancel its workers of SLURM.")
 @quiet_flag
 @json_flag
 @data_folder
@@ -46,6 +56,10 @@ def sweep(
     budget_scale: float,
     only: str | None,
     dry_run: bool,
+    leave: bool,
+    engine: engines.Chosen,
+    status: bool,
+    cancel: bool,
     quiet: bool,
     as_json: bool,
     data_dir: str | None,
@@ -54,17 +68,28 @@ def sweep(
     """Make all runs of an experiment, in worker processes.
 
     EXPERIMENT is the name of a built-in one or a .toml file. Runs that are in the store already are resumed, extended or left
-    as they are. Exit code 3 if a run failed or diverged.
+    as they are. Exit code 3 if a run failed or diverged. On SLURM the command submits workers, each of which is this sweep on the
+    shared store, and ends; given again, it submits those that are missing.
     """
     from harness.runs.processes import start_server
     from harness.specs.experiment import Experiment
 
     chosen = Experiment(experiment)
+    if cancel:
+        engines.cancel(store, chosen.name)
+        return
+    if engine.on == "slurm" and not status:
+        chosen.tasks(only, budget_scale)  # what is wrong with the runs is told before anything is submitted
+        engines.on_slurm(store, engine, chosen.name, chosen.slurm, "--leave", dry_run=dry_run, as_json=as_json)
+        return
     start_server()  # before the imports of PyTorch that follow
     from harness.report import sweeps
     from harness.runs.sweep import Sweep
 
     work = Sweep(scheduler(store, jobs, data_dir, quiet=quiet), chosen, only, budget_scale)
+    if status:
+        engines.print_queue(store, chosen.name, as_json=as_json, counts=work.states())
+        return
     if dry_run:
         planned = work.plan()
         if as_json:
@@ -72,7 +97,7 @@ def sweep(
         else:
             sweeps.print_plan(chosen.name, planned, jobs)
         return
-    ended = work.run()
+    ended = work.run(leave=leave)
     for study in work.chosen():
         if not quiet:
             show(f"tuned: {study}", file=sys.stderr)
@@ -99,6 +124,7 @@ def sweep(
 )
 @plugin_option("--estimator", "estimators", "Whose training-set estimate decides [lower-bound, else hmc-density].")
 @jobs_option
+@engine_options
 @json_flag
 @data_folder
 @in_store
@@ -111,6 +137,7 @@ def tune(
     trials: int | None,
     estimator: str | None,
     jobs: int,
+    engine: engines.Chosen,
     as_json: bool,
     data_dir: str | None,
     store: "Store",
@@ -136,6 +163,9 @@ def tune(
     samples = DEFAULT_SAMPLES if samples is None and datapoints is None else samples
     rule = TuneRule(samples=samples, datapoints=datapoints, seeds=tuple(seeds), trials=trials, estimator=estimator)
     study = Study(to_tune({**options, **settings}), rule)
+    if engine.on == "slurm":
+        engines.on_slurm(store, engine, study.id, {}, as_json=as_json)
+        return
     store.require_writable()
     tuned = tune(store, study, scheduler(store, jobs, data_dir).run)
     if as_json:

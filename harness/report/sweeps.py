@@ -76,7 +76,7 @@ def outcome_row(outcome: "Outcome") -> dict[str, Any]:
 def print_outcomes(experiment: "Experiment", outcomes: Sequence["Outcome"]) -> None:
     """Print how many jobs of a sweep ended in which way, why some have no result, and what to do next."""
     counts = {status: sum(o.status == status for o in outcomes) for status in dict.fromkeys(o.status for o in outcomes)}
-    words = {"already": "done already"}
+    words = {"already": "done already", "left": "left to other workers"}
     show(f"{experiment.name}: " + ", ".join(f"{n} {words.get(status, status)}" for status, n in counts.items()))
     _print_reasons((o.job.spec.run_id, o.status, o.reason) for o in outcomes)
     if any(o.status in ("done", "already") for o in outcomes):

@@ -9,7 +9,7 @@ from harness.specs.run import RunSpec
 from harness.store.run import Run
 from harness.store.store import Store
 
-Status = Literal["done", "already", "skipped", "diverged", "failed", "interrupted"]
+Status = Literal["done", "already", "skipped", "diverged", "failed", "interrupted", "left"]
 
 
 class Job(NamedTuple):
@@ -25,7 +25,10 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a job ended: done now, done already, skipped as its parts do not go together, or without a result; and why."""
+    """How a job ended: done now, done already, skipped as its parts do not go together, or without a result; and why.
+
+    One that is "left" is being done by a process that somebody else has started.
+    """
 
     job: Job
     status: Status
@@ -97,12 +100,13 @@ class Executor(Protocol):
             Interrupted: a signal came.
         """
 
-    def run(self, jobs: Sequence[Job], report: Report) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job], report: Report, *, leave: bool = False) -> list[Outcome]:
         """Carry out the jobs, in this order as far as possible, and return how they ended, in order of time.
 
         Args:
             jobs: what to do; a job that is done already costs little.
             report: called after every event, and several times a second.
+            leave: end as soon as all that is left is being done by others, instead of waiting for them.
 
         Raises:
             Interrupted: a signal came; the same jobs go on from what the store has.

@@ -28,6 +28,8 @@ from harness.training.loop import Row, Tick, Training
 
 MOST_REFUSALS = 3  # of the same words, in a row, by which a worker may find that another process writes the run
 
+LOOKS = 3  # in a row that must find all runs in other hands: whoever looks at a lock holds it for a moment
+
 REPORT_SECONDS = 0.5  # between a worker's reports of progress
 
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
@@ -54,8 +56,13 @@ class LocalExecutor:
     workers: int
     data_dir: str | None = None
 
-    def run(self, jobs: Sequence[Job], report: Report) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job], report: Report, *, leave: bool = False) -> list[Outcome]:
         """Carry out the jobs, in this order as far as there are workers, and return how they ended, in order of time.
+
+        Args:
+            jobs: what to do.
+            report: told how things stand.
+            leave: end as soon as all that is left is being done by others.
 
         Raises:
             Interrupted: a signal came; every worker has written its checkpoint.
@@ -66,6 +73,7 @@ class LocalExecutor:
         outcomes: list[Outcome] = []
         unwritable: str | None = None
         refused: dict[str, list[str | None]] = {}  # why workers could not write a run, one after the other
+        looks = 0
 
         def call(job: Job) -> Call | None:
             if job.stored(self.store).owned():
@@ -96,6 +104,11 @@ class LocalExecutor:
                     outcomes.append(Outcome(job, status, reason))
                 if unwritable:
                     waiting.clear()
+                if leave and not active:
+                    looks = looks + 1 if all(job.stored(self.store).in_hand() for _, job in waiting) else 0
+                    if looks == LOOKS:
+                        outcomes += [Outcome(job, "left") for _, job in waiting]
+                        waiting.clear()
                 report(outcomes, active)
         if unwritable:
             raise StoreTrouble(f"{unwritable}; the same command goes on from there")

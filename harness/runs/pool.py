@@ -18,7 +18,7 @@ from harness.runs.processes import (
     undisturbed,
     workers_context,
 )
-from harness.runs.signals import on_signals
+from harness.runs.signals import SAME_SIGNAL_SECONDS, on_signals
 from harness.specs import named
 from harness.training.process import watch
 from harness.training.subject import keep_last_dataset
@@ -91,10 +91,15 @@ def messages(
     active: dict[Any, tuple[BaseProcess, Task]] = {}
     idle: list[Worker] = []
     caught: list[int] = []
+    first = 0.0
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if caught and time.monotonic() - first <= SAME_SIGNAL_SECONDS:
+            return
         for process, _ in active.values():
             process.kill() if caught else process.terminate()
+        first = time.monotonic()
         caught.append(signum)
 
     with on_signals(pass_on):

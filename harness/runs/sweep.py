@@ -1,6 +1,7 @@
 """Sweeps: the runs of an experiment, tuned first where it says so, each made once and the cheapest first."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -76,14 +77,14 @@ class Scheduler:
         self._warned: set[tuple[str, str]] = set()
         self._calibrations: dict[str, Calibration] = {}
 
-    def run(self, jobs: Iterable[Job]) -> list[Outcome]:
+    def run(self, jobs: Iterable[Job], *, leave: bool = False) -> list[Outcome]:
         """Carry out the jobs that are not done, and return how all of them ended; raises as `Executor.run`."""
         planned = self.plan(jobs)
         ended = [p.outcome for p in planned if p.outcome is not None]
         if len(ended) == len(planned):
             return ended
         with self._progress(planned) as report:
-            return ended + self._executor.run([p.job for p in planned if p.outcome is None], report)
+            return ended + self._executor.run([p.job for p in planned if p.outcome is None], report, leave=leave)
 
     def plan(self, jobs: Iterable[Job]) -> list[Planned]:
         """Look jobs up in the store, calibrate those that are to run, and order them by seed, the cheapest first for each seed.
@@ -129,6 +130,17 @@ class Scheduler:
                 status, reason = found
                 planned.append(Planned(job, status, spent, None, reason, data))
         return sorted(planned, key=lambda p: (p.seconds is not None, p.job.spec.seed, p.seconds or 0.0))
+
+    def state(self, job: Job) -> str:
+        """Return what the store has of a job; its data are not compared."""
+        stored = job.stored(self.store)
+        if not stored.exists():
+            return "new"
+        try:
+            record = stored.read()
+        except BadInput:
+            return "failed"
+        return "to extend" if record.status == "done" and not finished(record, job.budget) else record.status
 
     def _warn_of(self, spec: RunSpec) -> None:
         """Tell what calibration has found of data that do not suit the model, unless it has been told of this dataset."""
@@ -184,8 +196,17 @@ class Sweep:
         stand_ins = [p._replace(state=WAITS) if p.state == "new" else p for p in plan(job for job, _ in waiting)]
         return [p for p in plan(trials) if p.state != "done"] + plan(jobs) + stand_ins
 
-    def run(self) -> list[Outcome]:
+    def states(self) -> Counter[str]:
+        """Return how many runs are in which state, as the store has them, nothing timed; see `Planned.state`."""
+        chosen = {s.id: found for s in self.studies.values() if (found := tune.chosen(self.scheduler.store, s))}
+        jobs, waiting = self._jobs(chosen)
+        return Counter(self.scheduler.state(job) for job in jobs) + Counter(WAITS for _ in waiting)
+
+    def run(self, *, leave: bool = False) -> list[Outcome]:
         """Tune, run, and return how every run ended.
+
+        Args:
+            leave: end as soon as all runs that are left are being made by others; trials, which decide, are waited for.
 
         Raises:
             Interrupted, StoreTrouble: as `Executor.run` raises them; the same sweep goes on from there.
@@ -193,7 +214,7 @@ class Sweep:
         self.scheduler.store.require_writable()
         settled = tune.settle(self.scheduler.store, self.studies.values(), self.scheduler.run)
         jobs, without = self._jobs({name: found for name, found in settled.items() if isinstance(found, dict)})
-        return self.scheduler.run(jobs) + [Outcome(job, *settled[name]) for job, name in without]
+        return self.scheduler.run(jobs, leave=leave) + [Outcome(job, *settled[name]) for job, name in without]
 
     def chosen(self) -> list[str]:
         """Return in words what was chosen for its runs, and what that cost."""

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pydantic
 
 from harness.errors import BadInput, suggestion
-from harness.specs import named, registry, toml
+from harness.specs import named, registry, slurm, toml
 from harness.specs.budget import Budget, budget_of
 from harness.specs.horizon import within
 from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, Words, arguments
@@ -41,7 +41,7 @@ from harness.store.record import NAME
 
 BUILT_IN = Path(__file__).parent.parent / "experiments"
 
-RESERVED = ("runs", "figures", "tune", "check")
+RESERVED = ("runs", "figures", "tune", "check", "slurm")
 """What groups of the store are called that are no experiment's; tune-… and check-… too."""
 
 MOST_RUNS = 100_000  # of an experiment
@@ -59,6 +59,7 @@ class _File(Part):
     tune: TuneRule = TuneRule()
     figure: FigureRecipe = FigureRecipe()
     table: TableRecipe = TableRecipe()
+    slurm: dict[str, Value] = pydantic.Field({})
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Experiment:
         self.title, self.tune, self.figure, self.table = (
             self._file.title, self._file.tune, self._file.figure, self._file.table
         )  # fmt: skip
+        self.slurm = slurm.read_table(self._toml, self._file.slurm)
         self._asked_by_shared: dict[tuple[tuple[str, ...], tuple[str, ...]], set[tuple[str | float, ...]]] = {}
         self._require_few()
         self._grids = [self._expanded(i, grid) for i, grid in enumerate(self._file.grid)]

@@ -5,6 +5,7 @@ tuples take a quarter of the time of frozen dataclasses to define.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -23,6 +24,8 @@ Options = dict[str, Any]
 MOST_COUNTED = 2**62  # of anything that is counted
 
 MOST_JOBS = 1024  # processes at a time
+
+MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 
 
 # -- what an option may be: `read` returns a value from what was given, or raises ValueError with what to give instead
@@ -212,6 +215,48 @@ class Schedule(NamedTuple):
         return str(StepSchedule.parse(given))
 
 
+class Duration(NamedTuple):
+    """A time in whole minutes: 90m, 4h, 2d, or as SLURM writes it, 4:00:00."""
+
+    metavar: str = "TIME"
+
+    def read(self, given: object) -> int:
+        """Return the minutes; ValueError if it is no such time, or less than a minute."""
+        text = str(given)
+        minutes = 0
+        if found := re.fullmatch(r"(\d{1,6})([mhd])", text):
+            minutes = int(found[1]) * MINUTES[found[2]]
+        elif found := re.fullmatch(r"(\d{1,4}):([0-5]\d):([0-5]\d)", text):
+            minutes = int(found[1]) * 60 + int(found[2])
+        if minutes < 1:
+            raise ValueError("give a time of a minute or more, such as 90m, 4h, 2d or 4:00:00")
+        return minutes
+
+
+class Name(NamedTuple):
+    """A name that SLURM knows, or several with commas between; it becomes a line of a script."""
+
+    metavar: str = "NAME"
+
+    def read(self, given: object) -> str:
+        """Return the name; ValueError if it cannot be one."""
+        if not isinstance(given, str) or not re.fullmatch(r"[\w.,+-]{1,200}", given, re.ASCII):
+            raise ValueError("give a name of letters, digits, '.', '_', '-' and '+'")
+        return given
+
+
+class Engine(NamedTuple):
+    """Where many runs are made: this machine, or a SLURM cluster."""
+
+    metavar: str = "local|slurm"
+
+    def read(self, given: object) -> str:
+        """Return it as it was given; see above."""
+        if given not in ("local", "slurm"):
+            raise ValueError("choose local or slurm")
+        return str(given)
+
+
 Value = (
     WholeNumber
     | PositiveNumber
@@ -222,6 +267,9 @@ Value = (
     | ShareOrWord
     | Words
     | Schedule
+    | Engine
+    | Duration
+    | Name
     | PluginName
     | PluginPath
 )

@@ -36,8 +36,8 @@ PROBE_SECONDS = 0.3  # others hold the lock for a moment when they look whether 
 Lease = tuple[str, int]
 """Whose it is and when it was renewed, to be compared with itself alone."""
 
-_seen: dict[Path, tuple[Lease, float]] = {}
-"""The leases of other machines that this process has seen, each with when it saw the last change."""
+_seen: dict[Path, tuple[Lease, float, bool]] = {}
+"""The leases of other machines that this process has seen, each with when it saw the last change, and whether it saw one."""
 
 
 @functools.cache
@@ -127,6 +127,16 @@ class Ownership:
 
     def taken(self) -> bool:
         """Say whether some process is the owner, as far as can be told at this moment."""
+        return self._locked() or self._may_live()
+
+    def lives(self) -> bool:
+        """Say whether some process is the owner and surely lives: it holds a lock here, or was seen to renew its lease."""
+        if self._locked():
+            return True
+        return self._may_live() and _seen[self._path][2]
+
+    def _locked(self) -> bool:
+        """Say whether a process holds the lock, as far as it reaches."""
         import filelock
 
         if (self._folder / "owner.lock").exists():
@@ -138,7 +148,7 @@ class Ownership:
                 return True
             except OSError:
                 pass  # a file that cannot be locked is nobody's lock
-        return self._may_live()
+        return False
 
     def _outlive(self, say: Callable[[str], None]) -> None:
         """Wait until another machine's lease, if there is one, has run out; raises Busy when it is renewed."""
@@ -159,10 +169,10 @@ class Ownership:
         lease = self._lease()
         if lease is None or self._owner().get("machine") == machine():
             return False
-        seen, since = _seen.get(self._path, (None, 0.0))
+        seen, since, _ = _seen.get(self._path, (None, 0.0, False))
         if lease != seen:
             since = time.monotonic()
-            _seen[self._path] = lease, since
+            _seen[self._path] = lease, since, seen is not None
         return time.monotonic() - since < LEASE_SECONDS
 
     def _lease(self) -> Lease | None:

@@ -308,6 +308,10 @@ class Run:
         """Say whether a process owns the run at this moment."""
         return self._owner.taken()
 
+    def in_hand(self) -> bool:
+        """Say whether a process owns the run and surely lives, so that the run can be left to it; see `Ownership.lives`."""
+        return self._owner.lives()
+
     def release(self) -> None:
         """Give up ownership; does nothing if this process does not own the run."""
         self._owner.release()

@@ -156,6 +156,8 @@ VALID = [
     f"extend {INTERRUPTED} --samples 5e5",
     "sweep mine.toml --dry-run --jobs 2 --budget-scale 2 --only algo=aevb",
     "sweep mine.toml",
+    "sweep mine.toml --on slurm --dry-run --workers 4 --time 4h --partition main --account lab --cpus 2 --gpus 1 --array-limit 2",
+    "sweep mine.toml --status --leave",
     f"tune --algo aevb --dataset {toy.__file__} --nz 2 --samples 100 --seeds 0,1 --trials 3",
     f"evaluate {RUN} --estimator importance --K 5 --points 10",
     f"certify {DONE} --points 2 --chains 2 --temperatures 5 --tolerance 9",
@@ -389,7 +391,7 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     )  # a JavaScript engine puts it together, which reserves more memory than is used
     monkeypatch.setattr(LocalExecutor, "calibrate", lambda self, specs: [UNKNOWN_COST for _ in specs])
     monkeypatch.setattr(
-        LocalExecutor, "run", lambda self, jobs, _: [Outcome(job, "failed", "not tried") for job in jobs]
+        LocalExecutor, "run", lambda self, jobs, _, leave: [Outcome(job, "failed", "not tried") for job in jobs]
     )
     before = {signum: signal.signal(signum, world.note) for signum in (signal.SIGINT, signal.SIGVTALRM)}
     monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")  # another would reserve two thirds of the room

@@ -145,8 +145,17 @@ def test_a_live_owner_on_another_machine_is_never_robbed_and_a_dead_one_after_it
         assert run.owned()
         assert asked(other) == "written"
         kept += 1
+    lease._seen.clear()
+    assert not run.in_hand(), "one look cannot tell a live owner from a dead one"
+    time.sleep(2 * RENEWAL)
+    assert run.in_hand()
     kill([other.pid])
     other.wait()
+    lease._seen.clear()
+    assert run.owned()
+    time.sleep(2 * RENEWAL)
+    assert not run.in_hand()
+    lease._seen.clear()
     said: list[str] = []
     begun = time.monotonic()
     run.claim(said.append)

@@ -233,6 +233,17 @@ def test_a_damaged_run_does_not_stop_the_others(harness: Harness, store: Store, 
     assert "is torn or no run of ours: restore it from a copy, or move it away by" in done.out
 
 
+def test_runs_in_other_hands_are_left_to_them(harness: Harness, store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path, GRID)
+    assert harness("sweep", path, "--budget-scale", "0.5").code == 0
+    one, *_ = store.runs("mine")
+    one.claim()
+    done = harness("sweep", path, "--leave")
+    assert (done.code, done.out.partition("\n")[0]) == (0, "mine: 3 done, 1 left to other workers")
+    one.release()
+    assert harness("sweep", path, "--leave").out.startswith("mine: 3 done already, 1 done\n")
+
+
 BAD = [
     (["--jobs", "0"], "--jobs is '0': give a whole number from 1"),
     (["--budget-scale", "-1"], "--budget-scale is '-1': give a number above 0"),
@@ -276,6 +287,8 @@ def test_ctrl_c_leaves_checkpoints_and_the_sweep_goes_on(
         time.sleep(0.05)
     time.sleep(0.5)
     driver.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    driver.send_signal(signal.SIGINT)  # the same one, as where a batch system signals every process
     _, err = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert err.splitlines()[-1] == "harness: interrupted, nothing is lost: the same command goes on"

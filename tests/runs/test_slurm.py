@@ -1,0 +1,375 @@
+"""Sweeps on SLURM: on a cluster of this machine, where one can be started; what is asked for and refused, anywhere."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import slurm_cluster
+from support import PLUGINS, Result, processes, what_was_learned
+
+from harness.errors import BadInput
+from harness.runs import slurm as workers
+from harness.specs import options, slurm
+from harness.specs.experiment import Experiment
+from harness.store.store import Store
+from harness.testing import toy
+
+Harness = Callable[..., Result]
+
+EXPERIMENT = f"""
+[base]
+dataset = "{toy.__file__}"
+nz = 2
+hidden = 5
+batch-size = 40
+warmup = 5
+samples = SAMPLES
+lr = 0.02
+[[grid]]
+algo = ["aevb", "wake-sleep"]
+threads = [1, 2]
+seed = SEEDS
+"""
+
+NO_CLUSTER = slurm_cluster.why_not()
+
+
+def write(folder: Path, samples: float = 20_000, seeds: int = 1, more: str = "", name: str = "mine") -> Path:
+    path = folder / f"{name}.toml"
+    text = EXPERIMENT.replace("SAMPLES", str(samples)).replace("SEEDS", str(list(range(seeds))))
+    path.write_text(text + more)
+    return path
+
+
+def slow(folder: Path, samples: float, seeds: int) -> Path:
+    """Write an experiment whose steps take a while, and the processor a moment: 500 steps in 5 s, for each 20,000 samples."""
+    before, step, after = (PLUGINS / "renyi.py").read_text().partition("    q = state")
+    (folder / "slow.py").write_text(f"{before}    import time; time.sleep(0.01)\n{step}{after}")
+    path = write(folder, samples, seeds)
+    text = path.read_text().replace('["aevb", "wake-sleep"]', f'"{folder / "slow.py"}"').replace("warmup = 5\n", "")
+    path.write_text(text.replace("lr = 0.02\n", ""))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+# -- what is asked for
+
+
+def test_the_script_is_printed_and_nothing_submitted(harness: Harness, store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path, more='[slurm]\npartition = "long"\ntime = "2d"\ncpus = 2\n')
+    words = ("sweep", path, "--only", "seed=0", "--on=slurm", "--workers", 40, "--time", "4h", "--dry-run")
+    done = harness(*words, "--array-limit", 10, "--gpus", 1, "--account", "lab")
+    assert done.code == 0, done.err
+    asked = [line.removeprefix("#SBATCH --") for line in done.out.splitlines() if line.startswith("#SBATCH")]
+    expected = [
+        "array=1-40%10",
+        "time=240",
+        "partition=long",
+        "account=lab",
+        "cpus-per-task=2",
+        "gres=gpu:1",
+        "requeue",
+    ]
+    assert {*expected, "signal=B:USR1@120"} <= set(asked)
+    (command,) = [line for line in done.out.splitlines() if " -m harness " in line]
+    own = command.partition(" -m harness ")[2]
+    assert own == f"sweep {path} --only seed=0 --jobs 2 --results {store.root} --leave &"
+    assert subprocess.run(["bash", "-n"], input=done.out, text=True).returncode == 0
+    assert not store.root.exists()
+
+
+def test_a_worker_has_the_jobs_that_are_asked_for(harness: Harness, tmp_path: Path) -> None:
+    done = harness("sweep", write(tmp_path), "--on", "slurm", "--cpus", 4, "--jobs", 2, "--dry-run")
+    assert " --jobs 2 --results" in done.out
+
+
+def test_workers_have_a_name_that_a_script_can_have(store: Store, tmp_path: Path) -> None:
+    one, other = workers.name_of(store, "my claims\n#SBATCH --x"), workers.name_of(Store(tmp_path / "other"), "mine")
+    assert re.fullmatch(r"harness-my-claims-SBATCH---x-[0-9a-f]{8}", one)
+    assert other != workers.name_of(store, "mine"), "those of another store are others"
+
+
+@pytest.mark.parametrize(("given", "minutes"), [("1m", 1), ("90m", 90), ("4h", 240), ("2d", 2880), ("4:30:00", 270)])
+def test_times(given: str, minutes: int) -> None:
+    assert options.Duration().read(given) == minutes
+
+
+def test_the_lead_leaves_time_to_train() -> None:
+    for minutes in (1, 2, 60, 6000):
+        asked = slurm.Slurm(minutes=minutes)
+        assert 15 <= asked.lead <= 120
+        assert minutes * 60 - asked.lead - 30 >= 15  # SLURM may be half a minute early
+
+
+def test_what_is_given_first_goes_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line before the experiment, that before the user's own settings."""
+    own = tmp_path / "config.toml"
+    own.write_text('[slurm]\npartition = "mine"\naccount = "mine"\ncpus = 3\n')
+    monkeypatch.setattr(slurm, "config_path", lambda: own)
+    table = Experiment(str(write(tmp_path, more='[slurm]\npartition = "its"\naccount = "its"\n'))).slurm
+    found = slurm.settings({"partition": "given"}, table)
+    assert (found.partition, found.account, found.cpus, found.workers) == ("given", "its", 3, 1)
+
+
+TABLES = [
+    ('partiton = "long"', "slurm.partiton: there is no such key (did you mean 'partition'?)"),
+    ('time = "30s"', "slurm.time is '30s': give a time of a minute or more, such as 90m"),
+    ('partition = "long\\nrm -rf /"', "slurm.partition is 'long\\nrm -rf /': give a name of letters"),
+    ("workers = 0", "slurm.workers is 0: give a whole number from 1"),
+]
+
+
+@pytest.mark.parametrize(("table", "said"), TABLES, ids=[one for one, _ in TABLES])
+def test_a_bad_table_is_told_with_its_line(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, said: str
+) -> None:
+    path = write(tmp_path, more=f"[slurm]\n{table}\n")
+    done = harness("sweep", path, "--dry-run")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"{path}:{len(path.read_text().splitlines())}: {said}" in done.err
+    own = tmp_path / "config.toml"
+    own.write_text(f"[slurm]\n{table}\n")
+    monkeypatch.setattr(slurm, "config_path", lambda: own)
+    with pytest.raises(BadInput, match="config.toml:2: slurm"):
+        slurm.settings()
+
+
+def test_other_tables_of_the_users_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "config.toml"
+    own.write_text("[slrum]\ncpus = 3\n")
+    monkeypatch.setattr(slurm, "config_path", lambda: own)
+    with pytest.raises(BadInput, match=r"config.toml:1: there is no such table 'slrum'"):
+        slurm.settings()
+
+
+BAD = [
+    (["--on", "slurm"], "there is no squeue on the path, so there is no SLURM here"),
+    (["--cancel"], "there is no squeue on the path, so there is no SLURM here"),
+    (["--on", "slurm", "--time", "30s"], "--time is '30s': give a time of a minute or more"),
+    (["--on", "slurm", "--time", "0m"], "--time is '0m': give a time of a minute or more"),
+    (["--on", "slurm", "--partition", "a b"], "--partition is 'a b': give a name of letters"),
+    (["--on", "slurm", "--only", "nz=99"], "--only is 'nz=99', and no run meets it"),
+    (["--on", "pbs"], "--on is 'pbs': choose local or slurm"),
+    (["--workers", "3"], "--workers is for --on slurm, and --on is 'local'"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_one_sentence(
+    harness: Harness, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = harness("sweep", write(tmp_path), *words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+    assert not store.root.exists()
+
+
+def test_only_runs_are_made_elsewhere(harness: Harness, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "claims.toml").write_text(
+        'experiment = "mine.toml"\n[[claim]]\nkind = "bound"\nat = 2e4\nleast = -200\n'
+    )
+    done = harness("check", tmp_path / "claims.toml", "--on", "slurm")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "--on is 'slurm', and without --run no runs are made" in done.err
+
+
+def test_a_store_that_cannot_be_written_is_told_first(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is submitted: SLURM's commands would fail the test if they were called."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sbatch", "squeue"):
+        (folder / name).write_text("#!/bin/sh\necho called >&2\nexit 1\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    (tmp_path / "file").touch()
+    done = harness("sweep", write(tmp_path), "--on", "slurm", "--results", tmp_path / "file" / "results")
+    assert done.code == 2
+    assert "is no folder, as" in done.err.splitlines()[-1]
+    assert "called" not in done.err
+
+
+def test_status_counts_runs(harness: Harness, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path)
+    assert harness("sweep", path, "--only", "algo=aevb", "--budget-scale", "0.5").code == 0
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert harness("sweep", path, "--status").out == "mine: 4 runs, 2 to extend, 2 new\nno SLURM here\n"
+    shown = json.loads(harness("sweep", path, "--status", "--json").out)
+    assert shown == {"runs": {"to extend": 2, "new": 2}, "workers": []}
+
+
+# -- a cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[slurm_cluster.Cluster]:
+    if NO_CLUSTER:
+        pytest.skip(NO_CLUSTER)
+    with slurm_cluster.cluster() as one:
+        yield one
+
+
+@pytest.fixture
+def mark(cluster: slurm_cluster.Cluster, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What every worker has in its environment; commands of SLURM reach the cluster."""
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(slurm, "config_path", lambda: Path("/nowhere"))
+    name = str(random.random())
+    monkeypatch.setenv("HARNESS_TEST_MARK", name)
+    return f"HARNESS_TEST_MARK={name}".encode()
+
+
+def elsewhere(mark: bytes) -> list[int]:
+    """Return the processes of workers: all but this one and those that it has started for itself."""
+    mine = {os.getpid()} | {int(line) for line in subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout.split()}  # fmt: skip
+    return [pid for pid in processes(mark) if pid not in mine]
+
+
+def until(met: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.3)
+
+
+def states(store: Store, group: str = "mine") -> list[str]:
+    found = []
+    for run in store.runs(group):
+        with contextlib.suppress(BadInput):
+            found.append(run.read().status)
+    return found
+
+
+def running(name: str) -> list[str]:
+    return [worker.job for worker in workers.queue(name) if worker.state == "RUNNING"]
+
+
+@pytest.mark.slow
+def test_workers_on_a_cluster_make_every_run_once(
+    harness: Harness, store: Store, cluster: slurm_cluster.Cluster, mark: bytes, tmp_path: Path
+) -> None:
+    """One is told that its time is over, one is killed, and one command more submits what is missing."""
+    path, name = slow(tmp_path, 20_000, 2), workers.name_of(store, "mine")
+    refused = harness("sweep", path, "--on", "slurm", "--partition", "nowhere")
+    assert refused.code == 2
+    assert "SLURM says: invalid partition specified: nowhere" in refused.err
+
+    words = ("sweep", path, "--on", "slurm", "--workers", 2)
+    assert "now 2 of 2 workers wait or run" in harness(*words).out
+    assert "2 workers are there already" in harness(*words).out
+    until(lambda: len(running(name)) == 2 and "running" in states(store), 180)
+    one, other = running(name)
+    cluster.call("scancel", "--signal=USR1", "--batch", one)
+    cluster.call("scancel", "--signal=KILL", other)
+    until(lambda: [worker.job for worker in workers.queue(name)] == [one], 30)
+    assert "interrupted" in states(store)
+    assert "submitted array" in harness(*words).out
+    assert one in [worker.job for worker in workers.queue(name)]  # the same job, queued again
+    until(lambda: not workers.queue(name), 600)
+    said = "".join(log.read_text() for log in (store.root / workers.FOLDER).iterdir())
+    assert said.count("DUE TO JOB REQUEUE") == 1
+
+    assert harness("sweep", path, "--status").out.startswith("mine: 4 runs, 4 done\nno workers on SLURM")
+    local = tmp_path / "local"
+    assert harness("sweep", path, "--jobs", 2, "--results", local).code == 0
+    assert what_was_learned(store, "mine") == what_was_learned(Store(local), "mine")
+    until(lambda: not elsewhere(mark), 30)
+
+
+@pytest.mark.slow
+def test_workers_are_cancelled_with_their_checkpoints(
+    harness: Harness, store: Store, cluster: slurm_cluster.Cluster, mark: bytes, tmp_path: Path, full: bool
+) -> None:
+    if not full:
+        pytest.skip("another minute: pytest --full")
+    path, name = slow(tmp_path, 1e8, 1), workers.name_of(store, "mine")
+    assert harness("sweep", path, "--on", "slurm", "--workers", 2).code == 0
+    until(lambda: states(store).count("running") == 2, 60)
+    assert "cancelled" in harness("sweep", path, "--cancel").out
+    until(lambda: not workers.queue(name), 30)
+    assert states(store) == ["interrupted"] * 2
+    until(lambda: not elsewhere(mark), 30)
+    assert "there are no workers" in harness("sweep", path, "--cancel").out
+
+
+@pytest.mark.slow
+def test_everything_that_a_cluster_may_do_to_workers(
+    harness: Harness, store: Store, cluster: slurm_cluster.Cluster, mark: bytes, tmp_path: Path, full: bool
+) -> None:
+    """24 runs under limits of two minutes; jobs killed, a controller restarted, a node lost, others that go before."""
+    if not full:
+        pytest.skip("it takes a quarter of an hour: pytest --full")
+    rng = random.Random(0)
+    path, name = slow(tmp_path, 200_000, 12), workers.name_of(store, "mine")
+    words = ("sweep", path, "--on", "slurm", "--workers", 4, "--time", "2m")
+    kills, restarted, lost, preempted = 20, False, False, False
+    end = time.monotonic() + 3600
+    while states(store).count("done") < 24:
+        assert time.monotonic() < end
+        assert harness(*words).code == 0
+        time.sleep(rng.uniform(5, 30))
+        done = states(store).count("done")
+        if kills and (there := running(name)):
+            cluster.call("scancel", "--signal=KILL", rng.choice(there))
+            kills -= 1
+        if done >= 4 and not restarted:
+            restarted = True
+            cluster.kill("slurmctld")
+            time.sleep(2)
+            cluster.start_controller()
+            cluster.wait_for(lambda: cluster.call("sinfo"), 30)
+        if done >= 8 and not lost:
+            lost = True
+            cluster.kill("two")
+            until(lambda: "two" in cluster.call("sinfo", "--noheader", "--states=down", "--format=%n"), 90)
+            cluster.start_node("two")
+        if done >= 12 and not preempted:
+            preempted = True
+            urgent = [
+                "sbatch",
+                "--parsable",
+                "--partition=urgent",
+                "--ntasks=2",
+                "--output=/dev/null",
+                "--wrap=sleep 20",
+            ]
+            cluster.call(*urgent)
+    until(lambda: not workers.queue(name), 180)
+    assert (restarted, lost, preempted) == (True, True, True)
+    said = "".join(log.read_text() for log in (store.root / workers.FOLDER).iterdir())
+    assert said.count("DUE TO JOB REQUEUE") + said.count("DUE TO PREEMPTION") >= 8
+    local = tmp_path / "local"
+    assert harness("sweep", path, "--jobs", 2, "--results", local).code == 0
+    assert what_was_learned(store, "mine") == what_was_learned(Store(local), "mine")
+    until(lambda: not elsewhere(mark), 30)
+
+
+@pytest.mark.slow
+def test_tuning_on_a_cluster(
+    harness: Harness, store: Store, cluster: slurm_cluster.Cluster, mark: bytes, full: bool
+) -> None:
+    if not full:
+        pytest.skip("another minute: pytest --full")
+    words = f"tune --algo aevb --dataset {toy.__file__} --nz 2 --hidden 5 --samples 5000 --warmup 5".split()
+    assert harness(*words, "--on", "slurm", "--workers", 2).code == 0
+    until(lambda: list((store.root / "tune").glob("*.json")), 60)
+    until(lambda: not cluster.call("squeue", "--noheader"), 60)
+    assert len(list((store.root / "tune").glob("*.json"))) == 1
+    assert set(states(store, "tune-5000")) == {"done"}
+    until(lambda: not elsewhere(mark), 30)
