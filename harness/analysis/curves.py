@@ -196,6 +196,6 @@ def over_seeds(curve: "pd.DataFrame", counter: str, *others: str) -> "pd.DataFra
         some, at = nats.loc[kept, seeds], x.loc[kept, seeds]
         mean, low, high = some.mean(axis="columns"), some.min(axis="columns"), some.max(axis="columns")
         columns = {"x": at.mean(axis="columns"), "nats": mean, "low": low, "high": high, "seeds": len(seeds)}
-        columns |= {other: table[other].loc[kept, seeds].mean(axis="columns") for other in others}
+        columns |= {other: cast("pd.DataFrame", table[other]).loc[kept, seeds].mean(axis="columns") for other in others}
         parts.append(pd.DataFrame(columns))
     return pd.concat([part for part in parts if not part.empty])

@@ -88,9 +88,9 @@ def rows(
             selection.require_alike(here, f"the row {recipe.title.format(**where)!r}")
             for name in dict.fromkeys(run.algorithm for run in here) or ("",):
                 lines.append(_Line(recipe, where, name, [run for run in here if run.algorithm == name]))
-    if cpu_seconds == "all":
-        cpu_seconds = min((_whole_cost(line.runs) for line in lines if line.runs), default=math.inf)
-    return [_row(experiment, line, at, cpu_seconds) for line in lines]
+    fewest = min((_whole_cost(line.runs) for line in lines if line.runs), default=math.inf)
+    within = fewest if cpu_seconds == "all" else cpu_seconds
+    return [_row(experiment, line, at, within) for line in lines]
 
 
 def _whole_cost(runs: Sequence[StoredRun]) -> float:

@@ -99,8 +99,9 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure as an image, (height, width, 3), for tools that take no file."""
     canvas = FigureCanvasAgg(figure)
     with style():
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        canvas.draw()  # type: ignore[no-untyped-call, unused-ignore]
+    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call, unused-ignore]
+    return np.asarray(rgba)[..., :3].copy()
 
 
 def save(figure: Figure, path: Path, records: Sequence[Record], formats: Sequence[str] = ()) -> list[Path]:

@@ -38,7 +38,8 @@ def description() -> dict[str, Any]:
     x, y = alt.X("x:Q"), alt.Y("y:Q")
     colour = alt.Color("colour:N", scale=None, legend=None)
     one_line = alt.Detail("line:N")
-    dash = alt.StrokeDash("split:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None)
+    dashes: list[Any] = list(DASHES.values())
+    dash = alt.StrokeDash("split:N", scale=alt.Scale(domain=list(DASHES), range=dashes), legend=None)
     data = alt.NamedData(name="lines")
     band = (
         alt.Chart(data)

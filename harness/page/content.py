@@ -158,11 +158,11 @@ def gather(store: Store, asked: Asked) -> Content:
         runs = selection.group(store, experiment, said.append, asked.versions, where)
         compared: Compared = experiment
     else:
-        found: dict[str, Run] = {}
+        named: dict[str, Run] = {}
         for run in chosen.several(store, asked.what, said.append):
-            if found.setdefault(run.id, run) is not run:
-                said.append(f"run {run.id} is in two groups, and the one of {found[run.id].path.parent.name} is shown")
-        runs = selection.load(found.values())
+            if named.setdefault(run.id, run) is not run:
+                said.append(f"run {run.id} is in two groups, and the one of {named[run.id].path.parent.name} is shown")
+        runs = selection.load(named.values())
         said += versions.remarks(runs)
         compared = comparison(", ".join(asked.what), runs)
     runs = of_weights(runs, asked.weights, said.append)

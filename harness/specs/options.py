@@ -267,6 +267,7 @@ Value = (
     | ShareOrWord
     | Words
     | Schedule
+    | EqualBudget
     | Engine
     | Duration
     | Name
