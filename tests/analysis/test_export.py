@@ -354,7 +354,10 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     out = tmp_path / "out"
     for words, said in (
-        (["--format", "xlsx", "--out", out], "--format is 'xlsx': choose csv, parquet or json"),
+        (
+            ["--format", "xlsx", "--out", out],
+            "--format is 'xlsx': choose csv, parquet, json, tensorboard or json-benchmark",
+        ),
         (["--format", "csv", "--out", store.root / "mine" / "done" / "run.json" / "x"], "'"),
         (["--format", "csv", "--out", "/proc/export"], "'/proc/export' cannot be written"),
         (["--format", "csv"], "Missing option '--out'"),

@@ -44,4 +44,6 @@ def test_every_python_that_the_engine_starts_has_a_safe_path() -> None:
                 starts.append((path.name, ast.unparse(node)))
             if isinstance(node, ast.List) and node.elts and ast.unparse(node.elts[0]) == "sys.executable":
                 assert ast.unparse(node.elts[1]) == "'-P'"
-    assert sorted(starts) == [("download.py", "sys.executable"), ("pool.py", "context.Process")]
+    assert sorted(starts) == [
+        ("download.py", "sys.executable"), ("pool.py", "context.Process"), ("slurm.py", "sys.executable"),
+    ]  # fmt: skip
