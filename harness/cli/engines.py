@@ -11,7 +11,7 @@ from harness.cli.settings import WORDS
 from harness.errors import BadInput
 from harness.safe_text import show
 from harness.specs import slurm as asked_of_slurm
-from harness.specs.options import Engine
+from harness.specs.values import Engine
 
 if TYPE_CHECKING:
     from harness.store.store import Store

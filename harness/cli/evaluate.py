@@ -20,7 +20,7 @@ from harness.cli.output import print_json, say
 from harness.cli.settings import TakesSettings, settings_argument
 from harness.errors import HarnessError, Interrupted, StoreTrouble
 from harness.safe_text import show
-from harness.specs.options import PositiveNumber, WholeNumber
+from harness.specs.values import PositiveNumber, WholeNumber
 
 if TYPE_CHECKING:
     from harness.analysis.weights import Weights

@@ -16,7 +16,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import say
 from harness.safe_text import show
-from harness.specs.options import Choice
+from harness.specs.values import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from harness.cli.options import (
 from harness.cli.output import print_json
 from harness.errors import BadInput
 from harness.safe_text import show
-from harness.specs.options import WholeNumber
+from harness.specs.values import WholeNumber
 
 if TYPE_CHECKING:
     from harness.analysis.weights import Weights

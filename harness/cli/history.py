@@ -9,7 +9,7 @@ import click
 from harness import safe_text
 from harness.cli.options import FILE, in_store, json_flag, selections_argument, value_option
 from harness.cli.output import print_json, say
-from harness.specs.options import Choice
+from harness.specs.values import Choice
 
 if TYPE_CHECKING:
     from harness.store.store import Store

@@ -18,7 +18,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import print_json
 from harness.safe_text import show
-from harness.specs.options import ShareOrWord, WholeNumber
+from harness.specs.values import ShareOrWord, WholeNumber
 
 if TYPE_CHECKING:
     from harness.analysis.weights import Weights

@@ -21,7 +21,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import print_json, say
 from harness.errors import BadInput
-from harness.specs.options import Choice, EqualBudget, FiniteNumber, FiniteNumbers, WholeNumber
+from harness.specs.values import Choice, EqualBudget, FiniteNumber, FiniteNumbers, WholeNumber
 from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:

@@ -12,18 +12,8 @@ import click
 from harness.safe_text import is_word
 from harness.specs import named
 from harness.specs.cores import usable_cores
-from harness.specs.options import (
-    BUDGETS,
-    MOST_JOBS,
-    OPTIONS,
-    Choice,
-    Option,
-    PluginName,
-    PluginPath,
-    Value,
-    WholeNumber,
-    read,
-)
+from harness.specs.options import BUDGETS, OPTIONS, Option, read
+from harness.specs.values import MOST_JOBS, Choice, PluginName, PluginPath, Value, WholeNumber
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -19,7 +19,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import say
 from harness.errors import BadInput
-from harness.specs.options import Choice
+from harness.specs.values import Choice
 from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:

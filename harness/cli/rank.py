@@ -18,7 +18,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import print_json, say
 from harness.errors import BadInput
-from harness.specs.options import FiniteNumber, FiniteNumbers
+from harness.specs.values import FiniteNumber, FiniteNumbers
 from harness.specs.where import parse_selection
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from harness.cli.options import (
 from harness.cli.output import say
 from harness.errors import BadInput
 from harness.safe_text import show
-from harness.specs.options import FiniteNumber, FiniteNumbers, PositiveNumber
+from harness.specs.values import FiniteNumber, FiniteNumbers, PositiveNumber
 
 if TYPE_CHECKING:
     from harness.analysis.versions import Versions

@@ -8,7 +8,7 @@ import click
 from harness.cli.options import PluginOption, Typed
 from harness.errors import BadInput
 from harness.safe_text import line
-from harness.specs.options import PluginName
+from harness.specs.values import PluginName
 
 if TYPE_CHECKING:
     from harness.specs.registry import Plugin

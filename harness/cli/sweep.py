@@ -22,7 +22,8 @@ from harness.cli.options import (
 from harness.cli.output import print_json, say
 from harness.cli.settings import KeepsWords, TakesSettings, settings_argument
 from harness.safe_text import show
-from harness.specs.options import Options, PositiveNumber, WholeNumber, WholeNumbers
+from harness.specs.options import Options
+from harness.specs.values import PositiveNumber, WholeNumber, WholeNumbers
 
 if TYPE_CHECKING:
     from harness.runs.sweep import Scheduler

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.errors import BadInput
-from harness.specs.options import BUDGETS, WholeNumber
+from harness.specs.options import BUDGETS
+from harness.specs.values import WholeNumber
 
 
 @dataclass

@@ -20,11 +20,12 @@ from harness.errors import BadInput, suggestion
 from harness.specs import named, registry, slurm, toml
 from harness.specs.budget import Budget, budget_of
 from harness.specs.horizon import within
-from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, PluginName, Words, arguments
+from harness.specs.options import BUDGETS, OPTIONS, STORED, Options, arguments
 from harness.specs.recipes import FigureRecipe, TableRecipe, TuneRule, Value
 from harness.specs.run import RunSpec, make_spec
 from harness.specs.schedule import canonical
 from harness.specs.toml import Part, TomlFile
+from harness.specs.values import PluginName, Words
 from harness.specs.where import (
     KINDS,
     PLUGINS,

@@ -14,8 +14,9 @@ import pydantic
 
 from harness.errors import BadInput, suggestion
 from harness.specs import named, registry
-from harness.specs.options import BUDGETS, OPTIONS, WholeNumber
+from harness.specs.options import BUDGETS, OPTIONS
 from harness.specs.schedule import StepSchedule
+from harness.specs.values import WholeNumber
 from harness.store.names import former
 
 

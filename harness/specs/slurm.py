@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import BadInput, suggestion
-from harness.specs.options import Duration, Name, Option, WholeNumber
+from harness.specs.options import Option
+from harness.specs.values import Duration, Name, WholeNumber
 
 if TYPE_CHECKING:
     from harness.specs.toml import TomlFile

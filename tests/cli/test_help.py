@@ -11,8 +11,9 @@ import pytest
 from support import PLUGINS, Result, environment
 
 from harness.cli import app
-from harness.specs.options import BUDGETS, OPTIONS, PluginName, Words
+from harness.specs.options import BUDGETS, OPTIONS
 from harness.specs.run import Evaluation, RunSpec, make_spec
+from harness.specs.values import PluginName, Words
 
 Harness = Callable[..., Result]
 

@@ -16,7 +16,7 @@ from support import PLUGINS, Result, processes, what_was_learned
 
 from harness.errors import BadInput
 from harness.runs import slurm as workers
-from harness.specs import options, slurm
+from harness.specs import slurm, values
 from harness.specs.experiment import Experiment
 from harness.store.store import Store
 from harness.testing import toy
@@ -102,7 +102,7 @@ def test_workers_have_a_name_that_a_script_can_have(store: Store, tmp_path: Path
 
 @pytest.mark.parametrize(("given", "minutes"), [("1m", 1), ("90m", 90), ("4h", 240), ("2d", 2880), ("4:30:00", 270)])
 def test_times(given: str, minutes: int) -> None:
-    assert options.Duration().read(given) == minutes
+    assert values.Duration().read(given) == minutes
 
 
 def test_the_lead_leaves_time_to_train() -> None:
