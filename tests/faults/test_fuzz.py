@@ -188,6 +188,7 @@ VALID = [
     "publish mine --to theirs.tar.zst --models",
     "gc runs --dry-run",
     "rm aevb --dry-run",
+    "data points.csv --kind binary --split 0.5/0.25/0.25",
     "algos",
     "models",
     "datasets",
@@ -339,6 +340,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(folder / "results")
     shutil.copytree(GOLDEN, store.root / "runs")
     (folder / "mine.toml").write_text(MINE)
+    (folder / "points.csv").write_text("a,b\n" + "0,1\n1,1\n" * 20)
     (folder / "ours.toml").write_text(OURS)
     (folder / "bench.json").write_text(json.dumps(BENCH))
     chosen = experiment.Experiment(str(folder / "mine.toml"))
