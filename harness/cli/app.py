@@ -6,6 +6,7 @@ What is slow to import is imported by the commands that need it, inside their fu
 import atexit
 import errno
 import os
+import signal
 import sys
 from gc import freeze
 from typing import Any
@@ -102,6 +103,10 @@ def main() -> None:
             raise
         words, code = explained(error)
         say(words)
+    if code and code > 128:  # stopped by a signal: the same one, sent again, does not change how this ends
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
     if training := sys.modules.get("harness.training.process"):
         for stream in (sys.stdout, sys.stderr):
             if not stream.closed:  # by an algorithm
