@@ -48,9 +48,7 @@ class Run:
     """One run's folder."""
 
     def __init__(self, path: Path):
-        self.path, self.id = path, path.name
-        self._owner = Ownership(path)
-        self._added = {kind: added.Added(path, kind) for kind in added.KINDS}
+        self.path, self.id, self._owner = path, path.name, Ownership(path)
         self._trace = hashlib.sha256()  # of the trace so far, updated by the owner with every row
         self._best: dict[str, Any] | None = None  # as the owner has written it
 
@@ -138,7 +136,7 @@ class Run:
         Raises:
             BadInput: they were edited or damaged.
         """
-        rows = schema1.evaluations(self.path) + self._added["evaluations"].rows()
+        rows = schema1.evaluations(self.path) + added.Added(self.path, "evaluations").rows()
         if not schema.are_evaluations(rows):
             raise BadInput(f"the evaluations of {self.path} have content that none has: restore them, or delete them")
         return [names.modern_evaluation(row) for row in rows]
@@ -155,7 +153,7 @@ class Run:
         return self._sound("imputations", schema.are_imputations)
 
     def _sound(self, kind: str, sound: Callable[[Any], bool]) -> list[dict[str, Any]]:
-        rows = self._added[kind].rows()
+        rows = added.Added(self.path, kind).rows()
         if not sound(rows):
             raise BadInput(f"the {kind} of {self.path} have content that none has: restore them, or delete them")
         return rows
@@ -236,7 +234,7 @@ class Run:
         readers: dict[str, Callable[[], Any]] = {
             self.checkpoint_path.name: self.checkpoint,
             best.NAME: self.best,
-            **{f"{kind}.json": one.rows for kind, one in self._added.items()},
+            **{f"{kind}.json": added.Added(self.path, kind).rows for kind in added.KINDS},
             schema1.EVALUATIONS: lambda: schema1.evaluations(self.path),
         }
         for file, reading in readers.items():
@@ -341,15 +339,15 @@ class Run:
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
         """Add an estimate to evaluations.json, unless it is there; any process may. BadInput if it cannot be written."""
-        self._added["evaluations"].add(row, self._require_inside)
+        added.Added(self.path, "evaluations").add(row, self._require_inside)
 
     def append_gradients(self, row: dict[str, Any]) -> None:
         """Add a measurement of gradient estimators to gradients.json; any process may. BadInput if it cannot be written."""
-        self._added["gradients"].add(row, self._require_inside)
+        added.Added(self.path, "gradients").add(row, self._require_inside)
 
     def append_imputation(self, row: dict[str, Any]) -> None:
         """Add what `harness impute` has found to imputations.json; any process may. BadInput if it cannot be written."""
-        self._added["imputations"].add(row, self._require_inside)
+        added.Added(self.path, "imputations").add(row, self._require_inside)
 
     def save(self, record: Record, checkpoint: dict[str, Any], kept: dict[str, Any] | None = None) -> None:
         """Replace the checkpoint, which records the trace as it is now, what is kept of the best mark, and then run.json."""
