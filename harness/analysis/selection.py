@@ -1,18 +1,25 @@
 """Which stored runs are meant, which stand in one panel, and whether they can be compared there."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import Versions, present
 from harness.errors import BadInput, suggestion
 from harness.files import without_collection
-from harness.specs.experiment import Experiment
 from harness.specs.options import STORED
-from harness.specs.recipes import PANELS, Compared
 from harness.specs.where import PLUGINS, Index, Where
 from harness.store.run import Run
 from harness.store.store import Store
+
+if TYPE_CHECKING:
+    from harness.specs.experiment import (
+        Experiment,  # which `harness list` does without, as pydantic takes a tenth of a second
+    )
+    from harness.specs.recipes import Compared
+
+PANELS = ("dataset", "nz", "n-train")
+"""Options by which panels differ where nobody says otherwise."""
 
 COMPARE = ("algo",)
 """What is compared in a panel where nobody says otherwise."""
@@ -26,7 +33,7 @@ def load(runs: Iterable[Run]) -> list[StoredRun]:
 
 def group(
     store: Store,
-    experiment: Experiment,
+    experiment: "Experiment",
     say: Callable[[str], None],
     versions: Versions = "now",
     where: Where | None = None,
@@ -107,7 +114,7 @@ def _hashable(value: Any) -> Any:
 
 
 def panel_options(
-    runs: Sequence[StoredRun], experiment: Compared | None = None, compare: Collection[str] = COMPARE
+    runs: Sequence[StoredRun], experiment: "Compared | None" = None, compare: Collection[str] = COMPARE
 ) -> tuple[str, ...]:
     """Return the options by which panels differ.
 

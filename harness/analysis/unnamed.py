@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.analysis.selection import PANELS
 from harness.analysis.stored_run import StoredRun
-from harness.specs.recipes import PANELS, FigureRecipe, TableRecipe
+from harness.specs.recipes import FigureRecipe, TableRecipe
 from harness.specs.where import Where
 
 OF_RUN = ("schedule", "average", "threads", "device")

@@ -7,13 +7,15 @@ that no longer works does no harm.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.specs import data_file, plugin_file
-from harness.specs.experiment import Experiment
 from harness.specs.where import KINDS, is_data, plugins
+
+if TYPE_CHECKING:
+    from harness.specs.experiment import Experiment
 
 Versions = Literal["now", "all"]
 """Whether runs of the present version alone are taken, or those of earlier ones, too."""
@@ -33,7 +35,7 @@ def remarks(runs: Iterable[StoredRun]) -> list[str]:
 
 
 def present(
-    runs: Sequence[StoredRun], experiment: Experiment | None, say: Say, versions: Versions = "now"
+    runs: Sequence[StoredRun], experiment: "Experiment | None", say: Say, versions: Versions = "now"
 ) -> list[StoredRun]:
     """Return the runs that are of the code and the experiment as they are now, or all, with what tells their versions apart.
 

@@ -15,9 +15,6 @@ from harness.specs.where import Where
 
 MOST_PANELS = 100  # of a row of its figure
 
-PANELS = ("dataset", "nz", "n-train")
-"""Options by which panels differ where nobody says otherwise."""
-
 Value = str | int | float | bool
 
 
