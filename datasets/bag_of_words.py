@@ -59,18 +59,12 @@ def _counts(name: str, data_dir: str | None) -> tuple[api.files.WordCounts, str]
         found = api.files.find(folder, below, decode, size=SIZE, skip_damaged=folder == cache)
         if found:
             return found[0], str(folder)
-    contents: list[bytes] = []
-
-    def accept(content: bytes) -> api.files.WordCounts:
-        counts = decode(content)
-        contents.append(content)
-        return counts
-
     try:
-        counts = api.files.from_url((f"{MIRROR}{file}.gz",), accept, size=SIZE)
+        address = f"{MIRROR}{file}.gz"
+        counts, content = api.files.from_url((address,), lambda content: (decode(content), content), size=SIZE)
     except api.files.MissingData as error:
         raise api.files.not_found(
             f"the set {name!r}", local, str(error), f"download {file}.gz from {MIRROR}"
         ) from error
-    api.files.save(cache / f"{file}.gz", gzip.compress(contents[0], 1))
+    api.files.save(cache / f"{file}.gz", gzip.compress(content, 1))
     return counts, "public mirror"

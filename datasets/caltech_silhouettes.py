@@ -54,19 +54,12 @@ def _images(name: str, data_dir: str | None) -> tuple[dict[str, Any], str]:
         found = api.files.find(folder, names, decode, size=SIZE, skip_damaged=folder == cache)
         if found:
             return found[0], str(folder)
-    contents: list[bytes] = []
-
-    def accept(content: bytes) -> dict[str, Any]:
-        images = decode(content)
-        contents.append(content)
-        return images
-
     try:
-        images = api.files.from_url((MIRROR + name,), accept, size=SIZE)
+        images, content = api.files.from_url((MIRROR + name,), lambda content: (decode(content), content), size=SIZE)
     except api.files.MissingData as error:
         remedy = f"download {name} from {MIRROR}" + ("" if name == WHOLE else f", or {WHOLE} and give --split random")
         raise api.files.not_found("the set of silhouettes", local, str(error), remedy) from error
-    api.files.save(cache / name, contents[0])
+    api.files.save(cache / name, content)
     return images, "public mirror"
 
 

@@ -61,18 +61,11 @@ def _images(data_dir: str | None) -> tuple[tuple[Any, Any], str]:
         found = api.files.find(folder, NAMES, _decode, size=SIZE, skip_damaged=folder == cache)
         if found:
             return found[0], str(folder)
-    contents: list[bytes] = []
-
-    def accept(content: bytes) -> tuple[Any, Any]:
-        images = _decode(content)
-        contents.append(content)
-        return images
-
     try:
-        images = api.files.from_url(MIRRORS, accept, size=SIZE)
+        images, content = api.files.from_url(MIRRORS, lambda content: (_decode(content), content), size=SIZE)
     except api.files.MissingData as error:
         raise api.files.not_found("Omniglot", local, str(error), f"download chardata.mat from {MIRRORS[1]}") from error
-    api.files.save(cache / NAMES[0], contents[0])
+    api.files.save(cache / NAMES[0], content)
     return images, "public mirror"
 
 
