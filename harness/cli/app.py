@@ -104,9 +104,10 @@ def main() -> None:
         words, code = explained(error)
         say(words)
     if code and code > 128:  # stopped by a signal: the same one, sent again, does not change how this ends
-        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        from harness.runs.signals import SIGNALS
+
+        for signum in SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
     if training := sys.modules.get("harness.training.process"):
         for stream in (sys.stdout, sys.stderr):
             if not stream.closed:  # by an algorithm

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from harness.specs.budget import Budget
-from harness.training.loop import Training
+if TYPE_CHECKING:  # so that the end of a command can name SIGNALS without PyTorch
+    from harness.specs.budget import Budget
+    from harness.training.loop import Training
 
 PATIENCE_SECONDS = 5.0  # with a step, or an evaluation, when a signal has come
 
@@ -23,7 +25,7 @@ class Stopped(BaseException):
 
 
 @contextmanager
-def stopping_signals(training: Training, budget: Budget) -> Iterator[list[int]]:
+def stopping_signals(training: "Training", budget: "Budget") -> Iterator[list[int]]:
     """Collect signals instead of dying of the first, and end what takes too long by `_Stopped`; a later one ends the process.
 
     One that comes with the first is the same: batch systems signal every process of a job, and a sweep passes signals on.
