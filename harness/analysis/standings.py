@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from harness.analysis import published, selection
+from harness.analysis import foreign, machines, published, selection
 from harness.analysis.reliability import doubt
 from harness.analysis.stored_run import Row as StoredRow
 from harness.analysis.stored_run import StoredRun
@@ -65,7 +65,7 @@ def rows(
     `datapoints` and `cpu_seconds`, means over seeds. Of the test set it has `log_p`, which is exact or from below; `at_most`,
     which is from above; the `bound`; the `published` value with its `source`, and `difference`, ours minus the published one.
     None stands for what there is not, and a model without runs has a row of its own. `doubts` says which figures are not to be
-    trusted, and why.
+    trusted, and why; `foreign` which runs are somebody else's, and whose; `cpu_unit` what `cpu_seconds` are counted in.
 
     Estimates made after training (`harness evaluate`) count where they are of the parameters that the row is about.
 
@@ -76,11 +76,18 @@ def rows(
             the model with the fewest spent in all. By default each stands where the recipe says, else where it ended.
 
     Raises:
-        BadInput: runs of one model differ in more than seed and algorithm, or the recipe's `at` is a number.
+        BadInput: runs of one model differ in more than seed and algorithm, the recipe's `at` is a number, or runs are of several
+            machines and a number of CPU seconds is asked for, or one does not say what the calibration kernel took there.
     """
     if any(not isinstance(mark, str) for mark in experiment.table.at):
         raise BadInput(f'{experiment.path}: at of a [table] with rows names samples: choose "end" or "best-valid"')
     at = next(map(str, experiment.table.at), "end")
+    runs, unit = machines.comparable(runs)
+    if isinstance(cpu_seconds, float) and unit != machines.SECONDS:
+        raise BadInput(
+            f"--budget is cpu-seconds={cpu_seconds:g}, and the runs are of several machines, whose CPU times are in {unit}: give "
+            "cpu-seconds, without a number"
+        )
     index, lines = selection.index(runs), list[_Line]()
     for recipe in experiment.table.rows:
         for where in recipe.panels():
@@ -90,7 +97,7 @@ def rows(
                 lines.append(_Line(recipe, where, name, [run for run in here if run.algorithm == name]))
     fewest = min((_whole_cost(line.runs) for line in lines if line.runs), default=math.inf)
     within = fewest if cpu_seconds == "all" else cpu_seconds
-    return [_row(experiment, line, at, within) for line in lines]
+    return [_row(experiment, line, at, within) | {"cpu_unit": unit} for line in lines]
 
 
 def _whole_cost(runs: Sequence[StoredRun]) -> float:
@@ -125,6 +132,7 @@ def _row(experiment: Experiment, line: _Line, at: str, cpu_seconds: float | None
         "source": published.label(str(table)) if value is not None else None,
         "difference": ours.nats - value if ours is not None and value is not None else None,
         "doubts": list(dict.fromkeys(words for one, own in figures if one in shown for words in own)),
+        "foreign": foreign.remarks(runs),
     }
 
 

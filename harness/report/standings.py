@@ -16,10 +16,10 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns: dict[str, list[str]] = {
         "model": [row["model"] for row in rows],
         "algorithm": [row["algorithm"] or "no run" for row in rows],
-        "seeds": [_seeds(row) for row in rows],
+        "seeds": [tables.seeds(row) for row in rows],
         "samples": [_whole(row["samples"]) for row in rows],
         "datapoints": [_whole(row["datapoints"]) if row["datapoints"] != row["samples"] else "" for row in rows],
-        "CPU s": [_whole(row["cpu_seconds"]) for row in rows],
+        tables.cpu(rows): [_whole(row["cpu_seconds"]) for row in rows],
         "log p(x)": [_nats(row, "log_p") for row in rows],
         "se points": [_error(row["log_p"], "se_points") for row in rows],
         "se estimator": [_error(row["log_p"], "se_estimator") for row in rows],
@@ -40,7 +40,7 @@ def note(rows: Sequence[Row], cpu_seconds: float | str | None) -> str:
     """Return what the numbers of the table are, in a sentence."""
     points = sorted({row["log_p"]["points"] for row in rows if row["log_p"]})
     over = f" over {' or '.join(f'{n:,}' for n in points)} test points" if points else ""
-    spent = "" if cpu_seconds is None else "; every model within as many CPU seconds of training"
+    spent = "" if cpu_seconds is None else f"; every model within as many {rows[0]['cpu_unit']} of training"
     spent += f", {cpu_seconds:,g}" if isinstance(cpu_seconds, float) else ""
     return f"nats per datapoint{over}, means over seeds; higher is better{spent}"
 
@@ -57,7 +57,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     )
     missing = [row["model"] for row in rows if not row["seeds"]]
     out += [f"not reached: {', '.join(dict.fromkeys(missing))}"] if missing else []
-    return out + list(dict.fromkeys(f"{MARK} {words}" for row in rows for words in row["doubts"]))
+    doubts = [f"{MARK} {words}" for row in rows for words in row["doubts"]]
+    return [*out, *dict.fromkeys([*doubts, *(words for row in rows for words in row["foreign"])])]
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
@@ -71,14 +72,9 @@ def comma_separated(rows: Sequence[Row]) -> str:
             elif name in ("seeds", "diverged"):
                 line[name] = " ".join(map(str, value))
             else:
-                line[name] = "; ".join(value) if name == "doubts" else value
+                line[name] = "; ".join(value) if name in ("doubts", "foreign") else value
         flat.append(line)
     return tables.lines_of_csv(flat)
-
-
-def _seeds(row: Row) -> str:
-    diverged = f" ({len(row['diverged'])} diverged)" if row["diverged"] else ""
-    return f"{len(row['seeds'])}{diverged}"
 
 
 def _whole(value: float | None) -> str:

@@ -35,7 +35,7 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     data = [row.get("datapoints") for row in rows_]
     both = any(n not in (None, row.get("samples")) for n, row in zip(data, rows_, strict=True))
     columns["datapoints"] = ["" if n is None or not both else f"{n:,.0f}" for n in data]
-    columns["seeds"] = [_seeds(row) for row in rows_]
+    columns["seeds"] = [seeds(row) for row in rows_]
     for key in estimates:
         for name in (key, f"{key} perplexity"):
             columns[name] = [
@@ -49,7 +49,7 @@ def cells(rows_: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns["paper"] = ["" if row["paper"] is None else f"{row['paper']:.2f}" for row in rows_]
     columns["difference to paper"] = [_distance(row) for row in rows_]
     for i, target in enumerate(target["target"] for target in rows_[0]["targets"]):
-        for name, cost in (("samples", "samples"), (_cpu(rows_), "cpu_seconds")):
+        for name, cost in (("samples", "samples"), (cpu(rows_), "cpu_seconds")):
             columns[f"{name} to {target:g}"] = [_cost(row["targets"][i], cost) for row in rows_]
     heads = {
         name: f"{name}{SE}" if any("±" in cell for cell in column) else name
@@ -76,12 +76,12 @@ def notes(rows_: Sequence[Row]) -> list[str]:
     """Return what has to stand below the table: which figures are not to be trusted, and which runs are somebody else's."""
     doubts = dict.fromkeys(f"{MARK} {words}" for row in rows_ for words in row["doubts"])
     foreign = dict.fromkeys(words for row in rows_ for words in row["foreign"])
-    scaled = any(row["targets"] for row in rows_) and _cpu(rows_) != "CPU s"
+    scaled = any(row["targets"] for row in rows_) and cpu(rows_) != "CPU s"
     kernels = ["CPU time is in calibration kernels, as the runs are of several machines"] if scaled else []
     return [*doubts, *foreign, *kernels]
 
 
-def _cpu(rows_: Sequence[Row]) -> str:
+def cpu(rows_: Sequence[Row]) -> str:
     """Return what CPU time is counted in."""
     return "CPU s" if rows_[0]["cpu_unit"] == SECONDS else "kernels"
 
@@ -96,7 +96,8 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _seeds(row: Row) -> str:
+def seeds(row: Row) -> str:
+    """Return how many seeds a row rests on, marked where runs are somebody else's, and how many diverged."""
     diverged = f" ({len(row['diverged'])} diverged)" if row["diverged"] else ""
     return f"{len(row['seeds'])}{FOREIGN if row['foreign'] else ''}{diverged}"
 

@@ -14,6 +14,7 @@ from harness.analysis import standings
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.specs.experiment import Experiment
+from harness.store import origin
 from harness.store.store import Store
 
 Harness = Callable[..., Result]
@@ -143,6 +144,27 @@ def test_what_is_not_to_be_trusted_is_marked(mine: Path, harness: Harness, tmp_p
     assert shown.code == 0, shown.err
     assert "-101.0 (!)" in shown.out
     assert "(!) importance on test is not to be trusted" in shown.out
+
+
+def test_runs_of_several_machines(mine: Path) -> None:
+    """CPU times are in kernels there, of 0.01 and 0.02 s, and a number of seconds means nothing."""
+    other = stored("wake-sleep")
+    (session,) = other.record.provenance
+    session |= {"machine": {"cpu": "another"}, "calibration_seconds": 0.02}
+    first, second, _ = standings.rows(Experiment(str(mine)), [stored(), other])
+    assert (first["cpu_unit"], first["cpu_seconds"], second["cpu_seconds"]) == ("calibration kernels", 1e5, 5e4)
+    with pytest.raises(BadInput, match="--budget is cpu-seconds=600, and the runs are of several machines"):
+        standings.rows(Experiment(str(mine)), [stored(), other], 600.0)
+
+
+def test_foreign_runs_are_marked(mine: Path, harness: Harness, tmp_path: Path) -> None:
+    put(Store(tmp_path / "results"), [stored()])
+    (run,) = Store(tmp_path / "results").runs("mine")
+    (run.path / origin.NAME).write_bytes(origin.content(run.id, origin.Origin("Alice")))
+    shown = harness("table", mine)
+    assert shown.code == 0, shown.err
+    assert "1†" in shown.out
+    assert "† 1 foreign run by Alice; made on a processor" in shown.out
 
 
 def test_the_command(mine: Path, harness: Harness, tmp_path: Path) -> None:
