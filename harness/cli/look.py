@@ -1,6 +1,7 @@
 """`harness list`, `show`, `table` and `compare`: what the store has, for people and for programs."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -155,28 +156,25 @@ def _print_algorithms(
     experiment: "Experiment", runs: "list[StoredRun]", at: list[float | str], targets: list[float], form: str
 ) -> None:
     from harness.analysis import table
-    from harness.report import latex, tables, text
+    from harness.report import latex, tables
 
     rows = table.rows(experiment, runs, at, targets)
     if form == "json":
         print_json(table.plain(rows))
     elif form == "csv":
         safe_text.show_exactly(tables.comma_separated(rows))
-    elif form == "text":
-        safe_text.show(tables.note(rows))
-        text.print_table(*tables.cells(rows))
-    elif form == "markdown":
-        safe_text.show_exactly(f"{safe_text.markdown(tables.note(rows))}\n\n{tables.markdown(*tables.cells(rows))}")
-    else:
+    elif form == "latex":
         safe_text.show_exactly(latex.latex(rows, experiment.figure.compare))
-    _print_notes(tables.notes(rows), form)
+        _print_notes(tables.notes(rows), safe_text.latex)
+    else:
+        _print_cells(tables.note(rows), *tables.cells(rows), tables.notes(rows), form)
 
 
 def _print_standings(
     experiment: "Experiment", runs: "list[StoredRun]", budget: float | Literal["all"] | None, form: str
 ) -> None:
     from harness.analysis import standings as found
-    from harness.report import latex, standings, tables, text
+    from harness.report import latex, standings
 
     rows = found.rows(experiment, runs, budget)
     note = standings.note(rows, budget)
@@ -184,21 +182,29 @@ def _print_standings(
         print_json(rows)
     elif form == "csv":
         safe_text.show_exactly(standings.comma_separated(rows))
-    elif form == "text":
-        safe_text.show(note)
-        text.print_table(*standings.cells(rows))
-    elif form == "markdown":
-        safe_text.show_exactly(f"{safe_text.markdown(note)}\n\n{tables.markdown(*standings.cells(rows))}")
-    else:
+    elif form == "latex":
         safe_text.show_exactly(latex.tabular(*standings.cells(rows), (note,)))
-    _print_notes(standings.notes(rows), form)
+        _print_notes(standings.notes(rows), safe_text.latex)
+    else:
+        _print_cells(note, *standings.cells(rows), standings.notes(rows), form)
 
 
-def _print_notes(notes: list[str], form: str) -> None:
-    """Print what stands below a table for people."""
-    if safe := {"text": safe_text.line, "markdown": safe_text.markdown, "latex": safe_text.latex}.get(form):
-        for words in notes:
-            safe_text.show_exactly("\n" + safe(words))
+def _print_cells(note: str, heads: list[str], lines: list[list[str]], notes: list[str], form: str) -> None:
+    """Print a table as text or as Markdown, with what stands above and below it."""
+    from harness.report import tables, text
+
+    if form == "text":
+        safe_text.show(note)
+        text.print_table(heads, lines)
+        _print_notes(notes, safe_text.line)
+    else:
+        safe_text.show_exactly(f"{safe_text.markdown(note)}\n\n{tables.markdown(heads, lines)}")
+        _print_notes(notes, safe_text.markdown)
+
+
+def _print_notes(notes: list[str], safe: Callable[[str], str]) -> None:
+    for words in notes:
+        safe_text.show_exactly("\n" + safe(words))
 
 
 @click.command()
