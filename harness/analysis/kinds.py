@@ -12,7 +12,7 @@ NOT_OF_A_KIND = ("seed", "threads", "evaluation")
 
 
 def kinds(runs: Iterable[StoredRun]) -> dict[str, list[StoredRun]]:
-    """Return runs by kind: algorithm, model, data set and size, and the settings in which others of that name differ."""
+    """Return runs by kind: algorithm, model, data set and size, and the settings and budgets in which others so called differ."""
     by_content: dict[str, list[StoredRun]] = {}
     for run in runs:
         by_content.setdefault(to_json(_content(run)), []).append(run)
@@ -41,4 +41,4 @@ def _content(run: StoredRun) -> Mapping[str, Any]:
     spec = {name: value for name, value in run.spec.items() if name not in NOT_OF_A_KIND}
     for part in PLUGINS.values():
         spec[part] = {name: value for name, value in spec[part].items() if name not in ("file", "sha256")}
-    return spec
+    return {**spec, "budget": dict(run.record.budget)}  # runs that end elsewhere are compared with none

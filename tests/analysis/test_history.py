@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from shared_runs import make
-from support import Result
+from support import Result, rewrite
 
 from harness.analysis import selection
 from harness.analysis.history import histories
@@ -59,6 +59,20 @@ def test_commits_stand_in_the_order_of_time_with_paired_changes(store: Store, ha
     made_by(other, "f00d00123456789", 9, -149.0)
     found = json.loads(harness("history", store.root, other.root, "--json").out)
     assert [point["commit"] for point in found[0]["points"]] == ["beef00123", "c0ffee123", "dead00123+", "f00d00123"]
+
+
+def test_runs_that_end_elsewhere_are_compared_with_none(store: Store, harness: Harness) -> None:
+    """A run of a tenth of the budget is a kind of its own, and not a loss of the commit that made it."""
+    code = {"version": "0", "commit": "c0ffee123456789", "source_sha256": "s"}
+    run = make(store, 5, test=(-200.0,), group="short", code=code, time="2026-11-03T10:00:00Z")
+    record = run.read()
+    record.budget = {"samples": 10**5}
+    rewrite(run, record)
+    found = {one["kind"]: one["points"] for one in json.loads(harness("history", "--json").out)}
+    assert list(map(len, found.values())) == [3, 1, 1]
+    (short,) = found["aevb mlp mnist nz=3 samples=100000"]
+    assert (short["mean"], short["change"]) == (-200.0, None)
+    assert [point["mean"] for point in found["aevb mlp mnist nz=3 samples=1000000"]][1] == -151.0
 
 
 def test_it_is_drawn(store: Store) -> None:
