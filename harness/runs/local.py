@@ -222,9 +222,12 @@ def _cost(training: Training) -> CostEstimate:
             start = time.process_time()
             with contextlib.suppress(Exception):
                 estimator.estimate(training.subject, split, n, 0)
-            per_point = (time.process_time() - start) / n * (1 if training.average is None else 2)
-            per_mark += per_point * min(asked.points, size)
-            at_end += per_point * min(asked.final_points, size)
+            seconds = (time.process_time() - start) * (1 if training.average is None else 2)
+            points_at_mark, points_at_end = (min(points, size) for points in (asked.points, asked.final_points))
+            per_mark += (
+                seconds if estimator.of_log_z else seconds / n * points_at_mark
+            )  # log Z is of the model, not of a point
+            at_end += seconds if estimator.of_log_z else seconds / n * points_at_end
     samples_a_point = training.ledger.samples / max(1, training.ledger.datapoints)
     return CostEstimate(per_sample, per_mark, at_end, training.warnings, samples_a_point)
 

@@ -4,7 +4,6 @@ A selection is `NAME`, `NAME:OPTION=VALUE,...` or `OPTION=VALUE,...`. NAME is a 
 group of the store, or a folder. Conditions are such as `nz=20,algo=aevb`. It is written in this way wherever runs are selected.
 """
 
-import contextlib
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -132,10 +131,16 @@ def comparable(name: str, value: Any) -> str | float:
 
 @functools.lru_cache(10_000)  # of many runs most have the same few values
 def _number_or_words(words: str) -> str | float:
+    number = _number(words)
+    return words.replace(" ", "") if number is None else number
+
+
+def _number(words: str) -> float | None:
+    """Return the number that a value means, 1 and 0 for true and false, as files and command lines write them; else None."""
     try:
         return float({"true": "1", "false": "0"}.get(words.lower(), words))
     except ValueError:
-        return words.replace(" ", "")
+        return None
 
 
 def called(word: str) -> str:
@@ -181,10 +186,9 @@ def same(one: Any, other: Any) -> bool:
 
 def _forms(value: Any) -> set[str | float]:
     """Return the forms of a value of an option: two values are the same if and only if they share one."""
-    found: set[str | float] = {str(value)}
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        found.add(float(value))
-    return found
+    words = str(value)
+    number = _number(words)
+    return {words} if number is None else {words, number}
 
 
 class Index(Generic[T]):

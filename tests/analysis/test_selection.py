@@ -160,3 +160,11 @@ def test_conditions() -> None:
     assert meets({"hidden": [200, 200]}.get, {"hidden": [200, 200]})  # one value, which is a list
     assert parse_where(None) == {}
     assert in_words({"algo": "aevb", "nz": 3, "n-train": None}) == "aevb nz=3"
+
+
+@pytest.mark.parametrize("word", ["true", "True", "1"])
+def test_a_switch_is_selected_as_files_and_command_lines_write_it(word: str) -> None:
+    options = {"persistent": True, "average": 1.0}
+    assert meets(options.get, parse_where(f"persistent={word}"))
+    assert not meets(options.get, parse_where(f"persistent={'false' if word == 'true' else 0}"))
+    assert meets(options.get, {"persistent": True, "average": 1})

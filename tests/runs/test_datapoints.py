@@ -25,6 +25,7 @@ from harness.specs.run import RunSpec, make_spec
 from harness.store.store import Store
 from harness.testing import conformance, toy
 from harness.training import idle
+from harness.training.loop import Training
 
 Harness = Callable[..., Result]
 
@@ -127,6 +128,16 @@ def test_an_interrupted_and_extended_run_is_the_uninterrupted_one(store: Store) 
         [row["ledger"]["samples"] for row in one.rows() if row["marks"]] for one in (run, store.run(run.id, "whole"))
     ]
     assert marks[0] == marks[1]  # in samples, whatever the budget
+
+
+def test_log_z_costs_the_same_for_any_number_of_points() -> None:
+    words = {"hidden": 4, "batch_size": 10}
+    rbm = make_spec("contrastive-divergence", toy.__file__, "rbm", settings=words)
+    points = {"points": 1, "final_points": 1000}
+    estimators = tuple(one.model_copy(update=points) for one in rbm.evaluation.estimators)
+    rbm = rbm.model_copy(update={"evaluation": rbm.evaluation.model_copy(update={"estimators": estimators})})
+    estimate = _cost(Training(rbm))
+    assert estimate.per_mark == estimate.at_end > 0
 
 
 def test_costs_of_runs_are_extrapolated_from_samples_a_point() -> None:
