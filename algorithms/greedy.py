@@ -6,14 +6,14 @@ Every pair of neighbouring layers is a restricted Boltzmann machine. For each in
     1   draw its lower layer from the data, by the recognition of the machines below, which have been learned and stay
     2   take steps up  1/N Σ log p(h) + 1/N log p(θ)  of this machine, by the moves of `contrastive-divergence`
 
-The last one goes on to the end of the budget. A step counts one sample for each of its points, and one for every Gibbs move of
-every chain.
+The last one goes on to the end of the budget. The step size may go down to 0 in every turn before, too. A step counts one sample
+for each of its points, and one for every Gibbs move of every chain.
 
 Departures from the paper: machines above the first begin at small random weights, and there is no fine-tuning by the up-down
 algorithm.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -34,6 +34,7 @@ class Config(api.Config):
     persistent: bool = api.setting(False, "chains go on from step to step")
     chains: int = api.setting(100, "chains that go on; others are as many as points in a minibatch", gt=0)
     pair_steps: int = api.setting(5000, "steps of every pair but the last", gt=0)
+    pair_decay: float = api.setting(0.0, "last share of these steps, over which their size goes down to 0", ge=0, le=1)
 
 
 @dataclass
@@ -43,9 +44,23 @@ class State:
     problem: api.Problem
     config: Config
     rng: torch.Generator
-    sgds: list[api.Sgd]
+    sgds: list[api.Sgd] = field(default_factory=list)
     steps: int = 0
     chains: Tensor | None = None
+
+    @property
+    def pair(self) -> int:
+        """The pair that learns."""
+        last: int = self.problem.model.pairs - 1
+        return min(self.steps // self.config.pair_steps, last)
+
+    def factor(self) -> float:
+        """Return the factor of the step size now."""
+        left = self.pair + 1 - self.steps / self.config.pair_steps  # of the turn, as a share
+        lower = self.pair < self.problem.model.pairs - 1
+        return self.problem.schedule() * (
+            min(1.0, left / self.config.pair_decay) if lower and self.config.pair_decay else 1.0
+        )
 
 
 class Info(NamedTuple):
@@ -58,17 +73,20 @@ class Info(NamedTuple):
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up an optimiser for each pair."""
     more = {"lr": config.lr, "prior_weight": 1 / problem.data.n_train, "momentum": config.momentum}
-    sgds = [api.Sgd(params, **more, schedule=problem.schedule) for params in problem.model.parts]
-    return State(problem, config, rng, sgds)
+    state = State(problem, config, rng)
+    state.sgds = [api.Sgd(params, **more, schedule=state.factor) for params in problem.model.parts]
+    return state
 
 
 def step(state: State, batch: api.Batch) -> Info:
     """Draw the lower layer of the present pair, and take a step of its machine."""
-    p, config = state.problem.model, state.config
-    pair = min(state.steps // config.pair_steps, p.pairs - 1)
+    p, config, pair = state.problem.model, state.config, state.pair
+    begins = state.steps == pair * config.pair_steps
+    if begins:
+        p.begin(pair)
     h = p.up(batch.x, pair, state.rng)  # (M, ·)
     chains = state.chains
-    if chains is None or chains.shape[1] != h.shape[1] or state.steps == pair * config.pair_steps:
+    if chains is None or begins:
         chains = h[torch.arange(config.chains) % len(h)] if config.persistent else h
     for _ in range(config.k):
         chains = p.gibbs_in(pair, chains, state.rng)

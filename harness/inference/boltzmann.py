@@ -48,16 +48,24 @@ class BoltzmannMachine(UnnormalisedModel):
 
     def __init__(self, mean: Tensor, hidden: int, prior_sd: float, dtype: torch.dtype):
         self.dim, self.hidden = len(mean), hidden
-        self._a = mean.clamp(0.001, 0.999).logit().to(dtype)
+        self.begin_at(mean)
         biases = {"b": (self.dim,), "c": (hidden,)}
         self.params = Parameters({"W": (self.dim, hidden)}, biases, prior_sd=prior_sd, dtype=dtype)
 
     @torch.no_grad()
     def initialise(self, sd: float, rng: torch.Generator) -> None:
         """Draw weights from N(0, sd²); b are the log odds of the base rates, and c are 0."""
-        W, b, _ = self.params.views
-        W.normal_(0.0, sd, generator=rng)
-        b.copy_(self._a)
+        self.params.views[0].normal_(0.0, sd, generator=rng)
+        self.initialise_b()
+
+    @torch.no_grad()
+    def initialise_b(self) -> None:
+        """Set b to the log odds of the base rates."""
+        self.params.views[1].copy_(self._a)
+
+    def begin_at(self, mean: Tensor) -> None:
+        """Take other base rates (D,) from now on."""
+        self._a = mean.clamp(0.001, 0.999).logit()
 
     @metered(samples=True, rows="decoder", count="x")
     def log_f_x(self, x: Tensor) -> Tensor:
@@ -121,7 +129,7 @@ class BoltzmannMachine(UnnormalisedModel):
 
     def _base(self) -> Tensor:
         """Return a (D,), where the parameters are."""
-        return self._a.to(self.params.flat.device)
+        return self._a.to(self.params.flat)
 
 
 class _LogF(MeteredFunction):

@@ -82,6 +82,10 @@ class LayerwiseModel(GenerativeModel, Protocol):
     pairs: int
     parts: Sequence[Parameters]
 
+    def begin(self, pair: int) -> None:
+        """Prepare a pair to learn, once those below have learned."""
+        ...
+
     def up(self, x: Tensor, pair: int, rng: torch.Generator) -> Tensor:
         """Draw the lower layer of a pair given x (B, D), (B, ·): x itself for the first."""
         ...

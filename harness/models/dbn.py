@@ -8,8 +8,9 @@ With h_0 = x and a machine for each pair of layers,
 where f is the free energy's of the top machine, whose hidden units h_L are summed over, and Z its normaliser. Recognition of the
 lower layers has their weights, transposed:  q(h|x) = Π_i q(h_(i+1)|h_i),  every unit with logit  h_i W + c.
 
-It learns a pair at a time, each machine from what those below make of the data. A point costs, for the bound, two products with
-every W below the top and one with that.
+It learns a pair at a time, each machine from what those below make of the data. As biases of the first machine begin at the log
+odds of the data's mean, those of a machine above begin at what recognition makes of that mean, and so does annealing. A point
+costs, for the bound, two products with every W below the top and one with that.
 """
 
 import torch
@@ -50,7 +51,7 @@ class DeepBeliefNet:
 
     def __init__(self, config: Config, data: api.DataFacts, streams: api.Streams, dtype: torch.dtype):
         self.kind, self.dim, sizes, rng = data.kind, data.dim, api.sizes(config.layers), streams("initial decoder")
-        self.pairs = len(sizes)
+        self.pairs, self._mean = len(sizes), data.mean
         means = [data.mean, *(torch.full((size,), 0.5) for size in sizes[:-1])]
         self._machines = [
             api.BoltzmannMachine(mean, size, config.prior_sd, dtype) for mean, size in zip(means, sizes, strict=True)
@@ -76,8 +77,22 @@ class DeepBeliefNet:
 
     @property
     def top(self) -> api.BoltzmannMachine:
-        """The machine of the uppermost pair."""
-        return self.machines[-1]
+        """The machine of the uppermost pair, whose annealing begins at what recognition makes of the data's mean."""
+        return self._at_mean(self.pairs - 1)
+
+    @api.metered()
+    def begin(self, pair: int) -> None:
+        """Set the lower biases of a pair above the first to the log odds of what recognition makes of the data's mean."""
+        if pair:
+            self._at_mean(pair).initialise_b()
+
+    @torch.no_grad()
+    def _at_mean(self, pair: int) -> api.BoltzmannMachine:
+        mean = self._mean.to(self.params.flat).unsqueeze(0)
+        for machine in self.machines[:pair]:
+            mean = machine.up(mean).sigmoid()
+        self.machines[pair].begin_at(mean[0])
+        return self.machines[pair]
 
     @api.metered(rows="encoder", count="x")
     @torch.no_grad()

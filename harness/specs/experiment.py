@@ -129,9 +129,7 @@ class Experiment:
 
     @cached_property
     def _by_option(self) -> Index[Options]:
-        return Index(
-            list(itertools.chain.from_iterable(self._grids)), lambda one, name: one.get(name, _DEFAULTS.get(name))
-        )
+        return Index(list(itertools.chain.from_iterable(self._grids)), value_of)
 
     def asks_for(self, option: Callable[[str], Any]) -> bool:
         """Say whether a stored run is one that it asks for as it is now, evaluation and budget aside.
@@ -189,7 +187,7 @@ class Experiment:
 
     def _curve(self, options: Options) -> str:
         """Return the values of the options that are compared, in words."""
-        given = {name: (_DEFAULTS | options).get(name) for name in self.figure.compare}
+        given = {name: value_of(options, name) for name in self.figure.compare}
         return in_words({n: called(str(v)) if n in PLUGINS else v for n, v in given.items()})
 
     @property
@@ -223,11 +221,12 @@ class Experiment:
         for number, grid in enumerate(self._grids):
             for options in grid:
                 known |= options.keys()
-                if not meets(options.get, chosen.where):
+                value = functools.partial(value_of, options)
+                if not meets(value, chosen.where):
                     continue
                 task = self._task(number, options, scale, (tuned or {}).get(key(options)))
                 name = key(options) if task.spec is None else task.spec.run_id
-                if not chosen.meets(name, self.name, options.get):
+                if not chosen.meets(name, self.name, value):
                     continue
                 tasks[name] = self._larger(number, tasks[name], task) if name in tasks else task
         if not tasks:
@@ -325,6 +324,18 @@ def _is_list(name: str) -> bool:
 def key(options: Mapping[str, Any]) -> str:
     """Return a text that names a combination of options, budget aside."""
     return ",".join(f"{name}={value}" for name, value in sorted(options.items()) if name not in BUDGETS)
+
+
+def value_of(options: Mapping[str, Any], name: str) -> Any:
+    """Return the value of an option in a run of these options: the given one, else the default; None if it has none.
+
+    A setting of a plugin is found with and without the plugin's option before it, such as `algo.k` and `k`.
+    """
+    every = _DEFAULTS | options
+    every = _defaults_of_plugins(every) | every
+    owner, _, setting = name.rpartition(".")
+    forms = (name, setting) if owner else (name, *(f"{option}.{name}" for option in PLUGINS))
+    return next((every[form] for form in forms if form in every), None)
 
 
 def _defaults_of_plugins(options: Mapping[str, Any]) -> Options:

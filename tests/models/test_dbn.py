@@ -1,6 +1,7 @@
 """Deep belief net: its bound against enumeration of all layers, its memory, draws and learning, and what is reported."""
 
 import json
+import math
 from collections.abc import Callable
 
 import pytest
@@ -94,6 +95,37 @@ def test_machines_are_in_the_memory_of_the_net() -> None:
     assert net.params.flat._version > version  # by which a step is counted
 
 
+def test_a_machine_above_begins_at_what_recognition_makes_of_the_mean() -> None:
+    mean = torch.tensor([0.1, 0.5, 0.9, 0.3, 0.0])
+    facts = api.DataFacts("binary", D, 100, _mean=lambda: mean)
+    net, _ = dbn.build(dbn.Config(layers=f"{H1}-{H2}-{H3}"), facts, api.Streams(1), torch.float64)
+    with torch.no_grad():
+        net.params.flat.normal_(0.0, 0.8, generator=torch.Generator().manual_seed(2))
+    (W0, b0, c0), (W1, b1, c1), (_, b2, _) = parts(net)
+    rates = (mean.double() @ W0 + c0).sigmoid()
+    above = (rates @ W1 + c1).sigmoid()
+    untouched = b0.clone()
+    for pair in range(3):
+        net.begin(pair)
+    torch.testing.assert_close(b0, untouched, rtol=0, atol=0)
+    torch.testing.assert_close(b1.sigmoid(), rates)
+    torch.testing.assert_close(b2.sigmoid(), above)
+    torch.testing.assert_close(net.top.log_z_base(), H3 * math.log(2) - (1 - above).log().sum())
+
+
+def test_step_sizes_go_down_in_the_turn_of_every_pair_but_the_last() -> None:
+    run = conformance.training(
+        "greedy", "dbn", layers="4-3-2", batch_size=7, pair_steps=4, pair_decay=0.5, schedule="linear:560"
+    )
+    found = []
+    for _ in range(10):  # of 14 samples each, of 560
+        found.append(run.state.factor())
+        run.step()
+    of_schedule = [1 - number * 14 / 560 for number in range(10)]
+    expected = [whole * turn for whole, turn in zip(of_schedule, [1, 1, 1, 0.5] * 2 + [1, 1], strict=True)]
+    assert found == pytest.approx(expected)
+
+
 def test_pairs_learn_in_turn_and_count_as_contrastive_divergence_does() -> None:
     settings = {"layers": "4-3", "batch_size": 7, "pair_steps": 2, "k": 3}
     run = conformance.training("greedy", "dbn", **settings)
@@ -103,7 +135,8 @@ def test_pairs_learn_in_turn_and_count_as_contrastive_divergence_does() -> None:
         assert run.step()["pair"] == (0 if number <= 2 else 1)
         changed = [not torch.equal(flat, was) for flat, was in zip((first, second), before, strict=True)]
         assert changed == [number <= 2, number > 2]
-        assert (run.ledger.samples, run.ledger.steps) == (number * 7 * 4, number)
+        updates = number + (number > 2)  # the second machine's biases are set when its turn comes
+        assert (run.ledger.samples, run.ledger.steps) == (number * 7 * 4, updates)
 
 
 def test_what_is_reported_is_a_lower_bound_or_none(harness: Harness) -> None:

@@ -161,6 +161,27 @@ def test_conditions_that_no_run_meets(tmp_path: Path, only: str, said: str) -> N
         written(tmp_path, GRID).tasks(only)
 
 
+@pytest.mark.parametrize(
+    ("only", "values"),
+    [
+        ("k=1", [None]),
+        ("k=3", [3]),
+        ("algo.k=1,algo.k=3", [None, 3]),
+        ("persistent=false", [None, 3, 25]),
+        ("k=7", []),
+        ("seed=0,hidden=9", [None, 3, 25]),
+    ],
+)
+def test_runs_are_chosen_by_defaults_of_plugins_too(tmp_path: Path, only: str, values: list[int | None]) -> None:
+    grid = '[[grid]]\nalgo = "contrastive-divergence"\nmodel = "rbm"\nhidden = 9\nsamples = 100\n'
+    experiment = written(tmp_path, grid + grid + "k = [3, 25]\n")
+    if values:
+        assert [task.options.get("k") for task in experiment.tasks(only)] == values
+    else:
+        with pytest.raises(BadInput, match="no run meets it"):
+            experiment.tasks(only)
+
+
 @pytest.mark.parametrize(("name", "runs"), [("dlgm-table", 12), ("dlgm-frey", 12), ("vae-iwae", 6)])
 def test_experiments_of_gaussian_latents_make_runs(name: str, runs: int) -> None:
     """Each option belongs to a plugin and has a value that it takes, once step sizes are chosen."""
