@@ -7,13 +7,14 @@ Science 268, as compared by Kingma & Welling (2014), arXiv 1312.6114, section 5.
     sleep   (x, z) ~ p with the new θ        ascend  Σ log q(z|x)  + M/N · log p(φ)  over φ
 
 The two objectives bound nothing jointly; the lower bound of its model is measured by evaluation, with its recognition model.
-As in that comparison, both phases use Adagrad, whose first steps only accumulate squared gradients.
+As in that comparison, both phases use Adagrad unless another optimiser is asked for; its first steps only accumulate squared
+gradients.
 
 A step costs, for each point, S draws from q with density and gradient of p there, and a fantasy with those of q there.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,10 +33,11 @@ TRAITS = api.Traits(
 class Config(api.Config):
     """Settings of both phases."""
 
-    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    lr: float = api.setting(0.02, "step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement, and fantasies", gt=0)
     n_samples: int = api.setting(1, "samples of z a point in the wake phase", gt=0)
-    warmup: int = api.setting(100, "first steps, which only accumulate squared gradients", ge=0)
+    warmup: int = api.setting(100, "first steps of Adagrad, which only accumulate squared gradients", ge=0)
 
 
 @dataclass
@@ -45,8 +47,8 @@ class State:
     problem: api.Problem
     config: Config
     rng: torch.Generator
-    wake: api.Adagrad
-    sleep: api.Adagrad
+    wake: api.Optimiser
+    sleep: api.Optimiser
 
 
 class Info(NamedTuple):
@@ -57,12 +59,15 @@ class Info(NamedTuple):
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
-    """Set up Adagrad for θ and for φ."""
+    """Set up an optimiser for θ and one for φ."""
     weight = config.batch_size / problem.data.n_train
     wake, sleep = (
-        api.Adagrad(params, lr=config.lr, prior_weight=weight, schedule=problem.schedule, warmup=config.warmup)
+        api.optimiser(config.optimiser, params, lr=config.lr, prior_weight=weight, schedule=problem.schedule)
         for params in (problem.model.params, problem.recognition.params)
     )
+    for one in (wake, sleep):
+        if isinstance(one, api.Adagrad):
+            one.warmup = config.warmup
     return State(problem, config, rng, wake, sleep)
 
 

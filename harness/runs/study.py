@@ -88,8 +88,15 @@ class Study:
         return self.rule.estimator or (default if bounded else "hmc-density")
 
     def space(self) -> dict[str, dict[str, Any]]:
-        """Return the search space of each setting, as its Config declares it: {"Choice": …} or {"LogUniform": …}."""
-        spaces = searchable(self.algorithm)
+        """Return the search space of each setting, as the rule or its Config declares it: {"Choice": …} or {"LogUniform": …}."""
+        algorithm = str(self.options["algo"])
+        given, fields = self.rule.choices.get(algorithm, {}), self.algorithm.Config.model_fields
+        for name in given:
+            if name.replace("-", "_") not in fields:
+                raise BadInput(
+                    f"choices for {algorithm} have {name!r}{suggestion(name, fields)}: it has no such setting"
+                )
+        spaces = searchable(self.algorithm) | {name: {"Choice": {"values": list(v)}} for name, v in given.items()}
         for name in waiting(self.options):
             if name not in spaces:
                 raise BadInput(
@@ -143,7 +150,8 @@ class Study:
         spec = self.spec(self.corner(), self.rule.seeds[0])
         rest = without_tuned(spec, self.space())
         rest = former(rest) | {"device": rest["device"]}  # which studies have always had in their hash
-        content = [rest, self.space(), self.rule.model_dump(mode="json"), self.estimator]
+        rule = self.rule.model_dump(mode="json", exclude={"choices"})  # those of this algorithm are the space
+        content = [rest, self.space(), rule, self.estimator]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{spec.run_id.rpartition('-s')[0]}-{digest[:8]}"
 

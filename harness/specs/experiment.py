@@ -116,6 +116,13 @@ class Experiment:
         ]
         chosen_by += [(("figure", "panels"), name) for name in self.figure.panels or ()]
         chosen_by += [(("figure", "compare"), name) for name in self.figure.compare]
+        algorithms = {str(options["algo"]) for options in itertools.chain.from_iterable(self._grids)}
+        for name in self.tune.choices:
+            if name not in algorithms:
+                place = self._toml.place(("tune", "choices", name))
+                raise BadInput(
+                    f"{place}: choices for {name!r}{suggestion(name, algorithms)}: no grid has that algorithm"
+                )
         for place, name in chosen_by:
             if name not in known:
                 raise BadInput(
@@ -331,7 +338,7 @@ def value_of(options: Mapping[str, Any], name: str) -> Any:
 
     A setting of a plugin is found with and without the plugin's option before it, such as `algo.k` and `k`.
     """
-    every = _DEFAULTS | options
+    every = _DEFAULTS | dict(options)
     every = _defaults_of_plugins(every) | every
     owner, _, setting = name.rpartition(".")
     forms = (name, setting) if owner else (name, *(f"{option}.{name}" for option in PLUGINS))

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import pydantic
 
@@ -36,6 +36,7 @@ class TuneRule(Part):
         trials: how many settings are tried, where not all of a few.
         estimator: whose training-set estimate decides; by default the lower bound, and hmc-density where there is none.
         override: options of `harness run` that trials have instead of the runs' own, such as a smaller training set.
+        choices: values to try of settings, by algorithm and setting, instead of what the algorithm's Config declares.
     """
 
     samples: float | None = 20_000
@@ -44,6 +45,7 @@ class TuneRule(Part):
     trials: int | None = pydantic.Field(None, gt=0)
     estimator: str | None = None
     override: dict[str, Value] = pydantic.Field({})
+    choices: dict[str, dict[str, Annotated[tuple[Value, ...], pydantic.Field(min_length=1)]]] = pydantic.Field({})
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -53,7 +55,8 @@ class TuneRule(Part):
     @pydantic.model_serializer(mode="wrap")
     def _as_before(self, dump: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what was added later where it has its default: studies keep their ids."""
-        return {name: value for name, value in dump(self).items() if (name, value) != ("datapoints", None)}
+        added: dict[str, Any] = {"datapoints": None, "choices": {}}
+        return {name: value for name, value in dump(self).items() if name not in added or value != added[name]}
 
     @pydantic.field_validator("samples", "datapoints")
     @classmethod

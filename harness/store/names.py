@@ -26,6 +26,7 @@ SETTINGS: Mapping[Plugin, Mapping[str, str]] = {
 
 ADDED_SETTINGS: Mapping[Plugin, Mapping[str, Any]] = {
     ("algorithms", "mcem"): {"flips": 10, "sampler": "gibbs"},
+    ("algorithms", "wake-sleep"): {"optimiser": "adagrad"},
     ("datasets", "toy-linear-gaussian"): {"missing": 0.0},
     ("estimators", "ais"): {"flips": 10, "sampler": "metropolis"},
     ("estimators", "ais-reverse"): {"flips": 10, "sampler": "metropolis"},

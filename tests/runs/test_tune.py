@@ -158,6 +158,22 @@ def test_trials_of_monte_carlo_em_are_judged_by_likelihood(store: Store) -> None
     assert all(math.isfinite(trial.value) for trial in found.trials)
 
 
+def test_choices_of_the_rule_stand_for_those_of_the_algorithm() -> None:
+    options = {**SMALL, "lr": "tuned"}
+    plain = Study(options, TuneRule(samples=3000))
+    other = Study(options, TuneRule(samples=3000, choices={"wake-sleep": {"lr": (0.5,)}}))
+    assert other.id == plain.id  # which it has had since before rules had choices
+    assert other.grid() == plain.grid()
+    own = TuneRule(samples=3000, choices={"aevb": {"lr": (0.003, 0.03), "batch-size": (5, 7)}})
+    study = Study({**options, "batch-size": "tuned"}, own)
+    pairs = [(one["lr"], one["batch-size"]) for one in study.grid()]
+    assert sorted(pairs) == [(0.003, 5), (0.003, 7), (0.03, 5), (0.03, 7)]
+    assert Study(options, own).grid() == [{"lr": 0.003}, {"lr": 0.03}]
+    assert Study(options, own).id != plain.id
+    with pytest.raises(BadInput, match=r"choices for aevb have 'lrr' .did you mean 'lr'.*: it has no such setting"):
+        Study(options, TuneRule(choices={"aevb": {"lrr": (1,)}}))
+
+
 def test_the_choice_is_used_by_runs(harness: Harness, store: Store, tiny_run: list[str]) -> None:
     words = tiny_run[1:-2]  # without `run` and the budget
     untuned = harness("run", *words, "--lr", "tuned", "--samples", "1000")

@@ -116,6 +116,11 @@ BAD = [
     (GRID + '[figure]\nsplits = ["tests"]\n', r"mine.toml:6: figure.splits.0: 'tests'.*'train', 'valid' or 'test'"),
     (GRID + '[figure]\nestimator = "elbo"\n', r"mine.toml:6: figure.estimator: 'elbo': choose one of ais"),
     (GRID + "[tune]\noverride = { seed = 3 }\n", r"mine.toml:6: tune.override: .*seed has a key of its own in \[tune\]"),
+    (
+        GRID + "[tune.choices.aevv]\nlr = [0.1]\n",
+        r"mine.toml:5: choices for 'aevv' .did you mean 'aevb'.*no grid has that algorithm",
+    ),
+    (GRID + "[tune.choices.aevb]\nlr = []\n", r"mine.toml:6: tune.choices.aevb.lr: "),
     ("[base]\nnz = 2\n", r"mine.toml:1: grid: an experiment needs one or more \[\[grid\]\]"),
     ('[[grid]]\nalgo = []\nsamples = 3\n', r"mine.toml:2: algo has no values: give one or more"),
     ('[[grid]]\nnz = 3\nsamples = 3\n', r"mine.toml:1: this grid has no algo: give one"),
