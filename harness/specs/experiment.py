@@ -119,9 +119,9 @@ class Experiment:
         algorithms = {str(options["algo"]) for options in itertools.chain.from_iterable(self._grids)}
         for name in self.tune.choices:
             if name not in algorithms:
-                place = self._toml.place(("tune", "choices", name))
+                where = self._toml.place(("tune", "choices", name))
                 raise BadInput(
-                    f"{place}: choices for {name!r}{suggestion(name, algorithms)}: no grid has that algorithm"
+                    f"{where}: choices for {name!r}{suggestion(name, algorithms)}: no grid has that algorithm"
                 )
         for place, name in chosen_by:
             if name not in known:
