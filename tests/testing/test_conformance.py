@@ -80,13 +80,22 @@ def test_an_algorithm_that_says_that_it_takes_a_schedule_and_does_not_is_told(tm
         conformance.check_algorithm(str(path))
 
 
-@pytest.mark.parametrize("dataset", registry.names("datasets"))
+@pytest.fixture(scope="module")
+def last_dataset() -> dict[tuple[str, str | None], api.Dataset]:
+    """Where the last dataset is kept, so that it is read once for all algorithms."""
+    return {}
+
+
 @pytest.mark.parametrize("algorithm", registry.names("algorithms"))
+@pytest.mark.parametrize("dataset", registry.names("datasets"))
 def test_algorithm_on_every_model_and_dataset_runs_or_is_refused_with_its_reason(
-    algorithm: str, dataset: str, monkeypatch: pytest.MonkeyPatch
+    algorithm: str,
+    dataset: str,
+    last_dataset: dict[tuple[str, str | None], api.Dataset],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two steps on real data, of full size, wherever the three go together."""
-    monkeypatch.setattr(subject, "_kept", {})  # so that data are read once
+    monkeypatch.setattr(subject, "_kept", last_dataset)
     ran = []
     for model in registry.names("models"):
         small = {"nz": 2} if "nz" in registry.get("models", model).module.Config.model_fields else {}
