@@ -26,7 +26,7 @@ class Point(NamedTuple):
         time: when the first of these runs began, in UTC; empty where nobody knows.
         values: the estimate at the end of each run that is done, by seed, nats per datapoint.
         not_done: how many others there are.
-        change: to the commit before, paired over seeds where both have the same; None of the first.
+        change: to the commit before; whether it is paired over seeds depends on how many both have. None of the first.
         foreign: which of the runs are somebody else's, and whose.
     """
 
@@ -113,7 +113,8 @@ def plain(found: Sequence[History]) -> list[dict[str, Any]]:
                 "commit": point.commit, "time": point.time, "values": {str(s): v for s, v in point.values.items()},
                 "mean": spread and spread.mean, "error": spread and spread.error, "not_done": point.not_done,
                 "change": change and change.mean, "change_error": change and change.error,
-                "change_interval": change and change.interval, "foreign": list(point.foreign),
+                "change_interval": change and change.interval, "change_paired": change and change.paired,
+                "change_pairs": change.n if change and change.paired else None, "foreign": list(point.foreign),
             })  # fmt: skip
         out.append({"kind": one.kind, "estimator": one.estimator, "points": points})
     return out

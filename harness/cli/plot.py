@@ -126,21 +126,15 @@ def _marks(ask: Asked) -> Drawn:
     from harness.analysis.versions import remarks
     from harness.figures import output, trace
 
-    runs: dict[str, Run] = {}
-    for run in chosen.several(ask.store, ask.what, say):
-        if (first := runs.setdefault(run.id, run)) is not run:
-            groups = first.path.parent.name, run.path.parent.name
-            say(f"run {run.id} is in the groups {groups[0]} and {groups[1]}: the one of {groups[0]} is drawn")
-    stored = selection.load(runs.values())
+    runs = chosen.each_once(ask.store, ask.what, say)
+    stored = selection.load(runs)
     for words in remarks(stored):
         say(words)
     stored = weights.chosen(stored, ask.weights, say)
     counter = ask.counter or "samples"
     figure = trace.draw(stored, counter, ask.scale or "log", ask.estimator)
     kind = "curves" if len(runs) > 1 else "curve"
-    name = output.file_name(
-        _called(list(runs.values())), kind, of=ask.estimator, by=counter, weights=_told(ask.weights)
-    )
+    name = output.file_name(_called(runs), kind, of=ask.estimator, by=counter, weights=_told(ask.weights))
     return Drawn(figure, [run.record for run in stored], name)
 
 

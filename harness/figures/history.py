@@ -1,5 +1,6 @@
 """Histories as a picture: a panel for each kind of run, a point for each commit in the order of time."""
 
+import itertools
 from collections.abc import Sequence
 
 import seaborn as sns
@@ -30,7 +31,9 @@ def draw(histories: Sequence[History], split: str) -> Figure:
             points = [point for point in one.points if point.values]
             spreads = [mean(list(point.values.values())) for point in points]
             x, y = [place[point.commit] for point in points], [spread.mean for spread in spreads]
-            axes.plot(x, y, color=colour, lw=1.2, zorder=1)
+            for k, (before, point) in enumerate(itertools.pairwise(points)):
+                same = before.values.keys() == point.values.keys()
+                axes.plot(x[k : k + 2], y[k : k + 2], color=colour, lw=1.2, ls="-" if same else ":", zorder=1)
             for k, point, spread in zip(x, points, spreads, strict=True):
                 axes.errorbar(
                     k, spread.mean, yerr=spread.error, fmt="o", ms=4, capsize=2, color=colour,
@@ -49,7 +52,8 @@ def draw(histories: Sequence[History], split: str) -> Figure:
         )
         more = f"; {len(shown)} of {len(histories)} kinds of runs" if len(shown) < len(histories) else ""
         figure.suptitle(
-            f"{split} set, nats per datapoint: mean over seeds ± standard error; grey: seeds; open: one seed{more}",
+            f"{split} set, nats per datapoint: mean over seeds ± standard error; grey: seeds; open: one seed; "
+            f"dotted: between other seeds{more}",
             fontsize=8, x=0.01, ha="left",
         )  # fmt: skip
         sns.despine(figure)

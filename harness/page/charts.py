@@ -11,8 +11,11 @@ from harness.errors import BadInput
 EXTRA = {"altair": "altair", "vl_convert": "vl-convert-python"}
 """What draws, and what the packages are called."""
 
-DASHES = {"test": [1, 0], "train": [4, 2], "valid": [1, 1.5]}
-"""How the lines of a split are dashed, as in figures."""
+DASHES = {
+    "test": [1, 0], "train": [4, 2], "valid": [1, 1.5],
+    "published test": [9, 2, 1.5, 2], "published train": [3, 2, 1.5, 2, 1.5, 2],
+}  # fmt: skip
+"""How the lines of a split are dashed, as in figures; those of a paper have dots between their dashes."""
 
 HEIGHT = 260  # pixels of a panel
 

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.analysis import chosen, rank, selection, table, versions
+from harness.analysis import chosen, rank, selection, standings, table, versions
+from harness.analysis.history import History, histories
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.unnamed import comparison
 from harness.analysis.versions import Versions
@@ -22,11 +23,11 @@ from harness.figures import images
 from harness.figures.output import file_name
 from harness.files import read_file
 from harness.page.lines import Panel
+from harness.report import standings as models
 from harness.report import tables
 from harness.specs.experiment import Experiment, is_experiment
 from harness.specs.recipes import Compared
 from harness.specs.where import in_words, parse_selection
-from harness.store.run import Run
 from harness.store.store import Store
 
 MOST_PICTURES, PICTURE_BYTES = 12, 1_500_000
@@ -73,6 +74,15 @@ class Asked:
         return self.what[0] + (f"-and-{len(self.what) - 1}-more" if len(self.what) > 1 else "")
 
 
+class Table(NamedTuple):
+    """A table as people read it, with what stands above and below it."""
+
+    heads: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    note: str
+    notes: Sequence[str]
+
+
 class Verdicts(NamedTuple):
     """The verdicts of a file of claims about the runs of a page.
 
@@ -110,7 +120,9 @@ class Content:
         runs: they.
         panels: they by panel.
         ranking: who is best, or why that cannot be said.
-        table: heads, cells, note and notes of all estimates, or why there is no table.
+        table: of all estimates, or why there is none.
+        models: the table of models, or why there is none; None where the experiment asks for none.
+        histories: of kinds of runs that several commits made.
         verdicts: those on claims.
         pictures: those that are stored.
         said: what a reader should know of runs that are left out or shown though they are old.
@@ -123,7 +135,9 @@ class Content:
     runs: Sequence[StoredRun]
     panels: Sequence[Panel] = ()
     ranking: rank.Ranking | str = ""
-    table: tuple[list[str], list[list[str]], str, list[str]] | str = ""
+    table: Table | str = ""
+    models: Table | str | None = None
+    histories: Sequence[History] = ()
     verdicts: Sequence[Verdicts] = ()
     pictures: Sequence[Picture] = ()
     said: list[str] = field(default_factory=list)
@@ -158,11 +172,7 @@ def gather(store: Store, asked: Asked) -> Content:
         runs = selection.group(store, experiment, said.append, asked.versions, where)
         compared: Compared = experiment
     else:
-        named: dict[str, Run] = {}
-        for run in chosen.several(store, asked.what, said.append):
-            if named.setdefault(run.id, run) is not run:
-                said.append(f"run {run.id} is in two groups, and the one of {named[run.id].path.parent.name} is shown")
-        runs = selection.load(named.values())
+        runs = selection.load(chosen.each_once(store, asked.what, said.append))
         said += versions.remarks(runs)
         compared = comparison(", ".join(asked.what), runs)
     runs = of_weights(runs, asked.weights, said.append)
@@ -170,6 +180,8 @@ def gather(store: Store, asked: Asked) -> Content:
     content.panels = _panels(compared, runs)
     content.ranking = _ranking(store, content)
     content.table = _table(content)
+    content.models = _models(experiment, runs)
+    content.histories = _histories(runs)
     content.verdicts = [found for name in _claims(asked, experiment) if (found := _verdicts(store, name, content))]
     content.pictures = _pictures(store, runs)
     content.said = list(dict.fromkeys(said))
@@ -205,7 +217,7 @@ def _ranking(store: Store, content: Content) -> rank.Ranking | str:
         return str(error)
 
 
-def _table(content: Content) -> tuple[list[str], list[list[str]], str, list[str]] | str:
+def _table(content: Content) -> Table | str:
     """Return the table of all estimates, or why there is none."""
     at = [content.asked.at] if content.asked.at is not None else []
     try:
@@ -213,7 +225,26 @@ def _table(content: Content) -> tuple[list[str], list[list[str]], str, list[str]
     except BadInput as error:
         return str(error)
     heads, cells = tables.cells(rows)
-    return heads, cells, tables.note(rows), tables.notes(rows)
+    return Table(heads, cells, tables.note(rows), tables.notes(rows))
+
+
+def _models(experiment: Experiment | None, runs: Sequence[StoredRun]) -> Table | str | None:
+    """Return the table of models that an experiment asks for, or why there is none."""
+    if experiment is None or not experiment.table.rows:
+        return None
+    try:
+        rows = standings.rows(experiment, runs)
+    except BadInput as error:
+        return str(error)
+    return Table(*models.cells(rows), models.note(rows, None), models.notes(rows))
+
+
+def _histories(runs: Sequence[StoredRun]) -> list[History]:
+    """Return the histories that have more than one point."""
+    try:
+        return [one for one in histories(runs) if len(one.points) > 1]
+    except BadInput:  # nothing is done yet
+        return []
 
 
 def _claims(asked: Asked, experiment: Experiment | None) -> list[str]:

@@ -97,7 +97,7 @@
     });
     publishedOf(panel).forEach((line, number) =>
       line.x.forEach((x, k) =>
-        found.push({ x, y: line.y[k], colour: colour(null), split: line.split, line: `p${number}`, width: 1, shape: "dot", shown: 0, name: line.name,
+        found.push({ x, y: line.y[k], colour: colour(line.curve), split: `published ${line.split}`, line: `p${number}`, width: 1.2, shape: "dot", shown: 0, name: line.name,
           run: "published", set: labelOf(data.splits, line.split), at: `${rows.format(x)} ${unit}`, value: `${line.y[k]}` }),
       ),
     );
@@ -291,7 +291,7 @@
     });
     if (data.published.length) {
       const paper = data.published[0].name.replace(/^.*\((.*)\)$/, "$1");
-      const words = [swatch("var(--published)"), `published (${paper}), against samples`];
+      const words = [swatch("var(--ink)", data.dashes["published test"]), `published (${paper}) in the colour of its method, against samples`];
       legend.append(element("li", {}, checkbox(chosen.published, words, (on) => { chosen.published = on; changed(false); })));
     }
   }

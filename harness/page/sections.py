@@ -12,10 +12,10 @@ from harness.analysis.stored_run import StoredRun
 from harness.figures.labels import differing_settings, seeds_in_words
 from harness.files import read_file
 from harness.page.again import commands
-from harness.page.content import Content
+from harness.page.content import Content, Table
 from harness.page.details import details
 from harness.page.markup import Markup, block, described, folded, join, table, tag
-from harness.report import ranks
+from harness.report import histories, ranks
 from harness.report.text import are_numbers, counted, quantity
 from harness.safe_text import short
 
@@ -37,7 +37,9 @@ def sections(content: Content) -> list[Section]:
         ("curves", "Curves", _curves),
         ("ranking", "Who is best, how surely, at what price", _ranking),
         ("claims", "Claims", _claims),
+        ("models", "Where models stand", _models),
         ("estimates", "All estimates", _estimates),
+        ("history", "What commits changed", _history),
         ("pictures", "What models have learned", _pictures),
         ("runs", "Runs", _runs),
         ("again", "Make all of it again", _again),
@@ -229,10 +231,34 @@ def _verdict(says: str) -> Markup:
 def _estimates(content: Content) -> Markup:
     if isinstance(content.table, str):
         return tag("p", f"There is no table: {content.table}.")
-    heads, cells, note, notes = content.table
-    rows = [[short(cell, 200) for cell in row] for row in cells]
-    inner = [tag("p", f"{note[0].upper()}{note[1:]}."), _table("Estimates by panel and method", heads, rows)]
-    return join([*inner, *(tag("p", words, class_="note") for words in notes)])
+    return _explained("Estimates by panel and method", content.table)
+
+
+def _models(content: Content) -> Markup | None:
+    if isinstance(content.models, str):
+        return tag("p", f"There is no table of models: {content.models}.")
+    return (
+        None if content.models is None else _explained("Models, by what they reached on the test set", content.models)
+    )
+
+
+def _history(content: Content) -> Markup | None:
+    if not content.histories:
+        return None
+    said = histories.note("test")
+    parts = [tag("p", f"{said[0].upper()}{said[1:]}.")]
+    for one in content.histories:
+        rows = [[short(cell, 200) for cell in histories.cells(point)] for point in one.points]
+        parts.append(_table(f"{short(one.kind, 200)}: {short(one.estimator, 200)}", histories.heads("test"), rows))
+    notes = dict.fromkeys(words for one in content.histories for point in one.points for words in point.foreign)
+    return join([*parts, *(tag("p", words, class_="note") for words in notes)])
+
+
+def _explained(caption: str, found: Table) -> Markup:
+    """Return a table with what stands above and below it."""
+    rows = [[short(cell, 200) for cell in row] for row in found.cells]
+    inner = [tag("p", f"{found.note[0].upper()}{found.note[1:]}."), _table(caption, found.heads, rows)]
+    return join([*inner, *(tag("p", words, class_="note") for words in found.notes)])
 
 
 def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

@@ -5,24 +5,31 @@ from collections.abc import Sequence
 from harness.analysis.foreign import MARK
 from harness.analysis.history import History, Point
 from harness.analysis.statistics import mean
-from harness.report.text import interval_text, print_table, with_error
+from harness.report.text import counted, interval_text, print_table, with_error
 from harness.safe_text import show
 
 
 def print_histories(histories: Sequence[History], split: str) -> None:
     """Print a table for each kind of run, a line a commit, and which changes are surely for the better or the worse."""
-    show(
-        f"nats per datapoint on the {split} set at the ends of runs, means over seeds; ± is the standard error (se) over seeds; "
-        "changes are from the commit above, paired over seeds where both have the same"
-    )
+    show(note(split))
     for one in histories:
         show("", f"{one.kind}: {one.estimator}")
-        print_table(
-            ("date", "commit", "seeds", f"{split} ± se", "change ± se", "95% interval", ""),
-            [_line(p) for p in one.points],
-        )
+        print_table(heads(split), [cells(point) for point in one.points])
     for words in dict.fromkeys(words for one in histories for point in one.points for words in point.foreign):
         show(words)
+
+
+def note(split: str) -> str:
+    """Return what the numbers of a history are, in a sentence."""
+    return (
+        f"nats per datapoint on the {split} set at the ends of runs, means over seeds; ± is the standard error (se) over seeds; "
+        "changes are from the commit above, paired over the seeds that both have; not paired where these are too few"
+    )
+
+
+def heads(split: str) -> tuple[str, ...]:
+    """Return the heads of the columns of a history."""
+    return ("date", "commit", "seeds", f"{split} ± se", "change ± se", "95% interval", "of", "")
 
 
 def verdict(point: Point) -> str:
@@ -33,7 +40,8 @@ def verdict(point: Point) -> str:
     return "worse" if change.mean < 0 else "better"
 
 
-def _line(point: Point) -> list[str]:
+def cells(point: Point) -> list[str]:
+    """Return the line of a commit."""
     own, change = mean(list(point.values.values())) if point.values else None, point.change
     not_done = f" ({point.not_done} not done)" if point.not_done else ""
     return [
@@ -43,5 +51,6 @@ def _line(point: Point) -> list[str]:
         "" if own is None else with_error(own.mean, own.error),
         "" if change is None else with_error(change.mean, change.error, sign=True),
         "" if change is None or change.interval is None else interval_text(change.mean, change.interval, change.error),
+        "" if change is None else counted(change.n, "pair") if change.paired else "not paired",
         verdict(point),
     ]

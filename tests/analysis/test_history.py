@@ -75,12 +75,33 @@ def test_runs_that_end_elsewhere_are_compared_with_none(store: Store, harness: H
     assert [point["mean"] for point in found["aevb mlp mnist nz=3 samples=1000000"]][1] == -151.0
 
 
+def test_changes_between_other_seeds_are_said_not_to_be_paired(store: Store, harness: Harness) -> None:
+    code = {"version": "0", "commit": "f00d00123456789", "source_sha256": "s"}
+    for seed in (7, 8):
+        make(store, seed, test=(-200.0, -149.0 - seed), group="day-9", code=code, time="2026-11-09T08:00:00Z")
+    out = harness("history", "algo=aevb", "--out", store.root / "drawn.png").out
+    by_commit = {line.split()[1]: line for line in out.splitlines() if line.startswith("2026-11")}
+    assert "3 pairs" in by_commit["c0ffee123"]
+    assert "not paired" in by_commit["f00d00123"]
+    points = json.loads(harness("history", "algo=aevb", "--json").out)[0]["points"]
+    assert [(p["change_paired"], p["change_pairs"]) for p in points] == [
+        (None, None),
+        (True, 3),
+        (True, 3),
+        (False, None),
+    ]
+    axes = figure.draw(histories(selection.load(store.runs())), "test").axes[0]
+    assert [line.get_linestyle() for line in axes.lines[:3]] == ["-", "-", ":"]
+
+
 def test_it_is_drawn(store: Store) -> None:
     drawn = figure.draw(histories(selection.load(store.runs())), "test")
     first, second = drawn.axes
     assert first.get_title("left") == "aevb mlp mnist nz=3: lower-bound"
-    assert list(first.lines[0].get_xdata()) == [0, 1, 2]
-    assert list(first.lines[0].get_ydata()) == pytest.approx([-152.8333333, -151.0, -156.1666667])
+    assert [list(line.get_xdata()) for line in first.lines[:2]] == [[0, 1], [1, 2]]
+    assert list(first.lines[0].get_ydata()) == pytest.approx([-152.8333333, -151.0])
+    assert list(first.lines[1].get_ydata()) == pytest.approx([-151.0, -156.1666667])
+    assert {line.get_linestyle() for line in first.lines[:2]} == {"-"}
     assert list(second.lines[0].get_xdata()) == [3]
     assert [label.get_text().split()[1] for label in second.get_xticklabels()] == [
         "beef00123",
