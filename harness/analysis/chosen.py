@@ -68,30 +68,48 @@ def runs(
 
 
 def load(
-    store: Store, text: str, say: Callable[[str], None] = lambda words: None, *, folders: bool = False
+    store: Store,
+    text: str,
+    say: Callable[[str], None] = lambda words: None,
+    *,
+    folders: bool = False,
+    known: dict[Path, Record] | None = None,
 ) -> list[StoredRun]:
-    """Return the runs that a selection means, as analyses see them; see `runs`. No record is read twice."""
+    """Return the runs that a selection means, as analyses see them; see `runs`. No record is read twice.
+
+    Args:
+        store: as in `runs`, and so are the next two.
+        text: the selection.
+        say: told of runs that are left out.
+        folders: whether it may name a folder.
+        known: records that were read just now, by folder; those that are read are added.
+    """
     with without_collection():
-        return [StoredRun(*run.content(record), run) for run, record in _meant(store, text, say, folders)]
+        return [StoredRun(*run.content(record), run) for run, record in _meant(store, text, say, folders, known)]
 
 
-def _meant(store: Store, text: str, say: Callable[[str], None], folders: bool) -> list[tuple[Run, Record | None]]:
-    """Return the runs that a selection means, each with its record where that was read to choose it; see `runs`."""
+def _meant(
+    store: Store, text: str, say: Callable[[str], None], folders: bool, known: dict[Path, Record] | None = None
+) -> list[tuple[Run, Record | None]]:
+    """Return the runs that a selection means, each with its record where that was read to choose it; see `load`."""
+    records = {} if known is None else known
     chosen = parse_selection(text)
     named = _named(store, chosen.name, folders)
     if not chosen.where:
-        return [(run, None) for run in named]
+        return [(run, records.get(run.path)) for run in named]
     found: list[StoredRun] = []
     for run in named:
         try:
-            found.append(StoredRun(run.read(), (), run))
+            if run.path not in records:
+                records[run.path] = run.read()
+            found.append(StoredRun(records[run.path], (), run))
         except BadInput as error:
             say(str(error))
-    known = selection.options(found)
+    options = selection.options(found)
     for option, values in chosen.where.items():
-        if option not in known:
+        if option not in options:
             raise BadInput(
-                f"{text!r} has option {option!r}{suggestion(option, known)}, which no run of {_called(chosen, store)} has"
+                f"{text!r} has option {option!r}{suggestion(option, options)}, which no run of {_called(chosen, store)} has"
             )
         there = sorted({str(run.option(option)) for run in found})
         found = selection.select(found, {option: values})

@@ -6,6 +6,7 @@ the options that its runs have: `figure2:algo=aevb,nz=20`, `../other/results:nz=
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.analysis import chosen, curves, foreign, selection
@@ -15,6 +16,7 @@ from harness.analysis.statistics import Difference, difference, mean
 from harness.analysis.stored_run import Row, StoredRun
 from harness.errors import BadInput, suggestion
 from harness.specs.where import in_words, parse_selection
+from harness.store.record import Record
 from harness.store.store import Store
 
 
@@ -80,14 +82,25 @@ class Comparison(NamedTuple):
     foreign: list[str] = []  # noqa: RUF012  # the same
 
 
-def side(store: Store, text: str) -> Side:
+def side(store: Store, text: str, known: dict[Path, Record] | None = None) -> Side:
     """Return the runs that a text means.
+
+    Args:
+        store: where.
+        text: the selection.
+        known: as of `chosen.load`: what was read for the other side.
 
     Raises:
         BadInput: it means none.
     """
     name = parse_selection(text).name
-    return Side(text, chosen.load(store, text, folders=True), name)
+    return Side(text, chosen.load(store, text, folders=True, known=known), name)
+
+
+def sides_of(store: Store, first: str, second: str) -> tuple[Side, Side]:
+    """Return both sides; raises as `side`. No record is read twice, though both may be chosen from the same runs."""
+    known: dict[Path, Record] = {}
+    return side(store, first, known), side(store, second, known)
 
 
 def compare(

@@ -241,7 +241,7 @@ def compare(
     from harness.analysis.weights import chosen as of_weights
     from harness.report import comparisons
 
-    sides = compare.side(store, first), compare.side(store, second)
+    sides = compare.sides_of(store, first, second)
     for words in versions.remarks(run for side in sides for run in side.runs):
         say(words)
     first_side, second_side = (side._replace(runs=of_weights(side.runs, weights, say)) for side in sides)

@@ -14,6 +14,7 @@ from harness.figures import panels, trace
 from harness.figures.labels import MOST_CURVES
 from harness.specs.experiment import Experiment
 from harness.specs.where import Index, meets
+from harness.store import gc
 from harness.store import run as store_run
 from harness.store.store import Store
 
@@ -73,6 +74,35 @@ def test_every_file_of_a_side_is_read_once(text: str, tmp_path: Path, monkeypatc
     side = compare.side(store, text)
     assert calls.take() == 2 * len(runs)
     assert [(run.record, run.rows) for run in side.runs] == [run.content() for run in store.runs()]
+
+
+def test_both_sides_read_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, runs = experiment(tmp_path, 3)
+    store = Store(tmp_path / "results")
+    put(store, runs)
+    calls = Calls(monkeypatch, store_run, "read_file")
+    sides = compare.sides_of(store, "mine:algo=aevb", "mine:algo=wake-sleep")
+    assert calls.take() == 2 * len(runs)
+    alone = [compare.side(store, one.name) for one in sides]
+    assert [[run.id for run in one.runs] for one in sides] == [[run.id for run in one.runs] for one in alone]
+    assert {run.id for one in sides for run in one.runs} == {run.id for run in store.runs()}
+
+
+def test_a_check_of_the_store_reads_every_file_once_and_searches_no_whole_run_for_leftovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, runs = experiment(tmp_path, 3)
+    store = Store(tmp_path / "results")
+    put(store, runs)
+    reads, searches = Calls(monkeypatch, store_run, "read_file"), Calls(monkeypatch, store_run, "leftovers")
+    assert list(store.damage()) == []
+    assert reads.take() == 2 * len(runs)
+    assert gc.collect(store, dry_run=True) == []
+    assert (reads.take(), searches.take()) == (0, 0)
+    half = next(store.runs()).path / ".run.json.0123abcd"
+    half.write_bytes(b"{")
+    assert [one.path for one in gc.collect(store, dry_run=True)] == [half]
+    assert searches.take() > 0
 
 
 def test_sides_compare_no_pairs_of_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
