@@ -1,6 +1,8 @@
 """What is exported is all that the store has, in tables that other tools read."""
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -176,6 +178,28 @@ def test_columns_have_what_each_line_has(lines: list[dict[str, Any]]) -> None:
         assert repr({name: column[number] for name, column in columns.items()}) == repr(
             {name: leaves.get(name) for name in columns}
         )
+
+
+@pytest.mark.parametrize("together", [1, 3, 10**9])
+def test_tables_are_the_same_however_many_lines_become_columns_at_once(
+    together: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for runs, _ in (load(store), load(Store(RESULTS), ["figure2:nz=2", "nvil-table"])):
+        expected = export_tables.contents(runs, "csv")
+        monkeypatch.setattr(export_tables, "TOGETHER", together)
+        assert export_tables.contents(runs, "csv") == expected
+        monkeypatch.undo()
+
+
+def test_cells_are_those_that_the_csv_module_writes() -> None:
+    for values in (
+        [], ["a", "a,b", 'say "so"', "", "x\r\ny"], ["a", None, "b,"], [1, 2.5, None], [1.0, "a,b", None], [True, 2, -1e-9]
+    ):  # fmt: skip
+        text = io.StringIO()
+        csv.writer(text).writerows([value, "end"] for value in values)  # of one empty cell it writes quotes
+        cells = export_tables._cells(values, export_tables._quoted)
+        assert "".join(f"{cell},end\r\n" for cell in cells) == text.getvalue()
+    assert export_tables._cells(["=1+1", 2, "=1+1"], export_tables._safe)[::2] == ["'=1+1"] * 2
 
 
 def _paths(value: Any) -> list[Any]:
