@@ -87,11 +87,11 @@ def on_slurm(
     if dry_run:
         show(*slurm.script(asked, name, store, words, asked.workers).splitlines())
         return
-    array = slurm.submit(asked, name, store, words)
-    if kind := slurm.local_file_system(store):
+    if slurm.is_here() and (kind := slurm.local_file_system(store)):
         say(
             f"warning: the store {str(store.root)!r} is on {kind}, which other nodes see only where this machine exports it"
         )
+    array = slurm.submit(asked, name, store, words)
     there = slurm.queue(name)
     if as_json:
         print_json({"name": name, "array": array, "workers": [worker._asdict() for worker in there]})

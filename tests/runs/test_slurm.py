@@ -203,6 +203,24 @@ def test_a_store_that_cannot_be_written_is_told_first(
     assert "called" not in done.err
 
 
+def test_a_store_that_workers_may_not_see_is_told_first(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is submitted: it is told although nothing can be."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, code in (("squeue", 0), ("sbatch", 1)):
+        (folder / name).write_text(f"#!/bin/sh\necho called {name} >&2\nexit {code}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(workers, "local_file_system", lambda store: "xfs")
+    done = harness("sweep", write(tmp_path), "--on", "slurm")
+    first, second = done.err.splitlines()
+    assert done.code == 2
+    assert "is on xfs, which other nodes see only where this machine exports it" in first
+    assert "SLURM says: called sbatch" in second
+
+
 def test_status_counts_runs(harness: Harness, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path)
     assert harness("sweep", path, "--only", "algo=aevb", "--budget-scale", "0.5").code == 0
