@@ -39,10 +39,10 @@ def rows(
 ) -> list[Row]:
     """Return a row for each panel, mark and curve, as plain data.
 
-    A row has the options of its panel and those that are compared (by default `algorithm`); the `mark`, as asked for, at
-    which curves are compared, and the means over seeds of what was spent there, `samples` and `datapoints` (None where an
-    older baseline does not tell); `seeds` and the seeds that `diverged`
-    before; for every estimator and split the mean over seeds with its standard error, `<estimator> <split>`, and in `points`
+    A row has the options of its panel and those that are compared (by default `algorithm`), and its `version` where runs of
+    several are shown; the `mark`, as asked for, at which curves are compared, and the means over seeds of what was spent there,
+    `samples` and `datapoints` (None where an older baseline does not tell); `seeds` and the seeds that `diverged` before; for
+    every estimator and split the mean over seeds with its standard error, `<estimator> <split>`, and in `points`
     over how many points it is; for documents also `<estimator> <split> perplexity`, of which lower is better; of its `estimator`
     on the test set `difference`, the mean paired difference to the best curve over the seeds that both have, with its standard
     `error` and `interval`, the half-width of its 95 % confidence interval by
@@ -74,6 +74,7 @@ def rows(
         raise BadInput(f"no run of {experiment.name} has a row yet: continue with `harness sweep {experiment.called}`")
     runs, unit = machines.comparable(runs) if targets else (runs, machines.time_unit(runs))
     estimator = curves.estimator_of(experiment, runs)
+    versions = any(run.version for run in runs)
     found: list[Row] = []
     every = selection.index(runs)
     asked: dict[float | str, None] = {}  # in order, each once
@@ -83,7 +84,7 @@ def rows(
         selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
         for mark in at or [shared_mark(here, experiment.figure.compare)]:
             asked[mark] = None
-            rows_of = _panel(experiment.figure, panel, here, estimator, mark, targets)
+            rows_of = _panel(experiment.figure, panel, here, estimator, mark, targets, versions)
             found += [row | {"cpu_unit": unit} for row in rows_of]
     if not found:
         numbers = [mark for mark in asked if not isinstance(mark, str)]
@@ -140,8 +141,9 @@ def _panel(
     estimator: str | None,
     mark: float | str,
     targets: Sequence[float],
+    versions: bool,
 ) -> list[Row]:
-    """Return the rows of one panel at one mark."""
+    """Return the rows of one panel at one mark, each with its version where the table tells `versions` apart."""
     members: dict[str, list[StoredRun]] = {}
     for run in runs:
         members.setdefault(run.curve(recipe.compare), []).append(run)
@@ -159,7 +161,7 @@ def _panel(
     out = []
     for name, own in members.items():
         compared = {COLUMNS.get(option, option): value for option, value in own[0].options(recipe.compare).items()}
-        compared |= {"version": own[0].version or "now"} if any(run.version for run in runs) else {}
+        compared |= {"version": own[0].version or "now"} if versions else {}
         diverged = [
             run.seed
             for run in own

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import PLUGINS, Result
+from support import PLUGINS, Result, put, stored
 
 from harness.analysis import selection, versions
 from harness.errors import BadInput
@@ -149,6 +149,20 @@ def test_runs_that_an_experiment_no_longer_asks_for_are_no_evidence(
     assert harness("plot", "e.toml").code == 2
     assert harness("check", "c.toml").code == 2
     assert [row[2] for row in algorithms(harness, "--versions", "all")] == [[0, 1]]
+
+
+@pytest.mark.parametrize("earlier", [3, 5])
+def test_panels_without_earlier_runs_stand_in_a_table_with_those_that_have_some(
+    harness: Harness, folder: Path, earlier: int
+) -> None:
+    put(Store(Path("results")), [stored(nz=3), stored(nz=5), stored(nz=earlier, lr=0.5)], "e")
+    (folder / "e.toml").write_text('[[grid]]\nalgo = "aevb"\nlr = 0.02\nnz = [3, 5]\nseed = 0\nsamples = 1e6\n')
+    found = json.loads(harness("table", "e.toml", "--versions", "all", "--json").out)
+    expected = [(3, "now"), (5, "now"), (earlier, "not asked for")]
+    assert sorted((row["nz"], row["version"]) for row in found) == sorted(expected)
+    for form in ("text", "markdown", "csv", "latex"):
+        done = harness("table", "e.toml", "--versions", "all", "--format", form)
+        assert (done.code, done.out.count("not asked for"), done.out.count("now")) == (0, 1, 2), done
 
 
 def test_plugins_of_one_name_and_two_kinds_are_told_apart(harness: Harness, folder: Path) -> None:
