@@ -34,10 +34,10 @@ class Config(api.Config):
     """Settings of both phases."""
 
     lr: float = api.setting(0.02, "step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
-    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement, and fantasies", gt=0)
     n_samples: int = api.setting(1, "samples of z a point in the wake phase", gt=0)
     warmup: int = api.setting(100, "first steps of Adagrad, which only accumulate squared gradients", ge=0)
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
 
 
 @dataclass

@@ -290,18 +290,11 @@ class Run:
         """Return what processes that were killed have left: files half written, and a former checkpoint that was replaced."""
         written = [name for name in (*FILES, "owner.json", TRACEBACK) if name not in added.FILES]  # which need no owner
         found = []
-        if self._has_hidden_files():
+        if any(name.startswith(".") for name in os.listdir(self.path)):  # of nearly every run nothing is half written
             found = [path for name in written for path in leftovers(self.path / name)]
             found += [path for name in added.FILES for path in leftovers(self.path / name) if abandoned(path)]
         former = self.path / checkpoints.FORMER_NAME
         return [*found, former] if os.path.lexists(former) and former != self.checkpoint_path else found
-
-    def _has_hidden_files(self) -> bool:
-        """Say whether anything may be half written: of nearly every run nothing is, and the folder need not be searched."""
-        try:
-            return any(name.startswith(".") for name in os.listdir(self.path))
-        except OSError:
-            return False
 
     def locks(self) -> list[Path]:
         """Return the files of locks that are there; whoever was killed with one has left them."""
