@@ -56,11 +56,11 @@ class State:
 
     def factor(self) -> float:
         """Return the factor of the step size now."""
+        whole = self.problem.schedule()
+        if self.config.pair_decay == 0 or self.pair == self.problem.model.pairs - 1:
+            return whole
         left = self.pair + 1 - self.steps / self.config.pair_steps  # of the turn, as a share
-        lower = self.pair < self.problem.model.pairs - 1
-        return self.problem.schedule() * (
-            min(1.0, left / self.config.pair_decay) if lower and self.config.pair_decay else 1.0
-        )
+        return whole * min(1.0, left / self.config.pair_decay)
 
 
 class Info(NamedTuple):

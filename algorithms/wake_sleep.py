@@ -62,12 +62,16 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up an optimiser for θ and one for φ."""
     weight = config.batch_size / problem.data.n_train
     wake, sleep = (
-        api.optimiser(config.optimiser, params, lr=config.lr, prior_weight=weight, schedule=problem.schedule)
+        api.optimiser(
+            config.optimiser,
+            params,
+            lr=config.lr,
+            prior_weight=weight,
+            schedule=problem.schedule,
+            warmup=config.warmup,
+        )
         for params in (problem.model.params, problem.recognition.params)
     )
-    for one in (wake, sleep):
-        if isinstance(one, api.Adagrad):
-            one.warmup = config.warmup
     return State(problem, config, rng, wake, sleep)
 
 

@@ -216,12 +216,12 @@ def _csv(columns: dict[str, list[Any]]) -> bytes:
 def _cells(values: list[Any], cell: Callable[[str], str]) -> list[str]:
     """Return values as cells of CSV; most words of a column are there many times."""
     kinds = set(map(type, values))
+    if kinds.isdisjoint((str, type(None))):
+        return list(map(str, values))
     if kinds <= {str, type(None)}:
         words = {value: "" if value is None else cell(value) for value in set(values)}
         return list(map(words.__getitem__, values))
-    if str in kinds:  # beside numbers
-        return ["" if value is None else cell(value) if isinstance(value, str) else str(value) for value in values]
-    return ["" if value is None else str(value) for value in values] if type(None) in kinds else list(map(str, values))
+    return ["" if value is None else cell(value) if isinstance(value, str) else str(value) for value in values]
 
 
 def _safe(word: str) -> str:

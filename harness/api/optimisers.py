@@ -1,7 +1,7 @@
 """Optimisers by name, for algorithms with a setting `optimiser`."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.api.problem import Problem
 from harness.errors import BadInput
@@ -18,6 +18,7 @@ def optimiser(
     lr: float,
     prior_weight: float = 0.0,
     schedule: Callable[[], float] | None = None,
+    warmup: int = 0,
 ) -> Optimiser:
     """Return the optimiser of this name: "sgd", "adam" or "adagrad".
 
@@ -27,6 +28,7 @@ def optimiser(
         lr: step size.
         prior_weight: weight of the log prior's gradient, M/N for an objective summed over a minibatch of M from N points.
         schedule: returns the factor of the step size now, such as `problem.schedule`; None for a constant step size.
+        warmup: of Adagrad, how many first steps only accumulate squared gradients; the others have no use for it.
 
     Raises:
         BadInput: there is none of this name.
@@ -35,7 +37,8 @@ def optimiser(
         raise BadInput(
             f"the optimiser is {name!r}: choose {', '.join(list(OPTIMISERS)[:-1])} or {list(OPTIMISERS)[-1]}"
         )
-    return OPTIMISERS[name](*params, lr=lr, prior_weight=prior_weight, schedule=schedule)
+    more: dict[str, Any] = {"warmup": warmup} if name == "adagrad" else {}
+    return OPTIMISERS[name](*params, lr=lr, prior_weight=prior_weight, schedule=schedule, **more)
 
 
 class Ascending(Protocol):

@@ -223,11 +223,9 @@ def _cost(training: Training) -> CostEstimate:
             with contextlib.suppress(Exception):
                 estimator.estimate(training.subject, split, n, 0)
             seconds = (time.process_time() - start) * (1 if training.average is None else 2)
-            points_at_mark, points_at_end = (min(points, size) for points in (asked.points, asked.final_points))
-            per_mark += (
-                seconds if estimator.of_log_z else seconds / n * points_at_mark
-            )  # log Z is of the model, not of a point
-            at_end += seconds if estimator.of_log_z else seconds / n * points_at_end
+            of_model = estimator.of_log_z  # and takes as long for any number of points
+            per_mark += seconds * (1 if of_model else min(asked.points, size) / n)
+            at_end += seconds * (1 if of_model else min(asked.final_points, size) / n)
     samples_a_point = training.ledger.samples / max(1, training.ledger.datapoints)
     return CostEstimate(per_sample, per_mark, at_end, training.warnings, samples_a_point)
 

@@ -174,8 +174,7 @@ class Experiment:
         """The values that its runs have of the options that they are known by, under the names of these."""
         found: dict[tuple[str, ...], set[tuple[str | float, ...]]] = {}
         for options in itertools.chain.from_iterable(self._grids):
-            every = {**dict.fromkeys(STORED), **_DEFAULTS, **options}
-            every |= _defaults_of_plugins(every)
+            every = dict.fromkeys(STORED) | _complete(options)
             given = {n: v for n, v in every.items() if n not in BUDGETS and v != TUNED}
             names = tuple(n for n in sorted(given) if n in STORED or n not in OPTIONS)
             found.setdefault(names, set()).add(tuple(comparable(name, given[name]) for name in names))
@@ -224,10 +223,8 @@ class Experiment:
         """
         chosen = parse_selection(only or "", "--only")
         tasks: dict[str, Task] = {}
-        known: set[str] = set()
         for number, grid in enumerate(self._grids):
             for options in grid:
-                known |= options.keys()
                 value = functools.partial(value_of, options)
                 if not meets(value, chosen.where):
                     continue
@@ -237,6 +234,8 @@ class Experiment:
                     continue
                 tasks[name] = self._larger(number, tasks[name], task) if name in tasks else task
         if not tasks:
+            known = {name for grid in self._grids for options in grid for name in _complete(options)}
+            known |= {name.rpartition(".")[2] for name in known}
             unknown = sorted(chosen.where.keys() - known)
             why = (
                 f"no run has an option {unknown[0]!r}{suggestion(unknown[0], known)}"
@@ -338,11 +337,16 @@ def value_of(options: Mapping[str, Any], name: str) -> Any:
 
     A setting of a plugin is found with and without the plugin's option before it, such as `algo.k` and `k`.
     """
-    every = _DEFAULTS | dict(options)
-    every = _defaults_of_plugins(every) | every
+    every = _complete(options)
     owner, _, setting = name.rpartition(".")
     forms = (name, setting) if owner else (name, *(f"{option}.{name}" for option in PLUGINS))
     return next((every[form] for form in forms if form in every), None)
+
+
+def _complete(options: Mapping[str, Any]) -> Options:
+    """Return options with the defaults of those that are not given, settings of plugins included, as `algo.lr` for one."""
+    every = _DEFAULTS | dict(options)
+    return every | _defaults_of_plugins(every)
 
 
 def _defaults_of_plugins(options: Mapping[str, Any]) -> Options:
