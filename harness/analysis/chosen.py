@@ -40,12 +40,12 @@ def several(
     return list(found.values())
 
 
-def each_once(store: Store, texts: Sequence[str], say: Callable[[str], None]) -> list[Run]:
-    """Return what `several` does, but of a run in several groups the first alone, as pictures tell runs by their ids."""
-    found: dict[str, Run] = {}
-    for run in several(store, texts, say):
+def each_once(runs: Sequence[StoredRun], say: Callable[[str], None]) -> list[StoredRun]:
+    """Return runs of a store, but of one that is in several groups the first alone, as pictures tell runs by their ids."""
+    found: dict[str, StoredRun] = {}
+    for run in runs:
         if (first := found.setdefault(run.id, run)) is not run:
-            groups = first.path.parent.name, run.path.parent.name
+            groups = [one.on_disk.path.parent.name for one in (first, run)]
             say(f"run {run.id} is in the groups {groups[0]} and {groups[1]}: the one of {groups[0]} is shown")
     return list(found.values())
 

@@ -126,13 +126,13 @@ def _marks(ask: Asked) -> Drawn:
     from harness.analysis.versions import remarks
     from harness.figures import output, trace
 
-    runs = chosen.each_once(ask.store, ask.what, say)
-    stored = selection.load(runs)
+    stored = chosen.each_once(selection.load(chosen.several(ask.store, ask.what, say)), say)
     for words in remarks(stored):
         say(words)
     stored = weights.chosen(stored, ask.weights, say)
     counter = ask.counter or "samples"
     figure = trace.draw(stored, counter, ask.scale or "log", ask.estimator)
+    runs = [run.on_disk for run in stored]
     kind = "curves" if len(runs) > 1 else "curve"
     name = output.file_name(_called(runs), kind, of=ask.estimator, by=counter, weights=_told(ask.weights))
     return Drawn(figure, [run.record for run in stored], name)

@@ -53,7 +53,7 @@ def draw(histories: Sequence[History], split: str) -> Figure:
         more = f"; {len(shown)} of {len(histories)} kinds of runs" if len(shown) < len(histories) else ""
         figure.suptitle(
             f"{split} set, nats per datapoint: mean over seeds ± standard error; grey: seeds; open: one seed; "
-            f"dotted: between other seeds{more}",
+            f"dotted: the seeds differ{more}",
             fontsize=8, x=0.01, ha="left",
         )  # fmt: skip
         sns.despine(figure)

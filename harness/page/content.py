@@ -122,7 +122,7 @@ class Content:
         ranking: who is best, or why that cannot be said.
         table: of all estimates, or why there is none.
         models: the table of models, or why there is none; None where the experiment asks for none.
-        histories: of kinds of runs that several commits made.
+        histories: of kinds of runs that several commits made with the same seeds; of these, `runs` has the first alone.
         verdicts: those on claims.
         pictures: those that are stored.
         said: what a reader should know of runs that are left out or shown though they are old.
@@ -169,10 +169,11 @@ def gather(store: Store, asked: Asked) -> Content:
     experiment = asked.experiment
     if experiment is not None:
         where = parse_selection(asked.what[0]).where
-        runs = selection.group(store, experiment, said.append, asked.versions, where)
+        every = runs = selection.group(store, experiment, said.append, asked.versions, where)
         compared: Compared = experiment
     else:
-        runs = selection.load(chosen.each_once(store, asked.what, said.append))
+        every = selection.load(chosen.several(store, asked.what, said.append))
+        runs = chosen.each_once(every, said.append)
         said += versions.remarks(runs)
         compared = comparison(", ".join(asked.what), runs)
     runs = of_weights(runs, asked.weights, said.append)
@@ -181,7 +182,7 @@ def gather(store: Store, asked: Asked) -> Content:
     content.ranking = _ranking(store, content)
     content.table = _table(content)
     content.models = _models(experiment, runs)
-    content.histories = _histories(runs)
+    content.histories = _histories(every)
     content.verdicts = [found for name in _claims(asked, experiment) if (found := _verdicts(store, name, content))]
     content.pictures = _pictures(store, runs)
     content.said = list(dict.fromkeys(said))
@@ -240,9 +241,9 @@ def _models(experiment: Experiment | None, runs: Sequence[StoredRun]) -> Table |
 
 
 def _histories(runs: Sequence[StoredRun]) -> list[History]:
-    """Return the histories that have more than one point."""
+    """Return the histories in which a commit made runs of seeds that the one before had made, too."""
     try:
-        return [one for one in histories(runs) if len(one.points) > 1]
+        return [one for one in histories(runs) if any(p.change is not None and p.change.paired for p in one.points)]
     except BadInput:  # nothing is done yet
         return []
 

@@ -60,6 +60,9 @@ def block(code: str, most: int = 20_000) -> Markup:
     return tag("pre", tag("code", Markup("\n".join(lines))), tabindex="0")
 
 
+MANY = 12  # columns, beyond which letters are smaller
+
+
 def table(
     caption: str,
     heads: Sequence[str],
@@ -89,7 +92,8 @@ def table(
         ))
         for row in rows
     ]  # fmt: skip
+    kinds = ["sorts"] * sorts + ["wide"] * (len(heads) > MANY)
     inner = tag(
-        "table", tag("caption", caption), tag("thead", head), tag("tbody", *body), class_="sorts" if sorts else None
+        "table", tag("caption", caption), tag("thead", head), tag("tbody", *body), class_=" ".join(kinds) or None
     )
     return tag("div", inner, class_="scrolls", role="region", aria_label=f"{caption} {of}".strip(), tabindex="0")

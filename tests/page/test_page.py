@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import reported
 from hostile import HOSTILE, hostile
+from shared_runs import make
 from support import Result, put, stored
 
 from harness.cli import report
@@ -170,6 +171,24 @@ def test_the_table_of_models_is_told_as_text(mine: Path) -> None:
     assert words(models).count("&lt;script&gt;window.hacked = 1&lt;/script&gt;") == 2
     assert "aevb" in models
     assert "wake-sleep" in models
+
+
+def test_what_commits_changed_is_told_where_they_made_the_same_runs(harness: Harness, mine: Path) -> None:
+    """Runs of the same seeds stand in a group for each commit; in one group every run is there once, and nothing to compare."""
+    store = Store(mine / "history")
+    for day, commit, ends in ((1, "beef00123", (-152.0, -153.5, -153.0)), (3, "c0ffee123", (-150.0, -151.0, -152.0))):
+        code = {"version": "0", "commit": f"{commit}456789", "dirty": False, "source_sha256": "s"}
+        for seed, end in enumerate(ends):
+            time = f"2026-11-0{day}T08:00:00Z"
+            make(store, seed, test=(-200.0, end), group=f"day-{day}", code=code, time=time)
+    done = harness("report", "day-1", "day-3", "--results", store.root, "--out", "out")
+    assert done.code == 0, done.err
+    assert done.err.count("is in the groups day-1 and day-3: the one of day-1 is shown") == 3
+    told = words((mine / "out" / "index.html").read_text())
+    assert "What commits changed" in told
+    assert "c0ffee123 3 -151.0 ± 0.6 +1.8 ± 0.4 -0.1 to +3.7 3 pairs" in told
+    assert harness("report", "day-1", "--results", store.root, "--out", "one").code == 0
+    assert "What commits changed" not in words((mine / "one" / "index.html").read_text())
 
 
 def test_a_template_is_filled_once() -> None:
