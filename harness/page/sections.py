@@ -245,19 +245,22 @@ def _models(content: Content) -> Markup | None:
 def _history(content: Content) -> Markup | None:
     if not content.histories:
         return None
-    said = histories.note("test")
-    parts = [tag("p", f"{said[0].upper()}{said[1:]}.")]
+    parts = [_sentence(histories.note("test"))]
     for one in content.histories:
         rows = [[short(cell, 200) for cell in histories.cells(point)] for point in one.points]
         parts.append(_table(f"{short(one.kind, 200)}: {short(one.estimator, 200)}", histories.heads("test"), rows))
-    notes = dict.fromkeys(words for one in content.histories for point in one.points for words in point.foreign)
-    return join([*parts, *(tag("p", words, class_="note") for words in notes)])
+    return join([*parts, *(tag("p", words, class_="note") for words in histories.notes(content.histories))])
+
+
+def _sentence(words: str) -> Markup:
+    """Return what a terminal shows as a line of its own, as a sentence."""
+    return tag("p", f"{words[0].upper()}{words[1:]}.")
 
 
 def _explained(caption: str, found: Table) -> Markup:
     """Return a table with what stands above and below it."""
     rows = [[short(cell, 200) for cell in row] for row in found.cells]
-    inner = [tag("p", f"{found.note[0].upper()}{found.note[1:]}."), _table(caption, found.heads, rows)]
+    inner = [_sentence(found.note), _table(caption, found.heads, rows)]
     return join([*inner, *(tag("p", words, class_="note") for words in found.notes)])
 
 

@@ -15,8 +15,7 @@ def print_histories(histories: Sequence[History], split: str) -> None:
     for one in histories:
         show("", f"{one.kind}: {one.estimator}")
         print_table(heads(split), [cells(point) for point in one.points])
-    for words in dict.fromkeys(words for one in histories for point in one.points for words in point.foreign):
-        show(words)
+    show(*notes(histories))
 
 
 def note(split: str) -> str:
@@ -30,6 +29,11 @@ def note(split: str) -> str:
 def heads(split: str) -> tuple[str, ...]:
     """Return the heads of the columns of a history."""
     return ("date", "commit", "seeds", f"{split} ± se", "change ± se", "95% interval", "of", "")
+
+
+def notes(histories: Sequence[History]) -> list[str]:
+    """Return which of the runs are somebody else's, and whose, each once."""
+    return list(dict.fromkeys(words for one in histories for point in one.points for words in point.foreign))
 
 
 def verdict(point: Point) -> str:
