@@ -200,7 +200,7 @@ def _drawn(ranking: Ranking) -> Markup:
 def _profiles(ranking: Ranking) -> list[Markup]:
     found = [_table(f"{words[0].upper()}{words[1:]}", heads, rows) for words, heads, rows in ranks.profiles(ranking)]
     said = ranks.SCORE if found else ranks.too_few(ranking)
-    return [*found, tag("p", f"{said[0].upper()}{said[1:]}.")]
+    return [*found, _sentence(said)]
 
 
 def _image(kind: str, content: bytes, described_as: str) -> Markup:
@@ -220,7 +220,7 @@ def _claims(content: Content) -> Markup | None:
             [head.startswith("observed") for head in one.heads],
         )
         parts.append(table(caption, one.heads, rows, numbers=numbers, sorts=True) if rows else None)
-        parts += [tag("p", f"{words[0].upper()}{words[1:]}.") for words in one.notes]
+        parts += map(_sentence, one.notes)
     return join(parts) if parts else None
 
 

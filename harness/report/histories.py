@@ -15,7 +15,8 @@ def print_histories(histories: Sequence[History], split: str) -> None:
     for one in histories:
         show("", f"{one.kind}: {one.estimator}")
         print_table(heads(split), [cells(point) for point in one.points])
-    show(*notes(histories))
+    for words in notes(histories):
+        show(words)
 
 
 def note(split: str) -> str:
