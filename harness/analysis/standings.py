@@ -13,6 +13,7 @@ from harness.analysis import foreign, machines, published, selection
 from harness.analysis.reliability import doubt
 from harness.analysis.stored_run import Row as StoredRow
 from harness.analysis.stored_run import StoredRun
+from harness.analysis.table import unfinished
 from harness.errors import BadInput
 from harness.specs.experiment import Experiment
 from harness.specs.recipes import ModelRow
@@ -61,11 +62,12 @@ def rows(
 ) -> list[Row]:
     """Return a row for each model of the experiment's table and each algorithm that it was trained by, as plain data.
 
-    A row has the title of the `model`, its `algorithm`, its `seeds` and the seeds that `diverged`, and what was spent: `samples`,
-    `datapoints` and `cpu_seconds`, means over seeds. Of the test set it has `log_p`, which is exact or from below; `at_most`,
-    which is from above; the `bound`; the `published` value with its `source`, and `difference`, ours minus the published one.
-    None stands for what there is not, and a model without runs has a row of its own. `doubts` says which figures are not to be
-    trusted, and why; `foreign` which runs are somebody else's, and whose; `cpu_unit` what `cpu_seconds` are counted in.
+    A row has the title of the `model`, its `algorithm`, its `seeds`, those that `diverged` or are `unfinished`, and what was
+    spent: `samples`, `datapoints` and `cpu_seconds`, means over seeds. Of the test set it has `log_p`, which is exact or from
+    below; `at_most`, which is from above; the `bound`; the `published` value with its `source`, and `difference`, ours minus the
+    published one. None stands for what there is not, and a model without runs has a row of its own. `doubts` says which figures
+    are not to be trusted, and why; `foreign` which runs are somebody else's, and whose; `cpu_unit` what `cpu_seconds` are
+    counted in.
 
     Estimates made after training (`harness evaluate`) count where they are of the parameters that the row is about.
 
@@ -123,6 +125,7 @@ def _row(experiment: Experiment, line: _Line, at: str, cpu_seconds: float | None
         "algorithm": algorithm or None,
         "seeds": sorted(reached),
         "diverged": sorted(run.seed for run in runs if run.status == "diverged"),
+        "unfinished": unfinished(runs, reached),
         **{name: _mean(ledgers, name) for name in ("samples", "datapoints", "cpu_seconds")},
         "log_p": log_p and log_p._asdict(),
         "at_most": at_most and at_most._asdict(),

@@ -157,14 +157,16 @@ class StoredRun:
         """Return the row at a mark; None if there is none.
 
         Args:
-            mark: a number of samples; "end", of a run that is done; or "best-valid", which was best on the validation split
-                (`harness.store.best`).
+            mark: a number of samples; "end"; or "best-valid", which was best on the validation split (`harness.store.best`). The
+                words are of a run that is done, as those of another may still be elsewhere.
         """
+        if isinstance(mark, str) and self.status != "done":
+            return None
         if mark == "best-valid":
             found = best_row(self.spec.get("evaluation", {}).get("estimators", ()), self.sound_rows)
             return found and dict(found[0])
         if isinstance(mark, str):
-            return next((row for row in reversed(self.sound_rows) if row["end"] and self.status == "done"), None)
+            return next((row for row in reversed(self.sound_rows) if row["end"]), None)
         near = (
             row for row, own in zip(self.sound_rows, self.sound_marks, strict=True) if abs(own - mark) < 1e-6 * mark + 1
         )

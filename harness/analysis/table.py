@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.analysis import curves, foreign, machines, published, selection
@@ -18,7 +18,8 @@ Row = dict[str, Any]
 
 NOWHERE = {
     "end": "is done, so none has an end: give --at samples, or go on with `harness sweep`",
-    "best-valid": "has estimates on the validation split at its marks: make runs with --splits train,valid,test",
+    "best-valid": "is done and has estimates on the validation split at its marks: give --at samples, make runs with --splits "
+    "train,valid,test, or go on with `harness sweep`",
 }
 """Why no run has a mark that is a word."""
 
@@ -41,15 +42,15 @@ def rows(
 
     A row has the options of its panel and those that are compared (by default `algorithm`), and its `version` where runs of
     several are shown; the `mark`, as asked for, at which curves are compared, and the means over seeds of what was spent there,
-    `samples` and `datapoints` (None where an older baseline does not tell); `seeds` and the seeds that `diverged` before; for
-    every estimator and split the mean over seeds with its standard error, `<estimator> <split>`, and in `points`
-    over how many points it is; for documents also `<estimator> <split> perplexity`, of which lower is better; of its `estimator`
-    on the test set `difference`, the mean paired difference to the best curve over the seeds that both have, with its standard
-    `error` and `interval`, the half-width of its 95 % confidence interval by
-    Student's t (both None for one seed); `paper`, the published value there, and `distance`, ours minus the paper's; and for
-    every target the samples and CPU seconds at the first mark where the test estimate reaches it, means over the `reached`
-    seeds. `unreliable` names those of its columns that rest on estimates which are not to be trusted by their own diagnostics,
-    and `doubts` says why. `foreign` says which runs are somebody else's, and whose.
+    `samples` and `datapoints` (None where an older baseline does not tell); `seeds`, the seeds that `diverged` before, and those
+    of runs that have not come there and are `unfinished`; for every estimator and split the mean over seeds with its standard
+    error, `<estimator> <split>`, and in `points` over how many points it is; for documents also `<estimator> <split>
+    perplexity`, of which lower is better; of its `estimator` on the test set `difference`, the mean paired difference to the
+    best curve over the seeds that both have, with its standard `error` and `interval`, the half-width of its 95 % confidence
+    interval by Student's t (both None for one seed); `paper`, the published value there, and `distance`, ours minus the
+    paper's; and for every target the samples and CPU seconds at the first mark where the test estimate reaches it, means over
+    the `reached` seeds. `unreliable` names those of its columns that rest on estimates which are not to be trusted by their own
+    diagnostics, and `doubts` says why. `foreign` says which runs are somebody else's, and whose.
     CPU times of several machines are in calibration kernels (`harness.analysis.machines`), as `cpu_unit` says.
     Rows about the mean of parameters over steps have `weights`, "average".
     Where runs have no estimator in common, each is evaluated by its own, and rows also have the `bias` of theirs.
@@ -171,7 +172,7 @@ def _panel(
         ]
         spent = [row["ledger"] for row in reached[name].values()]
         line: Row = {**panel, **compared, "mark": mark, **_spent(spent)}
-        line |= {"seeds": sorted(reached[name]), "diverged": diverged}
+        line |= {"seeds": sorted(reached[name]), "diverged": diverged, "unfinished": unfinished(own, reached[name])}
         for key in points:
             line[" ".join(key)] = _spread(list(_values(reached[name], key[0], points, key[1]).values()))
             if perplexities := _perplexities(reached[name], key, points):
@@ -193,6 +194,11 @@ def _panel(
             line["bias"] = data[0]["direction"] if data else ""
         out.append(line)
     return out
+
+
+def unfinished(runs: Sequence[StoredRun], reached: Container[int]) -> list[int]:
+    """Return the seeds of runs that may go on, of those that have not come to a mark."""
+    return sorted(run.seed for run in runs if run.seed not in reached and run.status not in ("done", "diverged"))
 
 
 def _values(

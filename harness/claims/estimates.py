@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from harness.analysis import curves, selection
 from harness.analysis.reliability import doubt
-from harness.analysis.stored_run import Row, StoredRun
+from harness.analysis.stored_run import StoredRun
 from harness.analysis.weights import no_average, row_at
 from harness.claims.evidence import Evidence, Says, Values, Verdict
 from harness.claims.file import Claim, ClaimAtMarks
@@ -71,7 +71,7 @@ def estimates_at(
     for run in runs:
         if run.status == "done" and (why := _never(run, claim, mark)):
             return Estimates({}, missing=why)
-    rows = {run.id: row for run in runs if (row := _row(run, claim, mark)) is not None}
+    rows = {run.id: row for run in runs if (row := row_at(run, mark, claim.weights)) is not None}
     shorter = 0
     for run in runs:
         if run.id not in rows and run.status == "done":
@@ -82,7 +82,7 @@ def estimates_at(
     if not rows:
         said = "" if isinstance(mark, str) else f": the nearest marks are {curves.nearest(runs, mark)}"
         return Estimates({}, missing=f"no run has a row at {mark_in_words(mark)}{said}")
-    others = [(run, row) for run in compared_with if (row := _row(run, claim, mark)) is not None]
+    others = [(run, row) for run in compared_with if (row := row_at(run, mark, claim.weights)) is not None]
     chosen = [run for run in runs if run.id in rows]
     marks = {run.mark(rows[run.id]) for run in chosen}
     ends = marks | {run.mark(row) for run, row in others}
@@ -113,11 +113,6 @@ def estimates_at(
             doubted.append(f"run {run.id}, {words}")
     said = f"{len(doubted)} of {len(values)} estimates cannot be relied on: {doubted[0]}" if doubted else ""
     return Estimates(values, max(marks), shorter=shorter, doubt=said)
-
-
-def _row(run: StoredRun, claim: ClaimAtMarks, mark: float | str) -> Row | None:
-    """Return the row of a run that a claim is about; of a run that is not done, none at a mark which may still be another."""
-    return row_at(run, mark, claim.weights) if run.status == "done" or not isinstance(mark, str) else None
 
 
 def _never(run: StoredRun, claim: ClaimAtMarks, mark: float | str) -> str | None:

@@ -69,7 +69,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
         for name, value in row.items():
             if name in ("log_p", "at_most", "bound"):
                 line |= {f"{name} {part}": one for part, one in (value or {}).items()}
-            elif name in ("seeds", "diverged"):
+            elif name in ("seeds", "diverged", "unfinished"):
                 line[name] = " ".join(map(str, value))
             else:
                 line[name] = "; ".join(value) if name in ("doubts", "foreign") else value

@@ -97,9 +97,9 @@ def _text(value: object) -> str:
 
 
 def seeds(row: Row) -> str:
-    """Return how many seeds a row rests on, marked where runs are somebody else's, and how many diverged."""
-    diverged = f" ({len(row['diverged'])} diverged)" if row["diverged"] else ""
-    return f"{len(row['seeds'])}{FOREIGN if row['foreign'] else ''}{diverged}"
+    """Return how many seeds a row rests on, marked where runs are somebody else's, and how many diverged or are unfinished."""
+    others = ", ".join(f"{len(row[what])} {what}" for what in ("diverged", "unfinished") if row[what])
+    return f"{len(row['seeds'])}{FOREIGN if row['foreign'] else ''}{f' ({others})' if others else ''}"
 
 
 def _spread(spread: Spread | None) -> str:

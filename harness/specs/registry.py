@@ -229,12 +229,14 @@ def _sound(plugin: Plugin, others: Sequence[Plugin]) -> Plugin:
 def _found(kind: Kind) -> list[tuple[str, str | EntryPoint]]:
     """Return (name, module path or entry point) of every built-in and installed plugin."""
     package = importlib.import_module(_PACKAGES[kind])
-    built_in = [
-        (module.name.replace("_", "-"), f"{package.__name__}.{module.name}")
-        for module in pkgutil.iter_modules(package.__path__)
-        if not module.name.startswith("_")
-    ]
+    built_in = [(name.replace("_", "-"), f"{package.__name__}.{name}") for name in _modules(*package.__path__)]
     return [*built_in, *((point.name, point) for point in _installed(f"harness.{kind}"))]
+
+
+@cache
+def _modules(*folders: str) -> tuple[str, ...]:
+    """Return the names of the modules in these folders, which are listed once a process."""
+    return tuple(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
 
 
 @cache

@@ -66,25 +66,26 @@ def check_algorithm(name: str) -> list[Outcome]:
         assert traits.bound_of in config.model_fields, (
             f"TRAITS has bound_of={traits.bound_of!r}, and its Config has no such setting: name the one that is K of L_K"
         )
-    outcomes = []
-    for model in registry.listing("models"):
-        for kind in toy.KINDS:
-            if model.module is None:
-                continue
-            try:
-                training(name, model.name, kind)
-            except BadInput as refusal:
-                assert len(str(refusal)) > 20, f"it is refused without a reason: {refusal}"
-                outcomes.append(Outcome(model.name, kind, str(refusal)))
-                continue
-            _check_steps(name, model.name, kind)
-            if hasattr(plugin.module, "gradient") and kind == model.module.OBSERVES[0]:
-                _check_gradient(name, model.name, kind)
-            if traits.schedule:
-                _check_schedule(name, model.name, kind)
-            outcomes.append(Outcome(model.name, kind, None))
+    models = [model.name for model in registry.listing("models") if model.module is not None]
+    outcomes = [check_on(name, model, kind) for model in models for kind in toy.KINDS]
     assert any(outcome.refused is None for outcome in outcomes), f"it runs on nothing: {outcomes[0].refused}"
     return outcomes
+
+
+def check_on(name: str, model: str, kind: api.Kind) -> Outcome:
+    """Check an algorithm on one model and kind of data: its steps; on the kind that the model names first, its gradient, too."""
+    module = registry.get("algorithms", name).module
+    try:
+        training(name, model, kind)
+    except BadInput as refusal:
+        assert len(str(refusal)) > 20, f"it is refused without a reason: {refusal}"
+        return Outcome(model, kind, str(refusal))
+    _check_steps(name, model, kind)
+    if hasattr(module, "gradient") and kind == registry.get("models", model).module.OBSERVES[0]:
+        _check_gradient(name, model, kind)
+    if module.TRAITS.schedule:
+        _check_schedule(name, model, kind)
+    return Outcome(model, kind, None)
 
 
 def _check_steps(name: str, model: str, kind: api.Kind) -> None:
@@ -208,39 +209,41 @@ def check_estimator(name: str, models: Sequence[str] = (), **settings: Any) -> N
     plugin = registry.get("estimators", name)
     check_module(plugin)
     assert plugin.module.DIRECTION in DIRECTIONS, f"DIRECTION is {plugin.module.DIRECTION!r}: choose from {DIRECTIONS}"
-    config, evaluated = plugin.module.Config(**settings), 0
+    installed = [model.name for model in registry.listing("models") if model.module is not None]
+    applies = [check_estimator_on(name, model, **settings) for model in [*installed, *models]]
+    assert any(applies), "it evaluates no model"
+
+
+def check_estimator_on(name: str, model_name: str, **settings: Any) -> bool:
+    """Check an estimator on one model, untrained and small; return whether it applies to it."""
+    plugin, model_plugin = registry.get("estimators", name), registry.get("models", model_name)
+    config = plugin.module.Config(**settings)
     estimator = Estimator(plugin.name, plugin.module, config)
-    for model_plugin in [*registry.listing("models"), *(registry.get("models", one) for one in models)]:
-        if model_plugin.module is None:
-            continue
-        kind = model_plugin.module.OBSERVES[0]
-        sizes = model_plugin.module.Config(**small(model_plugin, 0.5))
-        data = toy.load(toy.Config(kind=kind))
-        model, recognition = model_plugin.module.build(sizes, api.DataFacts.of(data), api.Streams(0))
-        subject = _Subject(data, model, recognition)
-        if estimator.skip(subject):
-            continue
-        evaluated += 1
-        if estimator.of_log_z:
-            _check_log_z(estimator, model, data.train)
-            continue
-        x, z = _points(model)
-        latents = {"z": z} if plugin.simulated else {}
-        with torch.no_grad():
-            found = plugin.module.estimate(model, recognition, x, config, api.Streams(0)("noise"), **latents)
-        n = 10 * REPEATS
-        assert found.value.shape == found.variance.shape == (n,), "it must return a value and a variance for each point"
-        for diagnostic, numbers in found.diagnostics.items():
-            assert numbers.shape == (n,), f"the diagnostic {diagnostic} must have a number for each point"
-        _check_k_hat(found, weighted=getattr(plugin.module, "WEIGHTED", False))
-        values, variances = found.value.double().view(REPEATS, 10), found.variance.double()
-        assert torch.isfinite(values).all(), "a value is not finite"
-        assert (variances >= 0).all(), "a variance is negative"
-        # A ratio to chi-squared of 590 degrees of freedom: 0.7 to 1.4 is beyond 5 standard deviations.
-        if plugin.module.DIRECTION != "exact":
-            ratio = (variances.mean() / values.var(0).mean()).item()
-            assert 0.7 < ratio < 1.4, f"the variance that it states is {ratio:.2f} of what repeats show"
-    assert evaluated, "it evaluates no model"
+    sizes = model_plugin.module.Config(**small(model_plugin, 0.5))
+    data = toy.load(toy.Config(kind=model_plugin.module.OBSERVES[0]))
+    model, recognition = model_plugin.module.build(sizes, api.DataFacts.of(data), api.Streams(0))
+    if estimator.skip(_Subject(data, model, recognition)):
+        return False
+    if estimator.of_log_z:
+        _check_log_z(estimator, model, data.train)
+        return True
+    x, z = _points(model)
+    latents = {"z": z} if plugin.simulated else {}
+    with torch.no_grad():
+        found = plugin.module.estimate(model, recognition, x, config, api.Streams(0)("noise"), **latents)
+    n = 10 * REPEATS
+    assert found.value.shape == found.variance.shape == (n,), "it must return a value and a variance for each point"
+    for diagnostic, numbers in found.diagnostics.items():
+        assert numbers.shape == (n,), f"the diagnostic {diagnostic} must have a number for each point"
+    _check_k_hat(found, weighted=getattr(plugin.module, "WEIGHTED", False))
+    values, variances = found.value.double().view(REPEATS, 10), found.variance.double()
+    assert torch.isfinite(values).all(), "a value is not finite"
+    assert (variances >= 0).all(), "a variance is negative"
+    # A ratio to chi-squared of 590 degrees of freedom: 0.7 to 1.4 is beyond 5 standard deviations.
+    if plugin.module.DIRECTION != "exact":
+        ratio = (variances.mean() / values.var(0).mean()).item()
+        assert 0.7 < ratio < 1.4, f"the variance that it states is {ratio:.2f} of what repeats show"
+    return True
 
 
 def _check_k_hat(found: api.PerPoint, *, weighted: bool) -> None:

@@ -29,6 +29,8 @@ INIT_SECONDS = 60.0
 CHILD_SECONDS = 0.01
 """Of CPU time of other processes, from which on it is said that there were some."""
 
+_CODE, _METHOD = (FunctionType, type), (FunctionType, property, classmethod, staticmethod)
+
 Code = tuple[str, Mapping[str, object], str, object]
 """A function or a class: whose it is in words, the names of all that this has, its own name, and what it is."""
 
@@ -231,19 +233,21 @@ class Guard:
             RunFailed: some of them are the algorithm's, whose file has put them there when it was imported.
         """
         own = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "harness"]
-        for module in own + [module for module in self._plugins if module not in own]:
+        plugins = [module for module in self._plugins if module not in own]
+        for module, is_own in [*((module, True) for module in own), *((module, False) for module in plugins)]:
             for name, value in vars(module).items():
-                if not isinstance(value, FunctionType | type):
+                if not isinstance(value, _CODE):
                     continue
-                if module in own and self._is_algorithms(value):
+                if is_own and self._is_algorithms(value):
                     raise self._refusal(f"put its own code in the place of {module.__name__}.{name}: leave it as it is")
                 yield module.__name__, vars(module), name, value
-                if isinstance(value, type) and value.__module__ == module.__name__:
+                if not isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                    where = f"{module.__name__}.{name}"
                     for method, each in vars(value).items():
-                        if isinstance(each, FunctionType) and module in own and self._is_algorithms(each):
+                        if is_own and isinstance(each, FunctionType) and self._is_algorithms(each):
                             raise self._refusal(f"put its own code in the place of {name}.{method}: leave it as it is")
-                        if isinstance(each, FunctionType | property | classmethod | staticmethod):
-                            yield f"{module.__name__}.{name}", vars(value), method, each
+                        if isinstance(each, _METHOD):
+                            yield where, vars(value), method, each
         for part in self._parts:
             for name in dir(type(part)):
                 if isinstance(getattr(type(part), name), FunctionType):

@@ -122,6 +122,7 @@ def test_plot_draws_what_it_has_beside_others(harness: Harness, tmp_path) -> Non
     assert "--y can be lower-bound" in refused.err
 
 
+@pytest.mark.slow
 def test_a_full_batch_is_kept_as_it_is_stored(mnist: api.Dataset) -> None:
     """A cycle over 50,000 digits takes less than 100 MB above the data; as floats they alone would take 157 MB."""
     code = (

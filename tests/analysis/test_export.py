@@ -152,7 +152,7 @@ runs = st.builds(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(runs, min_size=1, max_size=3))
 def test_whatever_runs_hold_comes_back(form: str, tmp_path: Path, runs: list[tuple[Record, Any, Any]]) -> None:
     given = [Exported(f"group-{number}", *run) for number, run in enumerate(runs)]

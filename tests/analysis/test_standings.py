@@ -107,6 +107,11 @@ def test_the_published_value_of_the_algorithm(mine: Path) -> None:
     assert only(mine, [stored("aevb")])["published"] is None
 
 
+def test_a_run_that_is_not_done_is_no_part_of_a_row_and_is_named(mine: Path) -> None:
+    row = only(mine, [stored(), stored(seed=1, status="interrupted")])
+    assert (row["seeds"], row["unfinished"], row["bound"]["nats"]) == ([0], [1], -130.0)
+
+
 def test_a_model_without_runs_has_a_row(mine: Path) -> None:
     first, second = standings.rows(Experiment(str(mine)), [stored()])
     assert (first["algorithm"], second["model"], second["algorithm"], second["seeds"]) == ("aevb", "VAE 10", None, [])

@@ -143,7 +143,9 @@ def _interrupt(words: list[str], signum: int, folder: Path) -> Result:
     return Result(process.returncode, out, err)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupt_writes_a_checkpoint_and_resuming_loses_nothing(
     harness: Harness, mnist: api.Dataset, tmp_path: Path, signum: int, code: int
 ) -> None:

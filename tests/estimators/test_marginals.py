@@ -156,7 +156,7 @@ def test_ais_from_the_encoder_and_from_the_prior_agree(trained: Training) -> Non
     """Within 4.5 of their own standard errors; from the encoder few distributions are enough."""
 
     def judge(config: ais.Config) -> Any:
-        return Estimator("ais", ais, config).estimate(trained.subject, "test", 30, 0)
+        return Estimator("ais", ais, config).estimate(trained.subject, "test", 10, 0)
 
     encoder = judge(ais.Config(start="encoder", distributions=60))
     prior = judge(ais.Config(distributions=200))

@@ -150,7 +150,7 @@ def test_a_run_that_is_to_ignore_the_loss_of_its_terminal_goes_on(started: Start
     store = Store(tmp_path / "results")
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        driver = started("run", *FOREVER, "--wall-seconds", "4", "--results", store.root)
+        driver = started("run", *FOREVER, "--wall-seconds", "2", "--results", store.root)
     finally:
         signal.signal(signal.SIGHUP, before)
     run = the_run(store, driver)

@@ -267,6 +267,24 @@ def test_what_diverged_is_told_and_compared_with_nothing(tmp_path: Path) -> None
     assert "0 (2 diverged)" in tables.cells(rows)[1][2]
 
 
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+@pytest.mark.parametrize("mark", ["end", "best-valid"])
+def test_a_run_that_may_go_on_is_not_in_a_mean_and_is_named(tmp_path: Path, mark: str, status: str) -> None:
+    """Its best mark may still be another; at a number of samples that it has come to, it counts."""
+    runs = [stored(seed=0), stored(seed=1, status=status, test=(-200.0, -150.0))]
+    for run in runs:
+        run.spec["evaluation"]["estimators"] = [{"name": "lower-bound", "points": 10**6}]
+        for row in run.rows:
+            row["estimates"] += [e | {"split": "valid"} for e in row["estimates"] if e["split"] == "test"]
+    (row,) = (rows := table.rows(experiment(tmp_path), runs, [mark], []))
+    assert (row["seeds"], row["unfinished"], row["lower-bound test"].mean) == ([0], [1], -130.0)
+    assert "1 (1 unfinished)" in tables.cells(rows)[1][0]
+    (there,) = table.rows(experiment(tmp_path), runs, [1e5], [])
+    assert (there["seeds"], there["unfinished"]) == ([0, 1], [])
+    with pytest.raises(BadInput, match=r"no run of \S+ is done"):
+        table.rows(experiment(tmp_path), runs[1:], [mark], [])
+
+
 def test_by_default_the_last_mark_that_all_algorithms_have(tmp_path: Path) -> None:
     ends = [stored(), stored("wake-sleep", test=(-210.0, -160.0))]
     assert [row["samples"] for row in table.rows(experiment(tmp_path), ends, [], [])] == [1e5, 1e5]

@@ -252,7 +252,7 @@ def test_the_model_can_be_mapped() -> None:
     "others",
     [
         {"covariance": "rank-one", "gaussian_variance": "constant"},
-        {"covariance": "full", "activation": "relu", "maps": "nlgbn"},
+        pytest.param({"covariance": "full", "activation": "relu", "maps": "nlgbn"}, marks=pytest.mark.slow),
     ],
 )
 def test_other_settings_pass_conformance_too(tmp_path: Path, others: dict[str, str]) -> None:

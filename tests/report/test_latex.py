@@ -10,7 +10,15 @@ COMPARE = ("algo",)
 
 def row(algorithm: str, nz: int = 3, **estimates: Spread) -> dict[str, Any]:
     named = {name.replace("_", " "): spread for name, spread in estimates.items()}
-    facts = {"nz": nz, "algorithm": algorithm, "mark": 1e6, "samples": 1e6, "seeds": [0, 1, 2], "diverged": []}
+    facts = {
+        "nz": nz,
+        "algorithm": algorithm,
+        "mark": 1e6,
+        "samples": 1e6,
+        "seeds": [0, 1, 2],
+        "diverged": [],
+        "unfinished": [],
+    }
     rest = {"points": dict.fromkeys(named, 10_000), "estimator": "lower-bound", "targets": [], "unreliable": []}
     rest |= {"foreign": [], "cpu_unit": "CPU seconds"}
     return facts | named | rest | {"paper": None, "distance": None}

@@ -141,6 +141,7 @@ def test_a_table_in_every_form() -> None:
     rest = {
         "seeds": [0, 1],
         "diverged": [],
+        "unfinished": [],
         "estimator": "lower-bound",
         "targets": [],
         "unreliable": [],

@@ -2,11 +2,13 @@
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
-from support import PLUGINS
+from support import PLUGINS, user_names
 
 from harness import api, native
 from harness.errors import BadInput
@@ -19,13 +21,38 @@ from harness.testing.models import check_model
 from harness.training import subject
 from harness.training.loop import Training
 
+# One for each way in which models have latents, or none, and compute p(x); the others are slow.
+EACH_WAY = {"bernoulli-mixture", "linear-gaussian", "mlp", "nade", "rbm", "sbn"}
+# One for each kind of values: binary, real, unit interval, counts; the others are slow.
+EACH_KIND = {"binarized-mnist", "frey", "mnist", "reuters"}
 
+
+def quick(names: Iterable[str], chosen: set[str]) -> list[Any]:
+    """Return names as parameters, the chosen ones first and the others marked as slow."""
+    others = [name for name in names if name not in chosen]
+    return [*sorted(chosen), *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models on which algorithms are not checked, but said to run."""
+    monkeypatch.setattr(conformance, "check_on", lambda name, model, kind: conformance.Outcome(model, kind, None))
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", registry.names("algorithms"))
 def test_algorithm(name: str) -> None:
-    outcomes = conformance.check_algorithm(name)
-    assert {(o.model, o.kind) for o in outcomes} == {
+    """It is checked on every model and kind of data; what comes of each is tested below."""
+    assert [(o.model, o.kind) for o in conformance.check_algorithm(name)] == [
         (model, kind) for model in registry.names("models") for kind in ("binary", "unit", "real", "counts")
-    }
+    ]
+
+
+@pytest.mark.parametrize("kind", ["binary", "unit", "real", "counts"])
+@pytest.mark.parametrize("model", quick(registry.names("models"), EACH_WAY))
+@pytest.mark.parametrize("name", registry.names("algorithms"))
+def test_algorithm_on_model(name: str, model: str, kind: api.Kind) -> None:
+    conformance.check_on(name, model, kind)
 
 
 @pytest.mark.parametrize("name", registry.names("models"))
@@ -48,8 +75,18 @@ QUICK = {
 
 @pytest.mark.parametrize("name", registry.names("estimators"))
 def test_estimator(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for every model; what comes of each is tested below."""
+    asked = []
+    monkeypatch.setattr(conformance, "check_estimator_on", lambda name, model: bool(asked.append(model)) or True)
+    conformance.check_estimator(name)
+    assert asked == registry.names("models")
+
+
+@pytest.mark.parametrize("model", quick(registry.names("models"), EACH_WAY))
+@pytest.mark.parametrize("name", registry.names("estimators"))
+def test_estimator_on_model(name: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boltzmann, "SWEEPS", 20)  # which small machines forget where they began in
-    conformance.check_estimator(name, **QUICK.get(name, {}))
+    conformance.check_estimator_on(name, model, **QUICK.get(name, {}))
 
 
 @pytest.mark.parametrize(
@@ -73,11 +110,9 @@ def test_an_estimator_that_lies_about_its_weights_is_told(tmp_path: Path, old: s
 
 
 def test_an_algorithm_that_says_that_it_takes_a_schedule_and_does_not_is_told(tmp_path: Path) -> None:
-    source = (PLUGINS / "renyi.py").read_text()
-    path = tmp_path / "says_so.py"
-    path.write_text(source.replace('latents=("continuous",))', 'latents=("continuous",), schedule=True)'))
+    path = changed_renyi(tmp_path, 'latents=("continuous",))', 'latents=("continuous",), schedule=True)')
     with pytest.raises(AssertionError, match=r"parameters change where problem.schedule\(\) is 0"):
-        conformance.check_algorithm(str(path))
+        conformance.check_on(path, "mlp", "unit")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +122,7 @@ def last_dataset() -> dict[tuple[str, str | None], api.Dataset]:
 
 
 @pytest.mark.parametrize("algorithm", registry.names("algorithms"))
-@pytest.mark.parametrize("dataset", registry.names("datasets"))
+@pytest.mark.parametrize("dataset", quick(registry.names("datasets"), EACH_KIND))
 def test_algorithm_on_every_model_and_dataset_runs_or_is_refused_with_its_reason(
     algorithm: str,
     dataset: str,
@@ -132,25 +167,39 @@ def test_dataset(name: str) -> None:
     [
         ("state.rng", "torch.default_generator", "after saving and loading differs"),
         ("from harness import api", "from harness import api, training", "imports harness.training"),
-        ('"""Rényi divergence', '"""\nRényi', None),
         ('"Adam\'s step size"', '""', "setting lr has no help text"),
         ("bound.item()", "bound.item() * float('nan')", "its Info is not finite"),
         ("search=api.LogUniform(1e-4, 1e-2)", "search=api.LogUniform(1e-2, 1e-4)", "search space of lr"),
-        ('latents=("continuous",))', 'latents=("continuous",), batch="full")', None),
         ('latents=("continuous",)', 'latents=("binary",)', "it runs on nothing: .*"),
     ],
 )
-def test_what_breaks_the_contract_is_told(tmp_path: Path, old: str, new: str, words: str | None) -> None:
-    """Each line of the sound 30-line plugin that is changed for the worse; the two that are sound pass."""
+def test_what_breaks_the_contract_is_told(tmp_path: Path, old: str, new: str, words: str) -> None:
+    """Each line of the sound 30-line plugin that is changed for the worse."""
+    with pytest.raises(AssertionError, match=words):
+        conformance.check_algorithm(changed_renyi(tmp_path, old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Rényi divergence', '"""\nRényi'),
+        ('latents=("continuous",))', 'latents=("continuous",), batch="full")'),
+    ],
+)
+def test_what_keeps_the_contract_passes(tmp_path: Path, request: pytest.FixtureRequest, old: str, new: str) -> None:
+    path = changed_renyi(tmp_path, old, new)
+    assert conformance.check_on(path, "mlp", "unit").refused is None
+    request.getfixturevalue("unchecked")
+    conformance.check_algorithm(path)
+
+
+def changed_renyi(folder: Path, old: str, new: str) -> str:
+    """Return the path of the sound 30-line plugin, one text of which is another."""
     source = (PLUGINS / "renyi.py").read_text()
     assert old in source
-    path = tmp_path / "changed.py"
+    path = folder / "changed.py"
     path.write_text(source.replace(old, new))
-    if words is None:
-        conformance.check_algorithm(str(path))
-    else:
-        with pytest.raises(AssertionError, match=words):
-            conformance.check_algorithm(str(path))
+    return user_names(path)
 
 
 @pytest.mark.parametrize(

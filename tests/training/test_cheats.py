@@ -188,7 +188,7 @@ def test_an_init_may_not_take_for_ever(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("top", "words"), [
-    ("start(lambda: time.sleep(5))", "left 'worker' running"),
+    ("start(lambda: time.sleep(2))", "left 'worker' running"),
     ("evaluation.chosen_points = lambda *_: None", r"put its own code in the place of harness\.training\.evaluation\.chosen"),
     ("evaluation.Estimator.each = lambda *_: None", r"put its own code in the place of Estimator\.each"),
 ])  # fmt: skip

@@ -115,8 +115,8 @@ def planted(tmp_path: Path, old: str, new: str, name: str = "score_function") ->
 def test_a_planted_bias_is_found(tmp_path: Path, old: str, new: str, part: str) -> None:
     """A tenth of the gradient; or a baseline that is the mean signal of the batch, half of which is the sample's own.
 
-    Both had the least p-value that there is with half the draws, whatever the seed (six were tried); the other part, which has no bias,
-    is below 10⁻⁴ once in ten thousand.
+    Both have the least p-value that there is with half the draws and any of six seeds. The other part has no bias: its p-value is
+    below 10⁻⁴ once in ten thousand.
     """
     found = p_values(Bench(subject(), 2, 0), estimator(planted(tmp_path, old, new)), 1600)
     other = "phi" if part == "theta" else "theta"

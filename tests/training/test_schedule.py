@@ -27,7 +27,7 @@ every = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
 def spec_of(algorithm: str, schedule: str, **more: Any) -> RunSpec:
     settings = {"nz": 2, "hidden": 5, "init_sd": 0.1, **ALGORITHMS[algorithm], **more}
-    return make_spec(algorithm, toy.__file__, settings=settings, schedule=schedule, first_mark=100, points=20)
+    return make_spec(algorithm, toy.__file__, settings=settings, schedule=schedule, first_mark=1000, points=20)
 
 
 def learned(run: Training, samples: int) -> str:
