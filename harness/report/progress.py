@@ -14,6 +14,7 @@ from rich.table import Column
 from harness import safe_text
 from harness.report.text import duration, quantity
 from harness.runs.jobs import Outcome
+from harness.runs.study import GROUP
 from harness.runs.sweep import Planned
 from harness.specs.budget import Budget
 from harness.training.loop import Row, Tick, Training
@@ -140,7 +141,8 @@ class SweepProgress(_Bars):
             self._shown += 1
             run = outcome.job.spec.run_id
             why = f", {outcome.reason}" if outcome.reason else ""
-            line = f"[{self._before + self._shown}/{self._total}] {run}: {outcome.status}{why}"
+            what = "trial " if outcome.job.group.startswith(f"{GROUP}-") else ""
+            line = f"[{self._before + self._shown}/{self._total}] {what}{run}: {outcome.status}{why}"
             self._console.print(safe_text.line(line), emoji=False, highlight=False, markup=False, soft_wrap=True)
             if run in self._bars:
                 self._progress.remove_task(self._bars.pop(run))

@@ -183,6 +183,7 @@ def test_the_choice_is_used_by_runs(harness: Harness, store: Store, tiny_run: li
     )
     tuned = harness("tune", *words, "--samples", "1000", "--jobs", "2")
     assert tuned.code == 0, tuned.err
+    assert tuned.err.count("] trial ") == 3, tuned.err
     assert "next: harness run --lr tuned" in tuned.out
     assert "spent 3,000 samples and " in tuned.out
     (path,) = (store.root / GROUP).glob("*.json")
