@@ -1,5 +1,7 @@
 """`harness data`: what a file of the user's own looks like."""
 
+from pathlib import Path
+
 import click
 
 from harness.cli.options import json_flag
@@ -14,9 +16,14 @@ behind FILE: see `harness run --dataset file --algo aevb --help`."""
 
 @click.command(epilog=EPILOG, context_settings={"ignore_unknown_options": True})
 @click.argument("file", metavar="FILE")
+@click.option(
+    "--experiment",
+    metavar="FILE.toml",
+    help="Also write an experiment that compares algorithms on it, for `harness sweep`.",
+)
 @json_flag
 @settings_argument
-def data(file: str, as_json: bool, settings: dict[str, str | bool]) -> None:
+def data(file: str, experiment: str | None, as_json: bool, settings: dict[str, str | bool]) -> None:
     """Describe a file of your own data, and how to train on it.
 
     FILE is an array (.npy, .npz, .mat, IDX), a table (.csv, .tsv, .parquet), a folder of images, or two or three of these with
@@ -35,7 +42,22 @@ def data(file: str, as_json: bool, settings: dict[str, str | bool]) -> None:
     settings_of(reader, settings)  # whether they are settings at all
     given = {name.removeprefix("dataset.").replace("-", "_"): value for name, value in settings.items()}
     found = describe(data_file.read(file), reader.module.Config, given, file)
+    if experiment is not None:
+        write_experiment(Path(experiment), found["experiment"])
     if as_json:
         print_json(found)
     else:
-        print_description(found)
+        print_description(found, experiment)
+
+
+def write_experiment(path: Path, text: str) -> None:
+    """Write an experiment where there is no file; BadInput where there is one, or none can be."""
+    if path.suffix != ".toml":
+        raise BadInput(f"--experiment is {str(path)!r}: give the path of a new file that ends in .toml")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise BadInput(f"--experiment is {str(path)!r}, which exists: give another name, or remove it") from error
+    except OSError as error:
+        raise BadInput(f"--experiment is {str(path)!r}, which cannot be written ({error.strerror})") from error

@@ -1,6 +1,7 @@
 """What files of the user's own look like, before anything is trained on them, and with which settings they are a dataset."""
 
 import hashlib
+import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -32,6 +33,14 @@ RUNS = {
     "counts": "--algo nvil --model sbn",
 }
 """A run that learns data of each kind."""
+
+COMPARED = {
+    "binary": ({}, ["aevb", "iwae", "wake-sleep"]),
+    "unit": ({}, ["aevb", "iwae", "wake-sleep"]),
+    "real": ({"gaussian-mean": "linear"}, ["aevb", "iwae", "wake-sleep"]),
+    "counts": ({"model": "sbn"}, ["nvil", "vimco", "wake-sleep"]),
+}
+"""Of each kind, the model's settings and the algorithms that an experiment compares."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ def describe(files: DataFiles, config: Any, given: dict[str, Any], word: str) ->
     options = [
         f"--{name} {shlex.quote(str(value))}" if value is not True else f"--{name}" for name, value in said.items()
     ]
-    run = RUNS[said["kind"] if settings.binarize == "none" else "binary"]
+    seen = said["kind"] if settings.binarize == "none" else "binary"
     return {
         "dataset": files.name,
         "files": [str(path) for path in files.paths],
@@ -183,5 +192,45 @@ def describe(files: DataFiles, config: Any, given: dict[str, Any], word: str) ->
         "settings": said,
         "splits": splits,
         "repeated": repeated(dataset),
-        "command": " ".join([f"harness run {run} --dataset {shlex.quote(word)}", *options]),
+        "command": " ".join([f"harness run {RUNS[seen]} --dataset {shlex.quote(word)}", *options]),
+        "experiment": experiment(word, said, *COMPARED[seen]),
     }
+
+
+def experiment(word: str, settings: dict[str, Any], model: dict[str, str], algorithms: Sequence[str]) -> str:
+    """Return an experiment (TOML) that compares algorithms on files of the user's: step sizes tuned, log p(x) on test points.
+
+    Args:
+        word: how the user calls the files.
+        settings: with which they are a dataset.
+        model: settings of the model.
+        algorithms: their names.
+    """
+
+    def lines(options: dict[str, Any]) -> str:
+        return "".join(
+            f"{name.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in options.items()
+        )
+
+    return f"""# Which algorithm learns {json.dumps(word)[1:-1]} best, by equal budgets: change what you like.
+
+[base]
+{lines({"dataset": word, **settings, **model})}samples = 1e5
+lr = "tuned"
+marginal = "importance"
+marginal-points = 500
+marks-per-decade = 4
+
+[tune]
+samples = 2e4
+
+[[grid]]
+algo = {json.dumps(algorithms)}
+seed = [0, 1, 2]
+
+[figure]
+estimator = "importance"
+
+[table]
+at = ["end"]
+"""

@@ -1,6 +1,8 @@
 """What files of the user's own look like, for people."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.report.text import print_table
@@ -9,8 +11,8 @@ from harness.safe_text import show
 NAMED = 5  # columns, in a line
 
 
-def print_description(found: dict[str, Any]) -> None:
-    """Print what `harness.data.description.describe` returns."""
+def print_description(found: dict[str, Any], experiment: str | None = None) -> None:
+    """Print what `harness.data.description.describe` returns, and what to do with an experiment that was written."""
     shape = "" if found["shape"] is None else f", images of {found['shape'][0]} × {found['shape'][1]}"
     show(f"{found['dataset']}: {found['points']:,} points of {found['values']:,} values{shape}", "")
     whole = "whole numbers" if found["whole"] else "not all whole numbers"
@@ -36,6 +38,14 @@ def print_description(found: dict[str, Any]) -> None:
     if found["constant"]:
         show("", "A constant column can be left out with --labels: nothing is to be learned of it.")
     show("", "train on it with:", f"  {found['command']}")
+    if experiment is None:
+        show("", "or write an experiment that compares algorithms on it, with --experiment FILE.toml")
+    else:
+        name = shlex.quote(experiment)
+        page = shlex.quote(str(Path(experiment).with_suffix("")))
+        show(
+            "", "or compare algorithms on it with:", f"  harness sweep {name}", f"  harness report {name} --out {page}"
+        )
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -25,8 +25,10 @@ from harness import api
 from harness.data import memory, own, own_files
 from harness.errors import BadInput
 from harness.specs import data_file, registry
+from harness.specs.experiment import Experiment, spec_of
 from harness.specs.run import make_spec
 from harness.testing import check_dataset
+from harness.training.loop import Training
 from harness.training.subject import load_dataset
 
 Harness = Callable[..., Result]
@@ -637,11 +639,10 @@ def test_labels_and_repeated_points_are_found(tmp_path: Path, harness: Harness) 
     assert "column 6 ('digit')" in shown
 
 
-@pytest.mark.parametrize("kind", ["bits", "grey", "reals", "missing", "counts"])
-def test_the_command_that_is_printed_works(
-    tmp_path: Path, harness: Harness, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+KINDS = ["bits", "grey", "reals", "missing", "counts"]
+
+
+def of_kind(kind: str) -> np.ndarray[Any, Any]:
     rng = np.random.default_rng(0)
     points: dict[str, np.ndarray[Any, Any]] = {
         "bits": BITS,
@@ -650,8 +651,16 @@ def test_the_command_that_is_printed_works(
         "missing": np.where(rng.random(REAL.shape) < 0.1, math.nan, REAL),
         "counts": rng.poisson(0.2, (50, 9)) + np.eye(1, 9, dtype=int),
     }
+    return points[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_that_is_printed_works(
+    tmp_path: Path, harness: Harness, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     name = "my data.npy" if kind == "grey" else "x.npy"
-    write(tmp_path / name, points[kind])
+    write(tmp_path / name, of_kind(kind))
     command = shlex.split(described(harness, name)["command"])
     small = {"counts": ("--layers", "3")}.get(kind, ("--nz", "2", "--hidden", "3"))
     done = harness(*command[1:], *small, "--samples", "1000")
@@ -669,3 +678,47 @@ def test_bad_words_for_a_description(tmp_path: Path, harness: Harness) -> None:
     }.items():
         done = harness("data", *words)
         assert (done.code, said in done.err, done.err.count("\n")) == (2, True, 1), done.err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_experiment_that_is_written_compares_algorithms_that_run(
+    tmp_path: Path, harness: Harness, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "x.npy", of_kind(kind))
+    done = harness("data", "x.npy", "--experiment", "x.toml")
+    assert done.code == 0, done.err
+    assert done.out.endswith("  harness sweep x.toml\n  harness report x.toml --out x\n")
+    chosen = tmp_path / "chosen.toml"
+    chosen.write_text((tmp_path / "x.toml").read_text().replace('"tuned"', "0.01"))
+    runs = [Training(spec_of(task.options)) for task in Experiment(str(chosen)).tasks()]
+    assert len({run.spec.algorithm.name for run in runs}) * 3 == len(runs) == 9
+    for run in runs:
+        assert all(map(math.isfinite, run.step().values()))
+
+
+def test_from_a_table_to_a_report(tmp_path: Path, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(REAL).to_csv("my data.csv", index=False)
+    assert harness("data", "my data.csv", "--experiment", "mine.toml").code == 0
+    text = (tmp_path / "mine.toml").read_text().replace("[0, 1, 2]", "[0]").replace('"aevb", ', "")
+    text = text.replace("1e5", "1e3\nnz = 2\nhidden = 3").replace("2e4", "200")
+    (tmp_path / "mine.toml").write_text(text)
+    swept = harness("sweep", "mine.toml", "--jobs", "1")
+    assert swept.code == 0, swept.err
+    assert harness("report", "mine.toml", "--out", "page").code == 0
+    assert "wake-sleep" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_an_experiment_is_written_where_there_is_none(tmp_path: Path, harness: Harness) -> None:
+    write(tmp_path / "x.npy", BITS)
+    (tmp_path / "there.toml").write_text("mine")
+    for name, said in (
+        ("there.toml", "which exists: give another name, or remove it"),
+        ("x.json", "give the path of a new file that ends in .toml"),
+        ("none/x.toml", "which cannot be written (No such file or directory)"),
+    ):
+        done = harness("data", tmp_path / "x.npy", "--experiment", tmp_path / name)
+        assert (done.code, done.err.count("\n")) == (2, 1), done.err
+        assert done.err.endswith(f"{said}\n")
+    assert (tmp_path / "there.toml").read_text() == "mine"
