@@ -692,7 +692,7 @@ def test_an_experiment_that_is_written_compares_algorithms_that_run(
     chosen = tmp_path / "chosen.toml"
     chosen.write_text((tmp_path / "x.toml").read_text().replace('"tuned"', "0.01"))
     runs = [Training(spec_of(task.options)) for task in Experiment(str(chosen)).tasks()]
-    assert len({run.spec.algorithm.name for run in runs}) * 3 == len(runs) == 9
+    assert len({run.spec.algorithm.name for run in runs}) * 3 == len(runs) == 6
     for run in runs:
         assert all(map(math.isfinite, run.step().values()))
 
@@ -701,7 +701,7 @@ def test_from_a_table_to_a_report(tmp_path: Path, harness: Harness, monkeypatch:
     monkeypatch.chdir(tmp_path)
     pd.DataFrame(REAL).to_csv("my data.csv", index=False)
     assert harness("data", "my data.csv", "--experiment", "mine.toml").code == 0
-    text = (tmp_path / "mine.toml").read_text().replace("[0, 1, 2]", "[0]").replace('"aevb", ', "")
+    text = (tmp_path / "mine.toml").read_text().replace("[0, 1, 2]", "[0]").replace("nz = 1\n", "")
     text = text.replace("1e5", "1e3\nnz = 2\nhidden = 3").replace("2e4", "200")
     (tmp_path / "mine.toml").write_text(text)
     swept = harness("sweep", "mine.toml", "--jobs", "1")
