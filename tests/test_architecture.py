@@ -4,7 +4,7 @@ from pathlib import Path
 
 import architecture
 import pytest
-from architecture import circles, graph, imports, long_files, modules, rooms, upward
+from architecture import Graph, circles, graph, imports, long_files, modules, rooms, upward
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 400
@@ -34,7 +34,11 @@ ORDER = (
     ("harness",),  # the version
 )
 
-GRAPH = graph(ROOT)
+
+@pytest.fixture(scope="module")
+def whole() -> Graph:
+    """What imports what."""
+    return graph(ROOT)
 
 
 def is_plugin(module: str) -> bool:
@@ -42,38 +46,38 @@ def is_plugin(module: str) -> bool:
     return architecture.room(module) in PLUGINS and module.count(".") > 1
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert circles(GRAPH) == []
+def test_no_modules_import_each_other_in_a_circle(whole: Graph) -> None:
+    assert circles(whole) == []
 
 
-def test_no_rooms_import_each_other_in_a_circle() -> None:
-    assert circles(rooms(GRAPH)) == []
+def test_no_rooms_import_each_other_in_a_circle(whole: Graph) -> None:
+    assert circles(rooms(whole)) == []
 
 
-def test_every_room_has_its_place() -> None:
-    assert sorted(rooms(GRAPH)) == sorted(name for level in ORDER for name in level)
+def test_every_room_has_its_place(whole: Graph) -> None:
+    assert sorted(rooms(whole)) == sorted(name for level in ORDER for name in level)
 
 
-def test_imports_go_down() -> None:
-    assert upward(GRAPH, ORDER) == []
+def test_imports_go_down(whole: Graph) -> None:
+    assert upward(whole, ORDER) == []
 
 
 def test_files_are_short() -> None:
     assert long_files(modules(ROOT), MOST_LINES) == []
 
 
-def test_built_in_plugins_import_the_contract_alone() -> None:
+def test_built_in_plugins_import_the_contract_alone(whole: Graph) -> None:
     """What a built-in plugin can do, one of a third party can."""
-    found = {module: targets - {"harness.api"} for module, targets in GRAPH.items() if is_plugin(module)}
+    found = {module: targets - {"harness.api"} for module, targets in whole.items() if is_plugin(module)}
     assert found
-    assert {module: targets for module, targets in found.items() if targets} == {}
+    assert {module: targets for module, targets in whole.items() if targets} == {}
 
 
-def test_the_engine_imports_no_plugin_by_name() -> None:
+def test_the_engine_imports_no_plugin_by_name(whole: Graph) -> None:
     """The registry finds plugins by the names of their modules, at run time."""
     named = {
         f"{module} -> {target}"
-        for module, targets in GRAPH.items()
+        for module, targets in whole.items()
         for target in targets
         if is_plugin(target) and architecture.room(module) != architecture.room(target)
     }
@@ -135,5 +139,5 @@ def test_modules_and_their_rooms(tmp_path: Path) -> None:
     found = graph(tmp_path)
     assert found["harness.cli"] == {"harness.cli.app"}
     assert found["harness.cli.app"] == found["harness.algorithms.one"] == {"harness.store"}
-    assert rooms(found)["algorithms"] == rooms(found)["cli"] == {"store"}
+    assert rooms(whole)["algorithms"] == rooms(found)["cli"] == {"store"}
     assert long_files(modules(tmp_path), 4) == ["harness.store: 5"]
