@@ -87,7 +87,7 @@ def sweep(
     from harness.report import sweeps
     from harness.runs.sweep import Sweep
 
-    work = Sweep(scheduler(store, jobs, data_dir, quiet=quiet), chosen, only, budget_scale)
+    work = Sweep(scheduler(store, jobs, data_dir, on=engine.on, quiet=quiet), chosen, only, budget_scale)
     if status:
         engines.print_queue(store, chosen.name, as_json=as_json, counts=work.states())
         return
@@ -168,15 +168,25 @@ def tune(
         engines.on_slurm(store, engine, study.id, {}, as_json=as_json)
         return
     store.require_writable()
-    tuned = tune(store, study, scheduler(store, jobs, data_dir).run)
+    tuned = tune(store, study, scheduler(store, jobs, data_dir, on=engine.on).run)
     if as_json:
         print_json({**tuned._asdict(), "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials]})
     else:
         sweeps.print_tuned(study.estimator, tuned)
 
 
-def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool = False) -> "Scheduler":
-    """Return a scheduler whose progress is shown."""
+def scheduler(
+    store: "Store", workers: int, data_dir: str | None, *, on: str = "local", quiet: bool = False
+) -> "Scheduler":
+    """Return a scheduler whose progress is shown.
+
+    Args:
+        store: where runs are kept.
+        workers: number of runs at a time on this machine.
+        data_dir: the user's folder of data files.
+        on: "local", or the address of a Dask scheduler, whose workers say themselves how many runs they make at a time.
+        quiet: whether nothing is shown but warnings.
+    """
     from harness.cli import output
     from harness.report.progress import SweepProgress
     from harness.runs.local import LocalExecutor
@@ -186,11 +196,16 @@ def scheduler(store: "Store", workers: int, data_dir: str | None, *, quiet: bool
         if sys.stderr.isatty():
             show(words, file=sys.stderr)
 
-    executor = LocalExecutor(store, workers, data_dir)
-
     def warn(words: str) -> None:
         output.say(f"warning: {words}")
 
+    if on == "local":
+        executor = LocalExecutor(store, workers, data_dir)
+    else:
+        from harness.runs import dask
+
+        executor = dask.connect(on, store, data_dir, warn)
+
     if quiet:
         return Scheduler(executor, no_progress, warn=warn)
-    return Scheduler(executor, lambda planned: SweepProgress(planned, workers), tell, warn)
+    return Scheduler(executor, lambda planned: SweepProgress(planned, executor.workers), tell, warn)

@@ -11,7 +11,7 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from harness.data.download import MissingData
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
 from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
-from harness.runs.pool import RETRY_SECONDS, Call, Connection, Last, Result, messages
+from harness.runs.pool import RETRY_SECONDS, Call, Connection, Last, Result, Task, messages
 from harness.runs.runner import ensure, finished
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec
@@ -84,7 +84,7 @@ class LocalExecutor:
         def died(how: str) -> _Ended:
             return _Ended("failed", f"its process {how}: the same command resumes it")
 
-        with contextlib.closing(messages(waiting, self.workers, call, died)) as sent:
+        with contextlib.closing(self._messages(waiting, call, died)) as sent:
             for received in sent:
                 for job, message in received:
                     if isinstance(message, float):
@@ -137,11 +137,15 @@ class LocalExecutor:
         """
         waiting = deque((0.0, number) for number in range(len(tasks)))
         found: dict[int, Result] = {}
-        calls = messages(waiting, self.workers, lambda number: Call(work, tasks[number]), died)
-        with contextlib.closing(calls) as sent:
+        with contextlib.closing(self._messages(waiting, lambda number: Call(work, tasks[number]), died)) as sent:
             for received in sent:
                 found |= {number: message for number, message in received if not isinstance(message, float)}
         return [found[number] for number in range(len(tasks))]
+
+    def _messages(
+        self, waiting: deque[tuple[float, Task]], call: Callable[[Task], Call | None], died: Callable[[str], Result]
+    ) -> Generator[list[tuple[Task, float | Result]], None, None]:
+        return messages(waiting, self.workers, call, died)
 
 
 # What follows runs in the workers.

@@ -146,17 +146,78 @@ def messages(
         raise Interrupted("interrupted, nothing is lost: the same command goes on", caught[0])
 
 
+class Died(Exception):
+    """The process of a task ended without a result; the message says how."""
+
+
+class Slot:
+    """Does one task at a time in a process of its own, which is kept for the next one where it may be, and ends with this one."""
+
+    def __init__(self) -> None:
+        self._idle: list[Worker] = []
+        self._files: tuple[Path, ...] = ()
+
+    def do(self, todo: Call, report: Callable[[float], None], stopped: Callable[[], bool]) -> Any:
+        """Do a task, and return its result.
+
+        Args:
+            todo: the task.
+            report: told the fractions of it that are done.
+            stopped: asked several times a second whether the task is to write its checkpoint and end.
+
+        Raises:
+            Died: the process ended without a result, or could not be started.
+        """
+        if named.files() != self._files:  # which a process is told when it starts
+            _dismiss(self._idle)
+            self._files = named.files()
+        try:
+            worker = _taken_up(todo, self._idle)
+            if worker is None:
+                worker = _start(ends_with_us=True)
+                worker.connection.send(todo)
+        except (OSError, EOFError) as error:
+            raise Died(f"could not be started ({type(error).__name__}: {error})") from None
+        told, ready = False, [worker.connection]
+        while True:
+            if not told and stopped():
+                told = True
+                worker.process.terminate()
+            if not wait(ready, timeout=POLL_SECONDS):
+                continue
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                worker.process.join()
+                raise Died(how_it_ended(worker.process)) from None
+            if isinstance(message, float):
+                report(message)
+                continue
+            if message.goes_on and not told:
+                self._idle.append(worker)
+            else:
+                worker.process.join()
+            return message.result
+
+
 def _given(todo: Call, idle: list[Worker]) -> Worker:
     """Give a task to a worker that has none, or to a new one, and return it."""
+    worker = _taken_up(todo, idle)
+    if worker is None:
+        worker = _start()
+        worker.connection.send(todo)
+    return worker
+
+
+def _taken_up(todo: Call, idle: list[Worker]) -> Worker | None:
+    """Give a task to a worker that has none, and return it; None if there is none."""
     while idle:
         worker = idle.pop()
         with contextlib.suppress(OSError):  # it was killed meanwhile
             worker.connection.send(todo)
             return worker
         worker.process.join()
-    worker = _start()
-    worker.connection.send(todo)
-    return worker
+    return None
 
 
 def _dismiss(idle: list[Worker]) -> None:
@@ -167,11 +228,11 @@ def _dismiss(idle: list[Worker]) -> None:
         idle.pop().process.join()
 
 
-def _start() -> Worker:
+def _start(*, ends_with_us: bool = False) -> Worker:
     """Start a worker process, which may execute the plugin files that may be executed here."""
     context = workers_context()
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=((*named.files(), *named.data()), there))
+    process = context.Process(target=_work, args=((*named.files(), *named.data()), there), daemon=ends_with_us)
     with undisturbed():
         process.start()
     there.close()

@@ -237,14 +237,16 @@ class Name(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """Where many runs are made: this machine, or a SLURM cluster."""
+    """Where many runs are made: this machine, a SLURM cluster, or the workers of a Dask scheduler."""
 
-    metavar: str = "local|slurm"
+    metavar: str = "local|slurm|dask://HOST:PORT"
 
     def read(self, given: object) -> str:
         """Return it as it was given; see above."""
-        if given not in ("local", "slurm"):
-            raise ValueError("choose local or slurm")
+        if given not in ("local", "slurm") and not re.fullmatch(r"(dask|tls)://[^\s/]+:\d{1,5}/?", str(given)):
+            raise ValueError(
+                "choose local, slurm, or the address of a Dask scheduler, such as dask://HOST:8786 or tls://HOST:8786"
+            )
         return str(given)
 
 

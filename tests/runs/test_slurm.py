@@ -160,7 +160,7 @@ BAD = [
     (["--on", "slurm", "--time", "0m"], "--time is '0m': give a time of a minute or more"),
     (["--on", "slurm", "--partition", "a b"], "--partition is 'a b': give a name of letters"),
     (["--on", "slurm", "--only", "nz=99"], "--only is 'nz=99', and no run meets it"),
-    (["--on", "pbs"], "--on is 'pbs': choose local or slurm"),
+    (["--on", "pbs"], "--on is 'pbs': choose local, slurm, or the address of a Dask scheduler"),
     (["--workers", "3"], "--workers is for --on slurm, and --on is 'local'"),
 ]
 
