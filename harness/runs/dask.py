@@ -26,10 +26,12 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, NamedTuple
 
-from harness.errors import BadInput, Interrupted, RunFailed
+from harness.errors import BadInput, HarnessError, Interrupted, RunFailed
 from harness.runs.code import code_version
-from harness.runs.local import LocalExecutor
+from harness.runs.jobs import Job
+from harness.runs.local import Ended, LocalExecutor
 from harness.runs.pool import POLL_SECONDS, RETRY_SECONDS, Call, Died, Result, Slot, Task
+from harness.runs.runner import again, fail
 from harness.runs.signals import on_signals
 from harness.specs import named, plugin_file
 from harness.store.store import Store
@@ -54,9 +56,10 @@ class _Package(NamedTuple):
 
 
 class _Death(NamedTuple):
-    """What a slot returns where the process of its task has died: how."""
+    """What a slot returns where the process of its task has died: how, and whether that is for the task to answer."""
 
     how: str
+    own: bool = False
 
 
 class OtherVersions(Exception):
@@ -87,7 +90,7 @@ class DaskExecutor(LocalExecutor):
         active: dict[str, tuple[Any, Task]] = {}
         deaths: Counter[int] = Counter()
         caught: list[int] = []
-        plugins, versions = _packages(), versions_here()
+        plugins, data, versions = _packages(), named.data(), versions_here()
         slots, looked, stopped = self.workers, time.monotonic(), 0.0
 
         def note(signum: int, frame: FrameType | None) -> None:
@@ -109,14 +112,15 @@ class DaskExecutor(LocalExecutor):
                         if todo is None:
                             waiting.append((time.monotonic() + RETRY_SECONDS, task))
                             continue
-                        content = pickle.dumps((todo, plugins))
+                        content = pickle.dumps((todo, plugins, data))
                         future = client.submit(_do, content, versions, topic, key=f"{topic}-{secrets.token_hex(8)}")
                         active[future.key] = future, task
                         future.add_done_callback(lambda done: events.put((done.key, None)))
                     if caught and not stopped:
                         stopped = time.monotonic()
                         waiting.clear()
-                        client.run(_stop, topic)
+                        with contextlib.suppress(Exception):  # the scheduler has just gone
+                            client.run(_stop, topic)
                     if len(caught) > 1 or (stopped and time.monotonic() - stopped > STOP_SECONDS):
                         break
                     received: list[tuple[Task, float | Result]] = []
@@ -134,7 +138,11 @@ class DaskExecutor(LocalExecutor):
                                 waiting.append((time.monotonic() + RETRY_SECONDS, task))
                                 received.append((task, 0.0))
                                 continue
-                            result = died(f"{result.how}, {MOST_DEATHS} times")
+                            how = f"{result.how}, {MOST_DEATHS} times"
+                            failed = result.own and isinstance(task, Job)
+                            result = self._fail(task, f"its process {how}") if failed else died(how)
+                        elif isinstance(result, _Death):
+                            result = died(result.how)
                         received.append((task, result))
                     yield received
         finally:
@@ -143,6 +151,15 @@ class DaskExecutor(LocalExecutor):
                 client.cancel([future for future, _ in active.values()])
         if caught:
             raise Interrupted("interrupted, nothing is lost: the same command goes on", caught[0])
+
+    def _fail(self, job: Job, reason: str) -> Ended:
+        """Store that a run failed, and return that it did."""
+        run = job.stored(self.store)
+        try:
+            fail(run, job.spec, job.budget, reason)
+        except (HarnessError, OSError) as error:
+            return Ended("failed", f"{reason}, which could not be stored ({error}): the same command resumes it")
+        return Ended("failed", f"run {run.id} failed: {reason}; {again(run, run.read())}")
 
     def _result(self, future: Any, *, stopping: bool) -> Any:
         """Return what a task has ended with.
@@ -155,15 +172,16 @@ class DaskExecutor(LocalExecutor):
 
         if future.status == "finished":
             return future.result()
-        if future.status != "error":  # lost, or cancelled by nobody here
-            if stopping:
-                return _Death("was lost")
-            raise self._gone()
+        if future.status != "error":  # its Dask worker died too soon, or others cancelled it
+            if self.client.status != "running" and not stopping:
+                raise self._gone()
+            future.cancel()
+            return _Death("was lost by Dask")
         error = future.exception()
         if isinstance(error, OtherVersions):
             raise BadInput(str(error))
         if isinstance(error, KilledWorker):
-            return _Death(f"took its Dask worker with it ({error})".splitlines()[0])
+            return _Death("was on Dask workers that died, as often as their scheduler allows")
         return _Death(f"raised {type(error).__name__}: {error}")
 
     def _gone(self) -> RunFailed:
@@ -326,7 +344,7 @@ def _do(content: bytes, driver: Versions, topic: str) -> Any:
     """Do a task in a process of a slot, and return its result, or how the process died.
 
     Args:
-        content: what to do, and the plugin files for it, pickled.
+        content: what to do, the plugin files for it, and the names of files of data, pickled.
         driver: the versions that it was pickled by.
         topic: under which the driver is told how far it is.
     """
@@ -338,9 +356,8 @@ def _do(content: bytes, driver: Versions, topic: str) -> Any:
     except BadInput as error:
         raise OtherVersions(str(error)) from None
     key, told = str(worker.get_current_task()), 0.0
-    todo, plugins = pickle.loads(content)
-    for package in plugins:
-        named.note(_unpacked(package, Path(worker.local_directory)))
+    todo, plugins, data = pickle.loads(content)
+    names = (*(_unpacked(package, Path(worker.local_directory)) for package in plugins), *data)
 
     def report(fraction: float) -> None:
         nonlocal told
@@ -358,9 +375,9 @@ def _do(content: bytes, driver: Versions, topic: str) -> Any:
     except IndexError:
         slot = Slot()
     try:
-        return slot.do(todo, report, stopped)
+        return slot.do(todo, names, report, stopped)
     except Died as died:
-        return _Death(str(died))
+        return _Death(str(died), own=not stopped())
     finally:
         _slots.append(slot)
 

@@ -35,7 +35,7 @@ REPORT_SECONDS = 0.5  # between a worker's reports of progress
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
 
 
-class _Ended(NamedTuple):
+class Ended(NamedTuple):
     """What a worker says of its job at the end: "busy" if another process writes the run, "unwritable" if the store cannot be."""
 
     status: Status | Literal["busy", "unwritable"]
@@ -81,8 +81,8 @@ class LocalExecutor:
             active[job.spec.run_id] = 0.0
             return Call(_run_job, (self.store.root, job, self.data_dir))
 
-        def died(how: str) -> _Ended:
-            return _Ended("failed", f"its process {how}: the same command resumes it")
+        def died(how: str) -> Ended:
+            return Ended("failed", f"its process {how}: the same command resumes it")
 
         with contextlib.closing(self._messages(waiting, call, died)) as sent:
             for received in sent:
@@ -177,26 +177,26 @@ def _run_job(connection: Connection, root: Path, job: Job, data_dir: str | None)
         stored = job.stored(store)
         already = stored.exists() and finished(stored.read(), job.budget)
         ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=follow, say=said.append)
-        end = _Ended("already" if already else "done", "; ".join(said) or None)
+        end = Ended("already" if already else "done", "; ".join(said) or None)
     except Exception as error:  # whatever happens to one run, the others go on
         return Last(_end_by(error))
     return Last(end, _is_ours(job.spec))
 
 
-def _end_by(error: Exception) -> _Ended:
+def _end_by(error: Exception) -> Ended:
     """Return how a job ends by an error."""
     match error:
         case Busy():
-            return _Ended("busy", str(error))
+            return Ended("busy", str(error))
         case Interrupted():
-            return _Ended("interrupted")
+            return Ended("interrupted")
         case StoreTrouble():
-            return _Ended("unwritable", str(error))
+            return Ended("unwritable", str(error))
         case Diverged():
-            return _Ended("diverged", str(error))
+            return Ended("diverged", str(error))
         case HarnessError():
-            return _Ended("failed", str(error))
-    return _Ended("failed", f"{type(error).__name__}: {error}")
+            return Ended("failed", str(error))
+    return Ended("failed", f"{type(error).__name__}: {error}")
 
 
 def _calibrate(_: Connection, spec: RunSpec, data_dir: str | None) -> Last:

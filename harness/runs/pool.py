@@ -155,26 +155,33 @@ class Slot:
 
     def __init__(self) -> None:
         self._idle: list[Worker] = []
-        self._files: tuple[Path, ...] = ()
+        self._names: tuple[Path | str, ...] = ()
 
-    def do(self, todo: Call, report: Callable[[float], None], stopped: Callable[[], bool]) -> Any:
+    def do(
+        self,
+        todo: Call,
+        names: tuple[Path | str, ...],
+        report: Callable[[float], None],
+        stopped: Callable[[], bool],
+    ) -> Any:
         """Do a task, and return its result.
 
         Args:
             todo: the task.
+            names: the plugin files that it may execute, and the files of data that the user named.
             report: told the fractions of it that are done.
             stopped: asked several times a second whether the task is to write its checkpoint and end.
 
         Raises:
             Died: the process ended without a result, or could not be started.
         """
-        if named.files() != self._files:  # which a process is told when it starts
+        if names != self._names:  # which a process is told when it starts
             _dismiss(self._idle)
-            self._files = named.files()
+            self._names = names
         try:
             worker = _taken_up(todo, self._idle)
             if worker is None:
-                worker = _start(ends_with_us=True)
+                worker = _start(names, ends_with_us=True)
                 worker.connection.send(todo)
         except (OSError, EOFError) as error:
             raise Died(f"could not be started ({type(error).__name__}: {error})") from None
@@ -204,7 +211,7 @@ def _given(todo: Call, idle: list[Worker]) -> Worker:
     """Give a task to a worker that has none, or to a new one, and return it."""
     worker = _taken_up(todo, idle)
     if worker is None:
-        worker = _start()
+        worker = _start((*named.files(), *named.data()))
         worker.connection.send(todo)
     return worker
 
@@ -228,11 +235,11 @@ def _dismiss(idle: list[Worker]) -> None:
         idle.pop().process.join()
 
 
-def _start(*, ends_with_us: bool = False) -> Worker:
-    """Start a worker process, which may execute the plugin files that may be executed here."""
+def _start(names: tuple[Path | str, ...], *, ends_with_us: bool = False) -> Worker:
+    """Start a worker process, which may execute these plugin files, and knows these files of data."""
     context = workers_context()
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=((*named.files(), *named.data()), there), daemon=ends_with_us)
+    process = context.Process(target=_work, args=(names, there), daemon=ends_with_us)
     with undisturbed():
         process.start()
     there.close()

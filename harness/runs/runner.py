@@ -217,6 +217,23 @@ def _never_began(run: Run, record: Record, error: RunFailed, say: Say) -> None:
             run.release()
 
 
+def fail(run: Run, spec: RunSpec, budget: Budget, reason: str) -> None:
+    """Store of a run that it failed, for a reason that it could not store itself.
+
+    Raises:
+        Busy: a process is at it.
+        StoreTrouble, OSError: it cannot be written.
+    """
+    run.claim()
+    try:
+        fresh = not run.exists()
+        record = Record(run.id, spec.model_dump(mode="json"), budget.limits()) if fresh else run.read()
+        record.status, record.reason = "failed", reason
+        run.begin(record, None) if fresh else run.write(record)
+    finally:
+        run.release()
+
+
 def _where_traceback(run: Run) -> str:
     return f"its traceback: `harness show {run.id} --traceback`"
 

@@ -11,14 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-from support import PLUGINS, Result, environment, kill, processes, what_was_learned
+from support import PLUGINS, Result, environment, kill, processes, user_names, what_was_learned
 
-from harness.errors import BadInput
-from harness.runs import dask
+from harness.errors import BadInput, RunFailed
+from harness.runs import dask, local
+from harness.runs.jobs import Job
 from harness.runs.pool import Call, Died, Last, Slot
+from harness.runs.runner import ensure
+from harness.specs import named
+from harness.specs.budget import Budget
+from harness.specs.run import RunSpec, make_spec
 from harness.store.store import Store
 from harness.testing import toy
 
@@ -117,7 +123,88 @@ def test_a_plugin_file_travels_with_the_modules_beside_it(tmp_path: Path) -> Non
     assert len(list(path.parent.parent.iterdir())) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "connection", "said"),
+    [("lost", "running", None), ("pending", "running", None), ("cancelled", "running", None),
+     ("cancelled", "connecting", "is gone, nothing is lost"), ("cancelled", "closed", "is gone, nothing is lost")],
+)  # fmt: skip
+def test_a_lost_task_is_not_taken_for_a_lost_scheduler(
+    status: str, connection: str, said: str | None, store: Store
+) -> None:
+    pytest.importorskip("distributed")
+    executor = dask.DaskExecutor(store, 1, client=SimpleNamespace(status=connection), address="dask://here:1")
+    future = SimpleNamespace(status=status, cancel=lambda: None)
+    if said is None:
+        assert executor._result(future, stopping=False) == dask._Death("was lost by Dask")
+    else:
+        with pytest.raises(RunFailed, match=said):
+            executor._result(future, stopping=False)
+
+
+def test_deaths_that_the_scheduler_counted_are_not_the_runs_own(store: Store) -> None:
+    distributed = pytest.importorskip("distributed")
+    executor = dask.DaskExecutor(store, 1, client=SimpleNamespace(status="running"), address="dask://here:1")
+    error = distributed.KilledWorker("task", SimpleNamespace(clean=lambda: "worker"), 3)
+    found = executor._result(SimpleNamespace(status="error", exception=lambda: error), stopping=False)
+    assert isinstance(found, dask._Death)
+    assert not found.own
+
+
 # -- a slot
+
+
+def tiny_spec(algorithm: str) -> RunSpec:
+    return make_spec(
+        algorithm, toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 40}, first_mark=100
+    )
+
+
+def test_a_slot_runs_a_plugin_file_that_lies_elsewhere_than_where_it_was_specified(
+    store: Store, tmp_path: Path
+) -> None:
+    """Its path is the driver's; here there is what was unpacked. Then the driver stores that the run failed."""
+    path = tmp_path / "renyi.py"
+    path.write_bytes((PLUGINS / "renyi.py").read_bytes())
+    spec, budget = tiny_spec(user_names(path)), Budget(samples=400)
+    packages = dask._packages()
+    named.forget()
+    path.unlink()
+    job, slot, names = Job(spec, budget, "mine"), Slot(), dask._unpacked(packages[-1], tmp_path / "worker")
+    ended = slot.do(Call(local._run_job, (store.root, job, None)), (names,), lambda fraction: None, lambda: False)
+    assert ended == local.Ended("done")
+    assert job.stored(store).read().spec["algorithm"]["file"] == str(path)
+
+
+def test_a_slot_knows_the_data_files_that_the_driver_was_told(tmp_path: Path) -> None:
+    slot, data = Slot(), str(tmp_path / "data.npz")
+    Path(data).touch()
+
+    def know(*names: str) -> object:
+        return slot.do(Call(known_data, ()), names, lambda fraction: None, lambda: False)
+
+    assert know() == ()
+    assert know(data) == (data,)
+    assert know() == ()
+
+
+def known_data(connection: object) -> Last:
+    return Last(named.data(), True)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_that_kills_its_process_is_stored_as_failed(store: Store, begun: bool) -> None:
+    spec, budget = tiny_spec("aevb"), Budget(samples=400)
+    job = Job(spec, budget, "mine")
+    if begun:
+        ensure(store, spec, budget, group="mine")
+    ended = dask.DaskExecutor(store, 1)._fail(job, "its process was killed by SIGKILL, 3 times")
+    run = job.stored(store)
+    record = run.read()
+    assert (record.status, record.reason) == ("failed", "its process was killed by SIGKILL, 3 times")
+    assert ended.status == "failed"
+    assert f"harness resume {run.id}" in str(ended.reason)
+    assert not run.owned()
+    assert list(store.damage()) == []
 
 
 def name_process(connection: object, wait: float = 0.0) -> Last:
@@ -134,7 +221,7 @@ def test_a_slot_keeps_its_process_until_it_dies_or_is_stopped() -> None:
     slot = Slot()
 
     def do(function: Callable[..., Last], *arguments: object, stopped: bool = False) -> int:
-        found: int = slot.do(Call(function, arguments), lambda fraction: None, lambda: stopped)
+        found: int = slot.do(Call(function, arguments), (), lambda fraction: None, lambda: stopped)
         return found
 
     first = do(name_process)
@@ -213,7 +300,9 @@ def test_dask_makes_the_runs_that_this_machine_makes(
     assert done.code == 3, done.err
     head, reason = done.out.splitlines()[:2]
     assert head == "mine: 5 done, 1 failed"
-    assert re.fullmatch(r"deadly-\S+ failed: its process was killed by SIGKILL, 3 times: the same command .*", reason)
+    assert "failed: its process was killed by SIGKILL, 3 times; go on with `harness resume deadly-" in reason
+    failed = [run.read() for run in store.runs("mine") if run.read().status == "failed"]
+    assert [record.reason for record in failed] == ["its process was killed by SIGKILL, 3 times"]
     assert done.err.count(": done\n") == 5
 
     others = tmp_path / "local"

@@ -344,7 +344,7 @@ def test_a_job_that_is_refused_in_the_same_way_three_times_fails(
         here, there = multiprocessing.Pipe()
         said = "odd" if len(started) == 1 else "held by another process"
         started.append(there)
-        there.send(pool.Last(local._Ended("busy", said)))
+        there.send(pool.Last(local.Ended("busy", said)))
         return pool.Worker(SimpleNamespace(join=lambda: None, exitcode=0), here)  # type: ignore[arg-type]
 
     monkeypatch.setattr(local, "RETRY_SECONDS", 0.0)
