@@ -83,7 +83,8 @@ def sweep(
         chosen.tasks(only, budget_scale)  # what is wrong with the runs is told before anything is submitted
         engines.on_slurm(store, engine, chosen.name, chosen.slurm, "--leave", dry_run=dry_run, as_json=as_json)
         return
-    start_server()  # before the imports of PyTorch that follow
+    if engine.on == "local":
+        start_server()  # before the imports of PyTorch that follow
     from harness.report import sweeps
     from harness.runs.sweep import Sweep
 
@@ -152,7 +153,8 @@ def tune(
     """
     from harness.runs.processes import start_server
 
-    start_server()  # before the imports of PyTorch that follow
+    if engine.on == "local":
+        start_server()  # before the imports of PyTorch that follow
     from harness.report import sweeps
     from harness.runs.study import Study
     from harness.runs.tune import to_tune, tune
@@ -205,7 +207,7 @@ def scheduler(
         from harness.runs import dask
 
         executor = dask.connect(on, store, data_dir, warn)
-
+        click.get_current_context().call_on_close(executor.client.close)
     if quiet:
         return Scheduler(executor, no_progress, warn=warn)
     return Scheduler(executor, lambda planned: SweepProgress(planned, executor.workers), tell, warn)

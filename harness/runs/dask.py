@@ -1,8 +1,7 @@
 """Dask: the same jobs, on the workers of a Dask scheduler, wherever these are.
 
-Each thread of a Dask worker is a slot: it does one task at a time, in a process of its own as a worker of this machine has. So
-the clocks, the signals and the memory of a run are its own, and a run that dies takes nothing with it. All that lasts is written
-through the store, which every worker has to see; what comes back by the scheduler is how far a run is, and how it ended.
+All that lasts is written through the store, which every worker has to see. What comes back by the scheduler is how far a run is,
+and how it ended. What runs in the workers is in `harness.runs.dask_worker`.
 
 Dask hands tasks about as pickles: whoever can reach a scheduler can run code on its workers. So keep it in a network of your own.
 """
@@ -10,29 +9,28 @@ Dask hands tasks about as pickles: whoever can reach a scheduler can run code on
 import contextlib
 import ipaddress
 import logging
-import multiprocessing
+import math
 import os
 import pickle
 import platform
 import secrets
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.errors import BadInput, HarnessError, Interrupted, RunFailed
-from harness.runs.code import code_version
-from harness.runs.jobs import Job
-from harness.runs.local import Ended, LocalExecutor
-from harness.runs.pool import POLL_SECONDS, RETRY_SECONDS, Call, Died, Result, Slot, Task
+from harness.runs import dask_worker
+from harness.runs.dask_worker import Death, Order, Package, Unfit
+from harness.runs.jobs import Ended, Job
+from harness.runs.local import LocalExecutor
+from harness.runs.pool import POLL_SECONDS, RETRY_SECONDS, Call, Result, Task
 from harness.runs.runner import again, fail
-from harness.runs.signals import on_signals
+from harness.runs.signals import SAME_SIGNAL_SECONDS, on_signals
 from harness.specs import named, plugin_file
 from harness.store.store import Store
 
@@ -40,30 +38,15 @@ REACH_SECONDS = 8.0  # in which a scheduler must answer
 
 STOP_SECONDS = 20.0  # in which workers write their checkpoints when a signal has come
 
-LOOK_SECONDS = 2.0  # between two looks at how many workers there are, and between two reports of a run
+LOOK_SECONDS = 2.0  # between two looks at how many workers there are
 
-MOST_DEATHS = 3  # of the process of one task
+GATHER_SECONDS = 1.0  # in which a result that is there comes, unless its worker has died meanwhile
 
-Versions = dict[str, str]
+MOST_DEATHS = 3  # of the process of a run, in a row
 
+PROBE = ".seen-"  # what names of files begin with by which workers show that they see the store
 
-class _Package(NamedTuple):
-    """A plugin file and the modules beside it, by content."""
-
-    name: str
-    sha256: str
-    files: dict[str, bytes]
-
-
-class _Death(NamedTuple):
-    """What a slot returns where the process of its task has died: how, and whether that is for the task to answer."""
-
-    how: str
-    own: bool = False
-
-
-class OtherVersions(Exception):
-    """A worker has other versions than the driver; its message names both."""
+LEFT_SECONDS = 86400.0  # after which such a file is nobody's
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,7 @@ class DaskExecutor(LocalExecutor):
     Args:
         store: where runs are kept.
         workers: how many slots there are.
-        data_dir: the folder of data files, as workers see it.
+        data_dir: the folder of data files, as workers see it; by default each has its own.
         client: a connection to the scheduler.
         address: of the scheduler, as the user gave it.
     """
@@ -86,107 +69,124 @@ class DaskExecutor(LocalExecutor):
     ) -> Generator[list[tuple[Task, float | Result]], None, None]:
         """Give each task to a slot, and yield what slots have sent; see `harness.runs.pool.messages`."""
         client, topic = self.client, f"harness-{secrets.token_hex(8)}"
-        events: SimpleQueue[tuple[str, float | None]] = SimpleQueue()
         active: dict[str, tuple[Any, Task]] = {}
-        deaths: Counter[int] = Counter()
-        caught: list[int] = []
-        plugins, data, versions = _packages(), named.data(), versions_here()
-        slots, looked, stopped = self.workers, time.monotonic(), 0.0
+        caught: list[float] = []  # when signals came
+        signums: list[int] = []
+        slots, looked, give_up = self.workers, time.monotonic(), math.inf
 
         def note(signum: int, frame: FrameType | None) -> None:
-            caught.append(signum)
+            if not caught or time.monotonic() - caught[0] > SAME_SIGNAL_SECONDS:
+                caught.append(time.monotonic())
+                signums.append(signum)
 
-        client.subscribe_topic(topic, lambda event: events.put(event[1]))
-        try:
-            with on_signals(note):
+        with seen_by_workers(self.store) as probe, self._subscribed(topic) as events, on_signals(note):
+            order = Order(b"", 1, tuple(_packages()), named.data(), dask_worker.versions(), str(probe), topic)
+            try:
                 while waiting or active:
-                    if client.status != "running" and not stopped:
+                    if client.status != "running":
+                        if caught:
+                            break
                         raise self._gone()
                     if time.monotonic() - looked > LOOK_SECONDS:
-                        with contextlib.suppress(OSError):  # the scheduler has just gone
-                            slots = max(1, sum(client.nthreads().values()))
-                        looked = time.monotonic()
+                        slots, looked = self._slots(), time.monotonic()
+                        os.utime(probe)
                     while not caught and len(active) < slots and waiting and waiting[0][0] <= time.monotonic():
                         _, task = waiting.popleft()
                         todo = call(task)
                         if todo is None:
                             waiting.append((time.monotonic() + RETRY_SECONDS, task))
                             continue
-                        content = pickle.dumps((todo, plugins, data))
-                        future = client.submit(_do, content, versions, topic, key=f"{topic}-{secrets.token_hex(8)}")
+                        this = order._replace(
+                            todo=pickle.dumps(todo), tries=MOST_DEATHS if isinstance(task, Job) else 1
+                        )
+                        future = client.submit(pickle.loads, this.pickled(), key=f"{topic}-{secrets.token_hex(8)}")
                         active[future.key] = future, task
                         future.add_done_callback(lambda done: events.put((done.key, None)))
-                    if caught and not stopped:
-                        stopped = time.monotonic()
+                    if caught and give_up == math.inf:
+                        give_up = time.monotonic() + STOP_SECONDS
                         waiting.clear()
                         with contextlib.suppress(Exception):  # the scheduler has just gone
-                            client.run(_stop, topic)
-                    if len(caught) > 1 or (stopped and time.monotonic() - stopped > STOP_SECONDS):
+                            client.run(dask_worker.stop, topic)
+                    if len(caught) > 1 or time.monotonic() > give_up:
                         break
                     received: list[tuple[Task, float | Result]] = []
                     for key, fraction in _drained(events):
                         if key not in active:
                             continue
+                        future, task = active[key]
                         if fraction is not None:
-                            received.append((active[key][1], fraction))
-                            continue
-                        future, task = active.pop(key)
-                        result = self._result(future, stopping=bool(stopped))
-                        if isinstance(result, _Death) and not stopped:
-                            deaths[id(task)] += 1
-                            if deaths[id(task)] < MOST_DEATHS:
-                                waiting.append((time.monotonic() + RETRY_SECONDS, task))
-                                received.append((task, 0.0))
-                                continue
-                            how = f"{result.how}, {MOST_DEATHS} times"
-                            failed = result.own and isinstance(task, Job)
-                            result = self._fail(task, f"its process {how}") if failed else died(how)
-                        elif isinstance(result, _Death):
-                            result = died(result.how)
-                        received.append((task, result))
+                            received.append((task, fraction))
+                        elif (result := self._result(future)) is None:
+                            events.put((key, None))  # look again
+                        else:
+                            del active[key]
+                            received.append((task, self._ended(result, task, died)))
                     yield received
+            finally:
+                with contextlib.suppress(Exception):  # of a connection that is lost
+                    client.cancel([future for future, _ in active.values()])
+        if caught:
+            raise Interrupted("interrupted, nothing is lost: the same command goes on", signums[0])
+
+    @contextlib.contextmanager
+    def _subscribed(self, topic: str) -> Iterator["SimpleQueue[tuple[str, float | None]]"]:
+        """Yield what slots tell of their tasks: a task's key and the fraction of it that is done, or None where it has ended."""
+        events: SimpleQueue[tuple[str, float | None]] = SimpleQueue()
+        self.client.subscribe_topic(topic, lambda event: events.put(event[1]))
+        try:
+            yield events
         finally:
             with contextlib.suppress(Exception):  # of a connection that is lost
-                client.unsubscribe_topic(topic)
-                client.cancel([future for future, _ in active.values()])
-        if caught:
-            raise Interrupted("interrupted, nothing is lost: the same command goes on", caught[0])
+                self.client.unsubscribe_topic(topic)
 
-    def _fail(self, job: Job, reason: str) -> Ended:
-        """Store that a run failed, and return that it did."""
-        run = job.stored(self.store)
+    def _slots(self) -> int:
+        """Return how many slots there are now; one where there are none, whose task waits for a worker to come."""
         try:
-            fail(run, job.spec, job.budget, reason)
+            return max(1, _threads(self.client))
+        except OSError:  # the scheduler has just gone
+            return 1
+
+    def _result(self, future: Any) -> Any:
+        """Return what a task has ended with, a `Death` if it was lost; None if that is not here yet.
+
+        Raises:
+            BadInput: its worker cannot be used.
+            RunFailed: the scheduler is gone.
+        """
+        from distributed import KilledWorker
+
+        try:
+            if future.status == "finished":
+                return future.result(timeout=GATHER_SECONDS)
+            error = future.exception(timeout=GATHER_SECONDS) if future.status == "error" else None
+        except TimeoutError:
+            return None
+        except Exception as lost:
+            error = lost
+        if isinstance(error, Unfit):
+            raise BadInput(str(error))
+        if isinstance(error, KilledWorker):
+            return Death("was on Dask workers that died, as often as their scheduler allows")
+        if self.client.status != "running":
+            raise self._gone()
+        return Death("was lost by Dask" if error is None else f"was lost by Dask ({type(error).__name__}: {error})")
+
+    def _ended(self, result: Any, task: Task, died: Callable[[str], Result]) -> Any:
+        """Return a task's result. A run whose process has died by itself is stored as failed."""
+        if not isinstance(result, Death):
+            return result
+        if not (result.by_itself and isinstance(task, Job)):
+            return died(result.how)
+        run, reason = task.stored(self.store), f"its process {result.how}"
+        try:
+            fail(run, task.spec, task.budget, reason)
         except (HarnessError, OSError) as error:
             return Ended("failed", f"{reason}, which could not be stored ({error}): the same command resumes it")
         return Ended("failed", f"run {run.id} failed: {reason}; {again(run, run.read())}")
 
-    def _result(self, future: Any, *, stopping: bool) -> Any:
-        """Return what a task has ended with.
-
-        Raises:
-            RunFailed: the scheduler is gone.
-            BadInput: a worker has other versions.
-        """
-        from distributed import KilledWorker
-
-        if future.status == "finished":
-            return future.result()
-        if future.status != "error":  # its Dask worker died too soon, or others cancelled it
-            if self.client.status != "running" and not stopping:
-                raise self._gone()
-            future.cancel()
-            return _Death("was lost by Dask")
-        error = future.exception()
-        if isinstance(error, OtherVersions):
-            raise BadInput(str(error))
-        if isinstance(error, KilledWorker):
-            return _Death("was on Dask workers that died, as often as their scheduler allows")
-        return _Death(f"raised {type(error).__name__}: {error}")
-
     def _gone(self) -> RunFailed:
         return RunFailed(
-            f"the Dask scheduler {self.address} is gone, nothing is lost: start it, and the same command goes on"
+            f"the Dask scheduler {self.address} is gone, nothing is lost: start it and its workers, and the same command goes on"
         )
 
 
@@ -196,7 +196,7 @@ def connect(address: str, store: Store, data_dir: str | None, warn: Callable[[st
     Args:
         address: such as dask://HOST:8786, or tls://HOST:8786 with Dask's own settings of certificates.
         store: where runs are kept; every worker must see and write it under the same path.
-        data_dir: the user's folder of data files; by default HARNESS_DATA.
+        data_dir: the user's folder of data files, as workers see it; by default each has its own.
         warn: told of a connection that others can read.
 
     Raises:
@@ -210,7 +210,7 @@ def connect(address: str, store: Store, data_dir: str | None, warn: Callable[[st
         ) from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told by us
     there = address.rstrip("/").replace("dask://", "tcp://")
-    if there.startswith("tcp://") and not _is_local(there):
+    if there.startswith("tcp://") and not is_local(there):
         warn(
             f"the connection to {address} is not encrypted, and whoever reaches a Dask scheduler can run code on its workers: "
             "use tls://, or a network of your own"
@@ -227,77 +227,61 @@ def connect(address: str, store: Store, data_dir: str | None, warn: Callable[[st
     except BaseException:
         client.close()
         raise
-    slots = sum(client.nthreads().values())
-    return DaskExecutor(store, slots, data_dir or os.environ.get("HARNESS_DATA"), client=client, address=address)
+    return DaskExecutor(store, _threads(client), data_dir, client=client, address=address)
 
 
 def _require_workers(client: Any, address: str, store: Store) -> None:
     """Raise BadInput unless there are workers, of the same versions, that see and can write the store."""
     store.require_writable()
-    if not client.nthreads():
+    if not _threads(client):
         raise BadInput(
             f"the Dask scheduler {address} has no workers: start some with `dask worker {client.scheduler.address}`"
         )
-    for worker, found in client.run(_look, on_error="return").items():
-        if isinstance(found, Exception):
-            why = f"{type(found).__name__}: {found}"
-            raise BadInput(f"the Dask worker {worker} cannot import this harness ({why}): install it there")
-        _require_versions(versions_here(), found, worker)
+    with seen_by_workers(store) as probe:
+        found = client.run(dask_worker.unfit, dask_worker.versions(), str(probe), on_error="return")
+    for worker, why in found.items():
+        if isinstance(why, Exception):
+            why = f"cannot import this harness ({type(why).__name__}: {why}): install it there"
+        if why is not None:
+            raise BadInput(f"the Dask worker {worker} {why}")
+
+
+def _threads(client: Any) -> int:
+    """Return how many threads the workers of a scheduler have."""
+    return sum(map(int, client.nthreads().values()))
+
+
+@contextlib.contextmanager
+def seen_by_workers(store: Store) -> Iterator[Path]:
+    """Yield a file in the store that workers must see; what had to be made for it is removed, if nothing else was put there."""
     made = [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
     store.root.mkdir(parents=True, exist_ok=True)
-    probe = store.root / f".seen-{secrets.token_hex(8)}"
+    probe = store.root / f"{PROBE}{secrets.token_hex(8)}"
     try:
         probe.touch()
-        for worker, reason in client.run(_sees, str(probe)).items():
-            if reason is not None:
-                raise BadInput(
-                    f"the Dask worker {worker} {reason}: put the store on a file system that all workers share, and name it with "
-                    "--results"
-                )
-    except BaseException:
+        for left in store.root.glob(f"{PROBE}*"):  # by a command that was killed
+            with contextlib.suppress(OSError):
+                if probe.stat().st_mtime - left.stat().st_mtime > LEFT_SECONDS:
+                    left.unlink()
+        yield probe
+    finally:
         probe.unlink(missing_ok=True)
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        raise
-    probe.unlink(missing_ok=True)
 
 
-@cache
-def _versions_here() -> tuple[tuple[str, str], ...]:
-    own = code_version()
-    packages = {name: version(name) for name in ("torch", "numpy")}
-    return tuple({"harness": f"{own['version']} ({own['source_sha256']})", **packages}.items())
-
-
-def versions_here() -> Versions:
-    """Return the versions that numbers depend on, of the harness by its source."""
-    return dict(_versions_here())
-
-
-def _require_versions(driver: Versions, worker: Versions, address: str) -> None:
-    """Raise BadInput naming both where a worker has other versions."""
-    for name, own in driver.items():
-        if worker.get(name) != own:
-            raise BadInput(
-                f"the Dask worker {address} has {name} {worker.get(name)}, and here it is {own}: install the same on both, or "
-                "runs of one sweep would differ"
-            )
-
-
-def _packages() -> list[_Package]:
-    """Return the plugin files that may be executed here, by content."""
-    found = []
+def _packages() -> Iterator[Package]:
+    """Yield the plugin files that may be executed here, by content."""
     for path in named.files():
         if path not in named.OWN:
             with contextlib.suppress(OSError, BadInput):
                 source = plugin_file.read(path)
-                files = {source.path.name: source.content, **source.helpers}
-                found.append(_Package(source.path.name, source.sha256, files))
-    return found
+                yield Package(source.path.name, source.sha256, {source.path.name: source.content, **source.helpers})
 
 
-def _is_local(address: str) -> bool:
+def is_local(address: str) -> bool:
+    """Say whether an address, such as tcp://localhost:8786, is of this machine."""
     host = address.partition("://")[2].rpartition(":")[0].strip("[]")
     if host in ("localhost", platform.node()):
         return True
@@ -307,90 +291,11 @@ def _is_local(address: str) -> bool:
         return False
 
 
-def _drained(events: "SimpleQueue[tuple[str, float | None]]") -> Iterator[tuple[str, float | None]]:
-    """Yield what has come, waiting a moment for the first."""
+def _drained(events: "SimpleQueue[tuple[str, float | None]]") -> list[tuple[str, float | None]]:
+    """Return what has come, waiting a moment for the first."""
+    found = []
     with contextlib.suppress(Empty):
-        yield events.get(timeout=POLL_SECONDS)
+        found.append(events.get(timeout=POLL_SECONDS))
         while True:
-            yield events.get_nowait()
-
-
-# What follows runs in the Dask workers.
-
-_slots: list[Slot] = []
-"""Those of this Dask worker that have nothing to do."""
-
-_stopped: set[str] = set()
-"""The topics of drivers that were interrupted."""
-
-
-def _look() -> Versions:
-    return versions_here()
-
-
-def _sees(probe: str) -> str | None:
-    """Return what is wrong with the store that a file was put into, in words; None if it can be used."""
-    path = Path(probe)
-    if not path.is_file():
-        return f"does not see the store {str(path.parent)!r}"
-    return None if os.access(path.parent, os.W_OK | os.X_OK) else f"cannot write the store {str(path.parent)!r}"
-
-
-def _stop(topic: str) -> None:
-    _stopped.add(topic)
-
-
-def _do(content: bytes, driver: Versions, topic: str) -> Any:
-    """Do a task in a process of a slot, and return its result, or how the process died.
-
-    Args:
-        content: what to do, the plugin files for it, and the names of files of data, pickled.
-        driver: the versions that it was pickled by.
-        topic: under which the driver is told how far it is.
-    """
-    from distributed import get_worker
-
-    worker = get_worker()
-    try:
-        _require_versions(driver, versions_here(), worker.address)
-    except BadInput as error:
-        raise OtherVersions(str(error)) from None
-    key, told = str(worker.get_current_task()), 0.0
-    todo, plugins, data = pickle.loads(content)
-    names = (*(_unpacked(package, Path(worker.local_directory)) for package in plugins), *data)
-
-    def report(fraction: float) -> None:
-        nonlocal told
-        if time.monotonic() - told > LOOK_SECONDS:
-            told = time.monotonic()
-            worker.log_event(topic, (key, fraction))
-
-    def stopped() -> bool:
-        task = worker.state.tasks.get(key)
-        return topic in _stopped or task is None or task.state == "cancelled"  # as where the driver is gone
-
-    multiprocessing.current_process().daemon = False  # which may have no children; ours end with it
-    try:
-        slot = _slots.pop()
-    except IndexError:
-        slot = Slot()
-    try:
-        return slot.do(todo, names, report, stopped)
-    except Died as died:
-        return _Death(str(died), own=not stopped())
-    finally:
-        _slots.append(slot)
-
-
-def _unpacked(package: _Package, folder: Path) -> Path:
-    """Write a plugin file and the modules beside it into a worker's own folder, unless they are there; return its path."""
-    there = folder / "harness-plugins" / package.sha256
-    if not (there / package.name).is_file():
-        making = there.with_name(f"{there.name}-{secrets.token_hex(4)}")
-        for name, content in package.files.items():
-            path = making / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        with contextlib.suppress(OSError):  # another slot was faster
-            making.rename(there)
-    return there / package.name
+            found.append(events.get_nowait())
+    return found

@@ -35,6 +35,13 @@ class Outcome(NamedTuple):
     reason: str | None = None
 
 
+class Ended(NamedTuple):
+    """What a worker says of its job at the end: "busy" if another process writes the run, "unwritable" if the store cannot be."""
+
+    status: Status | Literal["busy", "unwritable"]
+    reason: str | None = None
+
+
 CALIBRATION_SECONDS = 0.3
 """Of training, to estimate what a run costs."""
 

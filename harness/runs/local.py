@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from harness.data.download import MissingData
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
-from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Job, Outcome, Report, Status
+from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Ended, Job, Outcome, Report
 from harness.runs.pool import RETRY_SECONDS, Call, Connection, Last, Result, Task, messages
 from harness.runs.runner import ensure, finished
 from harness.specs.budget import Budget
@@ -33,13 +33,6 @@ LOOKS = 3  # in a row that must find all runs in other hands: whoever looks at a
 REPORT_SECONDS = 0.5  # between a worker's reports of progress
 
 CALIBRATION_POINTS = 50  # of each split, to estimate what its evaluation costs
-
-
-class Ended(NamedTuple):
-    """What a worker says of its job at the end: "busy" if another process writes the run, "unwritable" if the store cannot be."""
-
-    status: Status | Literal["busy", "unwritable"]
-    reason: str | None = None
 
 
 @dataclass(frozen=True)

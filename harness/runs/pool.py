@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -20,8 +21,6 @@ from harness.runs.processes import (
 )
 from harness.runs.signals import SAME_SIGNAL_SECONDS, on_signals
 from harness.specs import named
-from harness.training.process import watch
-from harness.training.subject import keep_last_dataset
 
 RETRY_SECONDS = 1.0  # until a task that has to wait is tried again
 
@@ -36,6 +35,9 @@ class Connection(Protocol):
 
     def send(self, message: Any, /) -> None:
         """Send a message."""
+
+    def send_bytes(self, pickled: Any, /) -> None:
+        """Send a message that is pickled."""
 
     def recv(self) -> Any:
         """Return the next message, when it is there."""
@@ -159,7 +161,7 @@ class Slot:
 
     def do(
         self,
-        todo: Call,
+        todo: bytes,
         names: tuple[Path | str, ...],
         report: Callable[[float], None],
         stopped: Callable[[], bool],
@@ -167,7 +169,7 @@ class Slot:
         """Do a task, and return its result.
 
         Args:
-            todo: the task.
+            todo: the task, a `Call`, pickled: what it needs is imported by the process that does it, and not by this one.
             names: the plugin files that it may execute, and the files of data that the user named.
             report: told the fractions of it that are done.
             stopped: asked several times a second whether the task is to write its checkpoint and end.
@@ -179,13 +181,10 @@ class Slot:
             _dismiss(self._idle)
             self._names = names
         try:
-            worker = _taken_up(todo, self._idle)
-            if worker is None:
-                worker = _start(names, ends_with_us=True)
-                worker.connection.send(todo)
+            worker = _taken_up(todo, self._idle) or _begun(todo, names, ends_with_us=True)
         except (OSError, EOFError) as error:
             raise Died(f"could not be started ({type(error).__name__}: {error})") from None
-        told, ready = False, [worker.connection]
+        told, ready = False, list[Any]([worker.connection])
         while True:
             if not told and stopped():
                 told = True
@@ -209,22 +208,26 @@ class Slot:
 
 def _given(todo: Call, idle: list[Worker]) -> Worker:
     """Give a task to a worker that has none, or to a new one, and return it."""
-    worker = _taken_up(todo, idle)
-    if worker is None:
-        worker = _start((*named.files(), *named.data()))
-        worker.connection.send(todo)
-    return worker
+    pickled = bytes(ForkingPickler.dumps(todo))
+    return _taken_up(pickled, idle) or _begun(pickled, (*named.files(), *named.data()))
 
 
-def _taken_up(todo: Call, idle: list[Worker]) -> Worker | None:
-    """Give a task to a worker that has none, and return it; None if there is none."""
+def _taken_up(todo: bytes, idle: list[Worker]) -> Worker | None:
+    """Give a pickled task to a worker that has none, and return it; None if there is none."""
     while idle:
         worker = idle.pop()
         with contextlib.suppress(OSError):  # it was killed meanwhile
-            worker.connection.send(todo)
+            worker.connection.send_bytes(todo)
             return worker
         worker.process.join()
     return None
+
+
+def _begun(todo: bytes, names: tuple[Path | str, ...], *, ends_with_us: bool = False) -> Worker:
+    """Give a pickled task to a new worker, and return it."""
+    worker = _start(names, ends_with_us=ends_with_us)
+    worker.connection.send_bytes(todo)
+    return worker
 
 
 def _dismiss(idle: list[Worker]) -> None:
@@ -251,6 +254,9 @@ def _start(names: tuple[Path | str, ...], *, ends_with_us: bool = False) -> Work
 
 def _work(files: Sequence[Path | str], connection: Connection) -> None:
     """Do one task after the other, with the plugin files that the user has named, until there is none or one may leave traces."""
+    from harness.training.process import watch
+    from harness.training.subject import keep_last_dataset
+
     named.note(*files)
     keep_last_dataset()
     while True:

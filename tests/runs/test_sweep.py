@@ -18,7 +18,7 @@ import pytest
 from support import PLUGINS, Result, environment, what_was_learned
 
 from harness.runs import local, pool
-from harness.runs.jobs import Job
+from harness.runs.jobs import Ended, Job
 from harness.specs.budget import Budget
 from harness.specs.run import make_spec
 from harness.store.store import Store
@@ -340,11 +340,11 @@ def test_a_job_that_is_refused_in_the_same_way_three_times_fails(
     """A worker that says each time that the same process writes the run, which no process does; and one that cannot start."""
     spec, started = make_spec("aevb", toy.__file__, settings={"nz": 2}), list[object]()
 
-    def start() -> pool.Worker:
+    def start(*_: object, **__: object) -> pool.Worker:
         here, there = multiprocessing.Pipe()
         said = "odd" if len(started) == 1 else "held by another process"
         started.append(there)
-        there.send(pool.Last(local.Ended("busy", said)))
+        there.send(pool.Last(Ended("busy", said)))
         return pool.Worker(SimpleNamespace(join=lambda: None, exitcode=0), here)  # type: ignore[arg-type]
 
     monkeypatch.setattr(local, "RETRY_SECONDS", 0.0)
@@ -356,7 +356,7 @@ def test_a_job_that_is_refused_in_the_same_way_three_times_fails(
     assert outcome.reason == "held by another process; so it ended 3 times"
     assert len(started) == 5
 
-    def cannot() -> pool.Worker:
+    def cannot(*_: object, **__: object) -> pool.Worker:
         raise EOFError("the server is gone")
 
     monkeypatch.setattr(pool, "_start", cannot)
