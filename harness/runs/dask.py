@@ -89,7 +89,8 @@ class DaskExecutor(LocalExecutor):
                         raise self._gone()
                     if time.monotonic() - looked > LOOK_SECONDS:
                         slots, looked = self._slots(), time.monotonic()
-                        os.utime(probe)
+                        with contextlib.suppress(OSError):  # others look how old it is
+                            os.utime(probe)
                     while not caught and len(active) < slots and waiting and waiting[0][0] <= time.monotonic():
                         _, task = waiting.popleft()
                         todo = call(task)
@@ -102,9 +103,10 @@ class DaskExecutor(LocalExecutor):
                         future = client.submit(pickle.loads, this.pickled(), key=f"{topic}-{secrets.token_hex(8)}")
                         active[future.key] = future, task
                         future.add_done_callback(lambda done: events.put((done.key, None)))
+                    if caught:
+                        waiting.clear()
                     if caught and give_up == math.inf:
                         give_up = time.monotonic() + STOP_SECONDS
-                        waiting.clear()
                         with contextlib.suppress(Exception):  # the scheduler has just gone
                             client.run(dask_worker.stop, topic)
                     if len(caught) > 1 or time.monotonic() > give_up:
@@ -132,7 +134,10 @@ class DaskExecutor(LocalExecutor):
     def _subscribed(self, topic: str) -> Iterator["SimpleQueue[tuple[str, float | None]]"]:
         """Yield what slots tell of their tasks: a task's key and the fraction of it that is done, or None where it has ended."""
         events: SimpleQueue[tuple[str, float | None]] = SimpleQueue()
-        self.client.subscribe_topic(topic, lambda event: events.put(event[1]))
+        try:
+            self.client.subscribe_topic(topic, lambda event: events.put(event[1]))
+        except OSError:
+            raise self._gone() from None
         try:
             yield events
         finally:

@@ -169,14 +169,19 @@ def test_whatever_dies_the_same_command_makes_the_rest(
     full: bool,
 ) -> None:  # fmt: skip
     """Workers, the driver, and the scheduler are killed; the driver is interrupted."""
-    kills, seeds = (20, [0, 1, 2]) if full else (1, [0])
-    path = write(tmp_path, GRID.replace("lr = 0.02", f"lr = 0.02\nseed = {seeds}"), 400_000)
+    kills, seeds = (20, list(range(12))) if full else (1, [0, 1])
+    path = write(tmp_path, GRID.replace("threads = [1, 2]", f"seed = {seeds}"), 400_000)
     words = ["sweep", path, "--on", cluster.on, "--results", store.root]
     rng = random.Random(0)
 
+    def under_way() -> bool:
+        return any(run.read().status == "running" for run in store.runs("mine"))
+
     def begin() -> "subprocess.Popen[str]":
+        while under_way():  # what is left of the driver before
+            time.sleep(0.1)
         driver = started(*words)
-        while not any(run.read().status == "running" for run in store.runs("mine")):
+        while not under_way():
             assert driver.poll() is None
             time.sleep(0.1)
         return driver
@@ -201,6 +206,8 @@ def test_whatever_dies_the_same_command_makes_the_rest(
     _, err = driver.communicate(timeout=120)
     assert driver.returncode == 3
     assert "is gone, nothing is lost: start it and its workers, and the same command goes on" in err
+    for name in dask_cluster.WORKERS:  # which end without it
+        cluster.end(name)
     cluster.start()
     last = started(*words)
     _, err = last.communicate(timeout=600)
