@@ -97,7 +97,7 @@ def sweep(
         if as_json:
             print_json([sweeps.planned_row(p) for p in planned])
         else:
-            sweeps.print_plan(chosen.name, planned, jobs)
+            sweeps.print_plan(chosen.name, planned, work.scheduler.workers, engine.on)
         return
     ended = work.run(leave=leave)
     for study in work.chosen():

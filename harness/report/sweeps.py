@@ -30,8 +30,15 @@ def planned_row(planned: "Planned") -> dict[str, Any]:
     }
 
 
-def print_plan(name: str, planned: Sequence["Planned"], workers: int) -> None:
-    """Print the runs of a sweep, what is done, and what the rest will cost."""
+def print_plan(name: str, planned: Sequence["Planned"], workers: int, on: str = "local") -> None:
+    """Print the runs of a sweep, what is done, and what the rest will cost.
+
+    Args:
+        name: of the sweep.
+        planned: its runs.
+        workers: how many are made at a time.
+        on: where they are made, as `--on` says it.
+    """
     rows = []
     counted = any("datapoints" in p.job.budget.limits() for p in planned)
     for p in planned:
@@ -48,10 +55,11 @@ def print_plan(name: str, planned: Sequence["Planned"], workers: int) -> None:
     wall = duration(_makespan(to_run, workers))
     show("", f"{name}: {len(planned)} runs, {done} done, {len(to_run)} to run")
     if to_run:
+        here = f"where --jobs {workers} has {workers} idle {'core' if workers == 1 else 'cores'}"
+        where = here if on == "local" else f"where {on} makes {workers} runs at a time"
         show(
             f"extrapolated from training each kind of run for {CALIBRATION_SECONDS:g} s: {duration(sum(to_run))} of CPU time; "
-            f"{wall} of wall time where --jobs {workers} has {workers} idle {'core' if workers == 1 else 'cores'}, longer on a "
-            "busy machine"
+            f"{wall} of wall time {where}, longer on a busy machine"
         )
 
 

@@ -97,6 +97,10 @@ class Executor(Protocol):
         """Where the runs are kept."""
 
     @property
+    def workers(self) -> int:
+        """How many jobs it carries out at a time."""
+
+    @property
     def data_dir(self) -> str | None:
         """The user's folder of data files."""
 

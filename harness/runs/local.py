@@ -69,7 +69,7 @@ class LocalExecutor:
         looks = 0
 
         def call(job: Job) -> Call | None:
-            if job.stored(self.store).owned():
+            if job.spec.run_id in active or job.stored(self.store).owned():
                 return None
             active[job.spec.run_id] = 0.0
             return Call(_run_job, (self.store.root, job, self.data_dir))

@@ -72,7 +72,7 @@ class Scheduler:
     def __init__(
         self, executor: Executor, progress: ShowProgress = no_progress, say: Say = unheard, warn: Say = unheard
     ):
-        self.store, self.inputs = executor.store, Inputs(executor.data_dir)
+        self.store, self.inputs, self.workers = executor.store, Inputs(executor.data_dir), executor.workers
         self._executor, self._progress, self._say, self._warn = executor, progress, say, warn
         self._warned: set[tuple[str, str]] = set()
         self._calibrations: dict[str, Calibration] = {}

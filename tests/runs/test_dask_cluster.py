@@ -104,7 +104,7 @@ def test_dask_makes_the_runs_that_this_machine_makes(
 
 @pytest.mark.slow
 @CLOSING
-def test_tuning_and_claims_are_made_on_dask(
+def test_plans_tuning_and_claims_are_made_on_dask(
     harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path
 ) -> None:
     words = [
@@ -121,14 +121,18 @@ def test_tuning_and_claims_are_made_on_dask(
         "40",
         "--json",
     ]
-    words += ["--warmup", "5", "--lr", "tuned", "--trials", "2", "--samples", "4000"]
+    words += ["--warmup", "5", "--lr", "tuned", "--samples", "1000"]
     done, here = harness(*words, "--on", cluster.on), harness(*words, "--results", tmp_path / "local")
     assert (done.code, here.code) == (0, 0), done.err + here.err
-    tuned = json.loads(done.out)
-    assert len(tuned["trials"]) == 2
-    assert [trial["value"] for trial in tuned["trials"]] == [trial["value"] for trial in json.loads(here.out)["trials"]]
+    tuned, expected = json.loads(done.out), json.loads(here.out)
+    assert tuned["chosen"] == expected["chosen"]
+    assert len(tuned["trials"]) == 3
+    assert [trial["value"] for trial in tuned["trials"]] == [trial["value"] for trial in expected["trials"]]
 
-    write(tmp_path, GRID.replace("[1, 2]", "1"), 4000)
+    path = write(tmp_path, GRID.replace("[1, 2]", "1"), 4000)
+    plan = harness("sweep", path, "--on", cluster.on, "--dry-run")
+    assert plan.code == 0, plan.err
+    assert f"of wall time where {cluster.on} makes 2 runs at a time" in plan.out
     claims = tmp_path / "claims.toml"
     claims.write_text('experiment = "mine.toml"\n[[claim]]\nkind = "invariant"\nholds = "resume"\n')
     checked = harness("check", claims, "--run", "--on", cluster.on)

@@ -334,6 +334,14 @@ def test_a_store_that_goes_away_is_no_other_process(harness: Harness, tmp_path: 
     assert re.search(r"the folder '.*/results/runs/odd-.*' is gone.* moved or removed", done.err), done.err
 
 
+def test_a_run_that_is_wanted_twice_is_made_once(tmp_path: Path) -> None:
+    """As where tuning tries the same settings again."""
+    spec = make_spec("aevb", toy.__file__, settings={"nz": 2, "hidden": 5, "batch_size": 40}, first_mark=100)
+    job = Job(spec, Budget(samples=400), "runs")
+    outcomes = local.LocalExecutor(Store(tmp_path), 2).run([job, job], lambda *_: None)
+    assert [outcome.status for outcome in outcomes] == ["done", "already"]
+
+
 def test_a_job_that_is_refused_in_the_same_way_three_times_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
