@@ -34,7 +34,7 @@ from harness.runs.signals import SAME_SIGNAL_SECONDS, on_signals
 from harness.specs import named, plugin_file
 from harness.store.store import Store
 
-REACH_SECONDS = 8.0  # in which a scheduler must answer
+REACH_SECONDS = 5.0  # in which a scheduler must answer, so that one that does not is told within 10 s, imports included
 
 STOP_SECONDS = 20.0  # in which workers write their checkpoints when a signal has come
 
@@ -224,9 +224,12 @@ def connect(address: str, store: Store, data_dir: str | None, warn: Callable[[st
         client = Client(there, timeout=REACH_SECONDS, set_as_default=False)
     except Exception as error:  # of the network, or of certificates
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(
-            f"there is no Dask scheduler to be reached at {address} ({said}): start one with `dask scheduler`"
-        ) from None
+        what = (
+            "name its certificates in Dask's settings"
+            if there.startswith("tls://")
+            else "start one with `dask scheduler`"
+        )
+        raise BadInput(f"there is no Dask scheduler to be reached at {address} ({said}): {what}") from None
     try:
         _require_workers(client, address, store)
     except BaseException:

@@ -46,11 +46,15 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize(
-    ("address", "warned"),
-    [("dask://192.0.2.1:8786", True), ("dask://127.0.0.1:1", False), ("tls://192.0.2.1:8786", False)],
+    ("address", "warned", "what"),
+    [
+        ("dask://192.0.2.1:8786", True, "start one with `dask scheduler`"),
+        ("dask://127.0.0.1:1", False, "start one with `dask scheduler`"),
+        ("tls://192.0.2.1:8786", False, "name its certificates in Dask's settings"),
+    ],
 )
 def test_a_scheduler_that_is_not_there_is_told(
-    address: str, warned: bool, harness: Harness, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, warned: bool, what: str, harness: Harness, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one that others could read is warned of: neither on this machine nor TLS."""
     pytest.importorskip("distributed")
@@ -58,7 +62,8 @@ def test_a_scheduler_that_is_not_there_is_told(
     monkeypatch.setattr(dask, "REACH_SECONDS", 0.2)
     done = harness("sweep", path, "--on", address)
     assert (done.code, done.err.count("\n")) == (2, 1 + warned), done.err
-    assert f"there is no Dask scheduler to be reached at {address}" in done.err
+    assert f"there is no Dask scheduler to be reached at {address} (" in done.err
+    assert done.err.endswith(f"): {what}\n")
     assert (f"warning: the connection to {address} is not encrypted" in done.err) == warned
     assert not store.root.exists()
 
