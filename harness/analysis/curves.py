@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from harness.analysis.reliability import unreliable
 from harness.analysis.selection import COMPARE
@@ -15,6 +15,7 @@ from harness.specs.budget import COUNTERS
 from harness.specs.recipes import Compared
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd  # which takes a second to import: `harness table` does without
 
 
@@ -180,22 +181,50 @@ def over_seeds(curve: "pd.DataFrame", counter: str, *others: str) -> "pd.DataFra
     Only marks that all seeds have reached are means over all; from the last of them the seeds that went farthest go on, with
     their number. Where there is no mark that all have, these are all there is.
     """
+    import numpy as np
     import pandas as pd
 
-    table = curve.groupby(["mark", "seed"])[["nats", counter, *others]].mean().unstack("seed")
-    nats, x = cast("pd.DataFrame", table["nats"]), cast("pd.DataFrame", table[counter])
-    reached = nats.notna()
-    whole = reached.all(axis="columns")
-    last = float(nats.index[whole.to_numpy()].max()) if whole.any() else -math.inf
-    farthest = nats.columns[reached.iloc[-1].to_numpy()]
-    beyond = reached[farthest].all(axis="columns") & (nats.index >= last)
-    if len(farthest) == len(nats.columns) or (whole.any() and beyond.sum() < 2):
+    marks, at = np.unique(curve["mark"].to_numpy(), return_inverse=True)
+    seeds, of = np.unique(curve["seed"].to_numpy(), return_inverse=True)
+
+    def of_each(name: str) -> "np.ndarray[Any, Any]":
+        """Return a column's mean for each seed and mark, NaN where there is no value."""
+        values, (total, count) = curve[name].to_numpy(dtype=float), np.zeros((2, len(seeds), len(marks)))
+        known = ~np.isnan(values)
+        np.add.at(total, (of[known], at[known]), values[known])
+        np.add.at(count, (of[known], at[known]), 1)
+        return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+    table = {name: of_each(name) for name in dict.fromkeys(("nats", counter, *others))}
+    reached = ~np.isnan(table["nats"])
+    whole = reached.all(axis=0)
+    last = marks[whole].max() if whole.any() else -math.inf
+    farthest = reached[:, -1]
+    beyond = reached[farthest].all(axis=0) & (marks >= last)
+    if farthest.all() or (whole.any() and beyond.sum() < 2):
         beyond[:] = False
     parts = []
-    for seeds, kept in ((nats.columns, whole), (farthest, beyond)):
-        some, at = nats.loc[kept, seeds], x.loc[kept, seeds]
-        mean, low, high = some.mean(axis="columns"), some.min(axis="columns"), some.max(axis="columns")
-        columns = {"x": at.mean(axis="columns"), "nats": mean, "low": low, "high": high, "seeds": len(seeds)}
-        columns |= {other: cast("pd.DataFrame", table[other]).loc[kept, seeds].mean(axis="columns") for other in others}
-        parts.append(pd.DataFrame(columns))
-    return pd.concat([part for part in parts if not part.empty])
+    for own, kept in ((np.full(len(seeds), True), whole), (farthest, beyond)):
+        if kept.any():
+            some = {name: values[own][:, kept] for name, values in table.items()}
+            low, high = some["nats"].min(axis=0), some["nats"].max(axis=0)
+            columns = {
+                "x": _mean(some[counter]),
+                "nats": _mean(some["nats"]),
+                "low": low,
+                "high": high,
+                "seeds": own.sum(),
+            }
+            columns |= {other: _mean(some[other]) for other in others}
+            parts.append(pd.DataFrame(columns, index=pd.Index(marks[kept], name="mark")))
+    return pd.concat(parts)
+
+
+def _mean(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Return the mean over seeds at each mark, of those that have a value there; NaN where none has."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
+    mean: np.ndarray[Any, Any] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean

@@ -51,6 +51,8 @@ CHECKPOINT: Mapping[str, str] = {"trouble": "divergence"}
 
 _KINDS = {"algorithm": "algorithms", "model": "models", "dataset": "datasets"}
 
+_CHANGED_ESTIMATORS = {name for kind, name in (*SETTINGS, *ADDED_SETTINGS) if kind == "estimators"}
+
 
 def modern_spec(spec: Content) -> Content:
     """Return a stored specification under today's names, settings that were added later included."""
@@ -86,28 +88,36 @@ def modern_record(record: Content) -> Content:
 
 
 def modern_row(row: Content, algorithm: str) -> Content:
-    """Return a row of a trace under today's names.
-
-    Args:
-        row: as it was stored; a run that went on has rows of both.
-        algorithm: the name of the run's algorithm.
-    """
-    ledger, info = _renamed(row["ledger"], COUNTERS), _renamed(row["info"], DIAGNOSTICS.get(algorithm, {}))
-    estimates: Content = {
-        name: list(map(_modern_estimate, row[name])) for name in ("estimates", "averaged") if name in row
-    }
-    return {**row, "ledger": ledger, "info": info, **estimates}
+    """Return a row of a trace under today's names; see `modern_rows`."""
+    return modern_rows([row], algorithm)[0]
 
 
 def modern_rows(rows: Sequence[Content], algorithm: str) -> list[Content]:
-    """Return the rows of a trace under today's names; see `modern_row`. Nearly all have them, and stay what they are."""
-    formerly = {*DIAGNOSTICS.get(algorithm, {}), *COUNTERS}
-    estimators = {name for kind, name in (*SETTINGS, *ADDED_SETTINGS) if kind == "estimators"}
-    has = set().union(*[row["ledger"] for row in rows], *[row["info"] for row in rows])
-    estimated = {e["estimator"] for row in rows for e in row["estimates"]}
-    if has.isdisjoint(formerly) and estimated.isdisjoint(estimators):
+    """Return the rows of a trace under today's names; nearly all have them, and stay what they are.
+
+    Args:
+        rows: as they were stored; a run that went on has rows of both.
+        algorithm: the name of the run's algorithm.
+    """
+    found = _with_part_renamed(rows, "ledger", COUNTERS)
+    found = _with_part_renamed(found, "info", DIAGNOSTICS.get(algorithm, {}))
+    if _CHANGED_ESTIMATORS.isdisjoint([e["estimator"] for row in found for e in row["estimates"]]):
+        return found
+    parts = "estimates", "averaged"
+    return [{**row, **{name: list(map(_modern_estimate, row[name])) for name in parts if name in row}} for row in found]
+
+
+def _with_part_renamed(rows: Sequence[Content], part: str, names: Mapping[str, str]) -> list[Content]:
+    """Return rows with a part of theirs renamed. Its entries are nearly always the same, and each is looked up once."""
+    if not rows or names.keys().isdisjoint(set().union(*[row[part] for row in rows])):
         return list(rows)
-    return [modern_row(row, algorithm) for row in rows]
+    todays: dict[tuple[str, ...], list[str]] = {}
+    found = []
+    for row in rows:
+        if (entries := tuple(row[part])) not in todays:
+            todays[entries] = [names.get(name, name) for name in entries]
+        found.append({**row, part: dict(zip(todays[entries], row[part].values(), strict=True))})
+    return found
 
 
 def modern_evaluation(row: Content) -> Content:
@@ -128,10 +138,9 @@ def modern_checkpoint(checkpoint: Content, algorithm: str) -> Content:
 
 
 def _modern_estimate(estimate: Content) -> Content:
-    plugin = "estimators", estimate["estimator"]
-    if plugin not in SETTINGS and plugin not in ADDED_SETTINGS:  # a row has many, and most are of these
+    if estimate["estimator"] not in _CHANGED_ESTIMATORS:  # a row has many, and most are of these
         return estimate
-    return {**estimate, "settings": _modern_settings(plugin, estimate["settings"])}
+    return {**estimate, "settings": _modern_settings(("estimators", estimate["estimator"]), estimate["settings"])}
 
 
 def _modern_settings(plugin: Plugin, settings: Content) -> Content:
@@ -153,7 +162,7 @@ def _with_settings(spec: Content, change: Callable[[Plugin, Content], Content]) 
 
 
 def _renamed(content: Content, names: Mapping[str, str]) -> Content:
-    if names.keys().isdisjoint(content):  # of many rows nothing else would be asked
+    if names.keys().isdisjoint(content):
         return content
     return {names.get(name, name): value for name, value in content.items()}
 
