@@ -72,7 +72,7 @@ def rank(
     chosen = Experiment(asked.name)
     stored = of_weights(selection.group(store, chosen, say, versions, asked.where), weights, say)
     tuning: dict[str, dict[str, float]] = {}
-    if chosen.tunes:
+    if chosen.tunes and store.studies():
         from harness.runs.tune import charges  # PyTorch
 
         tuning = charges(store, chosen)

@@ -208,7 +208,7 @@ def _ranking(store: Store, content: Content) -> rank.Ranking | str:
     """Return the ranking, or why there is none."""
     asked, experiment = content.asked, content.experiment
     tuning: dict[str, dict[str, float]] = {}
-    if experiment is not None and experiment.tunes:
+    if experiment is not None and experiment.tunes and store.studies():
         from harness.runs.tune import charges  # PyTorch
 
         tuning = charges(store, experiment)

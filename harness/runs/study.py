@@ -23,9 +23,9 @@ from harness.specs.recipes import TuneRule
 from harness.specs.run import RunSpec, default_estimator
 from harness.store.names import former
 from harness.store.record import Record, final_estimates
-from harness.store.store import Store
+from harness.store.store import STUDIES, Store
 
-GROUP = "tune"
+GROUP = STUDIES
 DEFAULT_TRIALS = 20  # where not all of a few are tried
 SPENT = ("samples", "datapoints", "cpu_seconds", "wall_seconds")
 

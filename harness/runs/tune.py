@@ -162,7 +162,7 @@ def look_up(store: Store, options: Options) -> dict[str, Any]:
     study = Study(options, TuneRule())
     like, names = problem(study.spec(study.corner(), 0), study.space()), list(study.space())
     found = []
-    for path in sorted((store.root / GROUP).glob("*.json")):
+    for path in store.studies():
         content = stored(store, path.stem)
         if content is not None and _same_problem(content, like, names):
             found.append((_longest(content), path.stem, content))

@@ -8,6 +8,7 @@
                             gradients.json          measurements of gradient estimators
                             imputations.json        and of entries that were hidden
                             owner.lock, owner.json  the process that is writing the run (see `harness.store.lease`)
+    <root>/tune/<study>.json                        what `harness tune` has chosen
     <root>/quarantine/<group>/<run id>/             damaged files that were moved away
 
 Every file except the trace is replaced as a whole, and carries a checksum of all its bytes. run.json and the checkpoint record
@@ -28,6 +29,9 @@ from harness.store.run import FILES, Damage, Run
 _RUN_ID = re.compile(NAME)
 
 QUARANTINE = "quarantine"
+
+STUDIES = "tune"
+"""The folder of what `harness tune` has chosen, and the group of its trials."""
 
 
 def default_root() -> Path:
@@ -76,6 +80,10 @@ class Store:
     def folders(self) -> list["Run"]:
         """Return every folder that has a file of a run, even one without a run.json, sorted by group and id."""
         return [Run(path) for path in sorted({path.parent for path in self.root.glob("*/*/*") if path.name in FILES})]
+
+    def studies(self) -> list[Path]:
+        """Return the files of what `harness tune` has chosen."""
+        return sorted((self.root / STUDIES).glob("*.json"))
 
     def damage(self) -> Iterator["Damage"]:
         """Yield the damage found in the runs that no process is writing."""
