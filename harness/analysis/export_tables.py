@@ -214,8 +214,10 @@ def _csv(columns: dict[str, list[Any]]) -> bytes:
 
 
 def _cells(values: list[Any], cell: Callable[[str], str]) -> list[str]:
-    """Return values as cells of CSV; most words of a column are there many times."""
+    """Return values as cells of CSV; most words of a column are there many times, but not those of JSON."""
     kinds = set(map(type, values))
+    if kinds == {str} and cell is _quoted:
+        return list(map(cell, values))
     if kinds.isdisjoint((str, type(None))):
         return list(map(str, values))
     if kinds <= {str, type(None)}:

@@ -1,7 +1,7 @@
 """Which stored runs are meant, which stand in one panel, and whether they can be compared there."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import Versions, present
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         Experiment,  # which `harness list` does without, as pydantic takes a tenth of a second
     )
     from harness.specs.recipes import Compared
+
+T = TypeVar("T")
 
 PANELS = ("dataset", "nz", "n-train")
 """Options by which panels differ where nobody says otherwise."""
@@ -38,7 +40,7 @@ def group(
     versions: Versions = "now",
     where: Where | None = None,
 ) -> list[StoredRun]:
-    """Return an experiment's runs, except those that are damaged.
+    """Return an experiment's runs, except those that are damaged. They are chosen by their records before traces are read.
 
     Args:
         store: where.
@@ -48,30 +50,40 @@ def group(
         where: options that the runs have.
 
     Raises:
-        BadInput: the store has none, or none of the present version.
+        BadInput: the store has none, none of the present version, or none that can be read.
     """
-    found: list[StoredRun] = []
-    with without_collection():
-        for run in store.runs(experiment.name):
-            try:
-                found.append(StoredRun.load(run))
-            except BadInput as error:
-                say(str(error))
+    found = _readable(store.runs(experiment.name), lambda run: StoredRun(run.read(), (), run), say)
     if not found:
         raise BadInput(
             f"there are no runs of {experiment.name} in {str(store.root)!r}: make them with `harness sweep {experiment.called}`"
         )
     found = present(found, experiment, say, versions)
-    if not where:
-        return found
-    if unknown := sorted(where.keys() - options(found)):
-        raise BadInput(
-            f"runs cannot be chosen by {unknown[0]!r}{suggestion(unknown[0], options(found))}: no run of "
-            f"{experiment.name} has that option"
-        )
-    if not (chosen := select(found, where)):
-        raise BadInput(f"no run of {experiment.name} meets {_conditions(where)}: see `harness list {experiment.name}`")
+    if where:
+        if unknown := sorted(where.keys() - options(found)):
+            raise BadInput(
+                f"runs cannot be chosen by {unknown[0]!r}{suggestion(unknown[0], options(found))}: no run of "
+                f"{experiment.name} has that option"
+            )
+        if not (found := select(found, where)):
+            raise BadInput(
+                f"no run of {experiment.name} meets {_conditions(where)}: see `harness list {experiment.name}`"
+            )
+    chosen = _readable(found, StoredRun.with_rows, say)
+    if not chosen:
+        raise BadInput(f"no run of {experiment.name} that is meant can be read: see `harness doctor --store`")
     return chosen
+
+
+def _readable(them: Iterable[T], read: Callable[[T], StoredRun], say: Callable[[str], None]) -> list[StoredRun]:
+    """Return what is read of runs; of those that are damaged it is said."""
+    found = []
+    with without_collection():
+        for one in them:
+            try:
+                found.append(read(one))
+            except BadInput as error:
+                say(str(error))
+    return found
 
 
 def _conditions(where: Where) -> str:

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +45,11 @@ class StoredRun:
     def load(cls, run: Run) -> "StoredRun":
         """Read a run; BadInput if it is damaged."""
         return cls(*run.content(), run)
+
+    def with_rows(self) -> "StoredRun":
+        """Return the run with its rows, of which nothing was read until now; BadInput if they are damaged."""
+        record, rows = self.on_disk.content(self.record)
+        return replace(self, record=record, rows=rows)
 
     @property
     def on_disk(self) -> Run:

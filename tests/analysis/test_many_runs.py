@@ -65,6 +65,26 @@ def test_every_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert calls.take() == 2 * len(runs)
 
 
+def test_only_traces_of_runs_that_are_meant_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a damaged one of another run is not told, and one of theirs is; without any that can be read there is an error."""
+    mine, runs = experiment(tmp_path, 3)
+    store, said = Store(tmp_path / "results"), list[str]()
+    put(store, runs)
+    one, other = (
+        next(run.id for run in runs if (run.algorithm, run.seed) == (name, 0)) for name in ("aevb", "wake-sleep")
+    )
+    for name in (one, other):
+        (store.run(name, mine.name).path / "trace.jsonl").write_bytes(b"{}\n")
+    calls = Calls(monkeypatch, store_run, "read_file")
+    found = selection.group(store, mine, said.append, where={"algo": "aevb"})
+    assert len(found) == len(runs) // 2 - 1
+    assert all(run.rows for run in found)
+    assert calls.take() == len(runs) + len(runs) // 2 + 1  # of a damaged run the record is read again
+    assert [one in words for words in said] == [True]
+    with pytest.raises(BadInput, match="no run of mine that is meant can be read"):
+        selection.group(store, mine, said.append, where={"algo": "aevb", "nz": 3, "seed": 0})
+
+
 @pytest.mark.parametrize("text", ["mine", "mine:algo=aevb,algo=wake-sleep"])
 def test_every_file_of_a_side_is_read_once(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, runs = experiment(tmp_path, 3)
