@@ -52,10 +52,11 @@ def nearest(runs: Iterable[StoredRun], samples: float) -> str:
 def common_points(rows: Sequence[Row]) -> dict[tuple[str, str], int]:
     """Return for each estimator and split the largest number of points over which every row that has any has an estimate."""
     counts: dict[tuple[str, str], list[set[int]]] = {}
-    for row in rows:
+    of_what = itemgetter("estimator", "split", "points")
+    for kind in dict.fromkeys(tuple(map(of_what, row["estimates"])) for row in rows):  # most rows are of one kind
         own: dict[tuple[str, str], set[int]] = {}
-        for e in row["estimates"]:
-            own.setdefault((e["estimator"], e["split"]), set()).add(e["points"])
+        for estimator, split, n in kind:
+            own.setdefault((estimator, split), set()).add(n)
         for key, points in own.items():
             counts.setdefault(key, []).append(points)
     return {key: max(shared) for key, points in counts.items() if (shared := set.intersection(*points))}
