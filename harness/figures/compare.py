@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -31,7 +32,7 @@ from harness.figures.marks import (
     point_below,
     unreliable_handle,
 )
-from harness.figures.output import MINOR, despine, distinct_colours, legend_below, style
+from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 
 COLUMN = 3.2  # inches
@@ -51,7 +52,7 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
         split: over which points.
     """
     shown = [one for one in comparisons if one.marks][:MOST_PANELS]
-    colours = distinct_colours(2)
+    colours = sns.color_palette("colorblind", 2)
     dots: set[int] = set()
     every: list[pd.DataFrame] = []
     ranges = below_axis = False
@@ -131,5 +132,5 @@ def draw(comparisons: Sequence[Comparison], names: tuple[str, str], estimator: s
         if len(comparisons) > len(shown):
             title += f"; the first {len(shown)} of {len(comparisons)} panels"
         figure.suptitle(title, fontsize=9, x=0.01, ha="left")
-        despine(figure)
+        sns.despine(figure)
     return figure

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -11,7 +12,7 @@ from harness import safe_text
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import seeds_in_words
-from harness.figures.output import despine, distinct_colours, legend_below, style
+from harness.figures.output import legend_below, style
 from harness.figures.trace import labels
 from harness.store.run import Run
 
@@ -34,7 +35,7 @@ def draw(runs: Iterable[Run]) -> Figure:
     if len(found) > MOST_BARS:
         raise BadInput(f"{len(found)} gaps are more than anybody can read: choose runs with {MOST_BARS} or fewer")
     stored = [StoredRun(*run.content(), run) for run, _ in found]
-    amortisation, approximation = distinct_colours(2)
+    amortisation, approximation = sns.color_palette("colorblind", 2)
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(7.2, BAR * len(found) + 1.3), layout="constrained")
         axes = figure.subplots()
@@ -64,7 +65,7 @@ def draw(runs: Iterable[Run]) -> Figure:
             3,
             note,
         )
-        despine(figure)
+        sns.despine(figure)
     return figure
 
 

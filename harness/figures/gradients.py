@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness import safe_text
 from harness.errors import BadInput
 from harness.figures.labels import MOST_CURVES, counter_label
-from harness.figures.output import MINOR, despine, distinct_colours, legend_below, style
+from harness.figures.output import MINOR, legend_below, style
 
 HEIGHT = 3.4  # inches, without the legend
 
@@ -66,7 +67,7 @@ def draw(run: str, rows: Sequence[Row]) -> Figure:
         )
     with style():
         figure = Figure(figsize=(7.2, HEIGHT), layout="constrained")
-        palette = dict(zip(every, distinct_colours(len(every)), strict=True))
+        palette = dict(zip(every, sns.color_palette("colorblind", len(every)), strict=True))
         grid = figure.subplots(1, len(PANELS), squeeze=False)[0]
         for axes, (part, title) in zip(grid, PANELS.items(), strict=True):
             for name, parts in every.items():
@@ -89,5 +90,5 @@ def draw(run: str, rows: Sequence[Row]) -> Figure:
         handles = [Line2D([], [], color=colour, label=labels[name]) for name, colour in palette.items()]
         figure.suptitle(safe_text.label(run), fontsize=9, x=0.01, ha="left")
         figure.set_figheight(HEIGHT + legend_below(figure, handles, 3, note))
-        despine(figure)
+        sns.despine(figure)
     return figure

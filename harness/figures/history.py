@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Sequence
 
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from harness import safe_text
 from harness.analysis.history import History
 from harness.analysis.statistics import mean
-from harness.figures.output import despine, distinct_colours, style
+from harness.figures.output import style
 
 MOST_PANELS = 8
 
@@ -23,7 +24,7 @@ def draw(histories: Sequence[History], split: str) -> Figure:
     commits = {point.commit: point.time for one in reversed(shown) for point in reversed(one.points)}
     order = sorted(commits, key=lambda commit: (commits[commit], commit))
     place = {commit: k for k, commit in enumerate(order)}
-    colour = distinct_colours(1)[0]
+    colour = sns.color_palette("colorblind")[0]
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(7.2, PANEL * len(shown) + 1.1), layout="constrained")
         for axes, one in zip(figure.subplots(len(shown), 1, squeeze=False, sharex=True)[:, 0], shown, strict=True):
@@ -55,5 +56,5 @@ def draw(histories: Sequence[History], split: str) -> Figure:
             f"dotted: the seeds differ{more}",
             fontsize=8, x=0.01, ha="left",
         )  # fmt: skip
-        despine(figure)
+        sns.despine(figure)
     return figure

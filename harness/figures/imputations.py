@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -12,7 +13,7 @@ from harness import safe_text
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import MOST_CURVES
-from harness.figures.output import despine, distinct_colours, legend_below, style
+from harness.figures.output import legend_below, style
 from harness.figures.trace import labels
 from harness.store.run import Run
 
@@ -44,7 +45,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             f"{MOST_CURVES} runs"
         )
     names = dict(zip((run.id for run in runs), labels([StoredRun.load(run) for run in runs]), strict=True))
-    colours = dict(zip(names, distinct_colours(len(names)), strict=True))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
     columns = min(3, len(panels))
     height = -(-len(panels) // columns)
     with style(font_size=9, axes_titlesize=9):
@@ -60,7 +61,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         handles = [Line2D([], [], color=colours[run], label=safe_text.label(names[run])) for run in names]
         note = f"z by {' or '.join(sorted(by))}; bands: ± one standard error over points; it errs low by few chains"
         figure.set_figheight(HEIGHT * height + legend_below(figure, handles, 3, note))
-        despine(figure)
+        sns.despine(figure)
     return figure
 
 

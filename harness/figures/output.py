@@ -10,9 +10,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -29,41 +29,10 @@ MINOR = 6  # points: labels between powers of ten, which lie close
 MOST_LETTERS = 150  # of what a figure is of, in the name of its file
 
 
-INK = ".15"  # of words, ticks and edges
-
-TICKS: dict[str, Any] = {
-    "figure.facecolor": "white", "text.color": INK, "font.family": ["sans-serif"],
-    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
-    "axes.axisbelow": True, "axes.edgecolor": INK, "axes.facecolor": "white", "axes.labelcolor": INK, "grid.color": ".8",
-    "grid.linestyle": "-", "lines.solid_capstyle": "round", "patch.edgecolor": "w", "patch.force_edgecolor": True,
-    **{f"axes.spines.{side}": True for side in ("bottom", "left", "right", "top")},
-    "xtick.bottom": True, "xtick.color": INK, "xtick.direction": "out", "xtick.top": False,
-    "ytick.left": True, "ytick.color": INK, "ytick.direction": "out", "ytick.right": False,
-}  # fmt: skip
-"""seaborn's style `ticks`, as its import takes longer than drawing a figure."""
-
-COLOURS = tuple(map(to_rgb, (
-    "#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#FBAFE4", "#949494", "#ECE133", "#56B4E9",
-)))  # fmt: skip
-"""seaborn's palette `colorblind`."""
-
-
-def distinct_colours(n: int) -> list[tuple[float, float, float]]:
-    """Return so many colours that people with any vision can tell apart; they begin again after ten."""
-    return [COLOURS[k % len(COLOURS)] for k in range(n)]
-
-
-def despine(figure: Figure) -> None:
-    """Leave of the frame of each panel what has ticks: the left and the bottom."""
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-
-
 @contextmanager
 def style(**more: Any) -> Iterator[None]:
     """Draw and save in the style of all figures, with more of matplotlib's settings (`_` for `.`)."""
     settings: Any = {
-        **TICKS,
         "svg.hashsalt": "harness",  # the same figure is the same file
         "pdf.fonttype": 42,
         "figure.autolayout": False,
@@ -74,7 +43,7 @@ def style(**more: Any) -> Iterator[None]:
         "grid.alpha": 0.35,
         **{name.replace("_", "."): value for name, value in more.items()},
     }
-    with mpl.rc_context(settings), warnings.catch_warnings():
+    with sns.axes_style("ticks"), mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # it is drawn as an empty box
         yield
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -39,7 +40,7 @@ from harness.figures.marks import (
     point_below,
     unreliable_handle,
 )
-from harness.figures.output import MINOR, despine, distinct_colours, legend_below, style
+from harness.figures.output import MINOR, legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
@@ -135,7 +136,7 @@ def draw(
         words = f"curves: {over_points(data)}{of_weights(runs)}{of_others(runs, counter)}"
         settings = _settings(experiment, list(itertools.chain.from_iterable(parts)))
         legend_below(figure, _legend(recipe, data, colours, shown, settings), max(4, columns + 2), words)
-        despine(figure)
+        sns.despine(figure)
     return figure
 
 
@@ -189,7 +190,7 @@ def _require_readable(experiment: Experiment, runs: Sequence[StoredRun]) -> None
 def _colours(experiment: Experiment, runs: Sequence[StoredRun]) -> dict[str, Any]:
     """Return a colour for each curve, in the order of the experiment, so that a figure of half its runs has the same."""
     order = list(dict.fromkeys([*experiment.curves, *(run.curve(experiment.figure.compare) for run in runs)]))
-    return dict(zip(order, distinct_colours(len(order)), strict=True))
+    return dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
 
 
 def _panel(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -34,7 +35,7 @@ from harness.figures.marks import (
     point_below,
     unreliable_handle,
 )
-from harness.figures.output import MINOR, despine, distinct_colours, legend_below, style
+from harness.figures.output import MINOR, legend_below, style
 from harness.specs.budget import COUNTERS
 
 HEIGHT = 4.0  # inches, without the legend
@@ -99,8 +100,6 @@ def draw(
         BadInput: an unknown counter or scale, nothing to draw, more runs than can be told apart, or CPU times that cannot be
             compared.
     """
-    import seaborn as sns  # which takes longer to import than a figure without it takes
-
     if scale not in ("log", "linear"):
         raise BadInput(f"--scale is {scale!r}: choose log or linear")
     if len(runs) > MOST_CURVES:
@@ -125,7 +124,7 @@ def draw(
         axes = figure.subplots()
         names_of = dict(zip((run.id for run in runs), labels(runs), strict=True))
         order = list(dict.fromkeys(data["label"]))
-        palette = dict(zip(order, distinct_colours(len(order)), strict=True))
+        palette = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
         sns.lineplot(
             data, x="x", y="nats", hue="label", style="split", style_order=SPLITS, dashes=dashes_of(SPLITS), palette=palette,
             errorbar=None, estimator=None, ax=axes, linewidth=1.6,
@@ -174,7 +173,7 @@ def draw(
         words += of_weights(runs) + of_others(runs, counter)
         words += f"; no {safe_text.label(estimator)}: {', '.join(without)}" if without else ""
         figure.set_figheight(HEIGHT + legend_below(figure, handles, 3, words))
-        despine(figure)
+        sns.despine(figure)
     return figure
 
 
