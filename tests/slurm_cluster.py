@@ -102,7 +102,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Cancel all jobs, and end all daemons."""
-        with contextlib.suppress(subprocess.SubprocessError):
+        with contextlib.suppress(subprocess.SubprocessError, TimeoutError):
             self.call("scancel", "--user=root")
             self.wait_for(lambda: not self.call("squeue", "--noheader"), 30)
         for name in (*NODES, "slurmctld", "munged"):

@@ -48,7 +48,10 @@ while :; do
 done
 case $code in
   {requeue})  # ended by USR1: go on in another job of the same number, until nothing is left
-    scontrol requeue "$SLURM_JOB_ID" && sleep 600 ;;
+    for try in {{1..30}}; do  # a controller that is being restarted answers later; Incomplete: not one that was cancelled
+      if scontrol requeue Incomplete "$SLURM_JOB_ID"; then sleep 600; break; fi
+      sleep 10
+    done ;;
   {preempted})  # ended by TERM: SLURM queues a preempted job again as long as it is there, and ends a cancelled one
     sleep 600 ;;
 esac
