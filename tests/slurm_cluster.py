@@ -107,7 +107,7 @@ class Cluster:
             self.wait_for(lambda: not self.call("squeue", "--noheader"), 30)
         for name in (*NODES, "slurmctld", "munged"):
             self.kill(name, signal.SIGTERM)
-        kill(pid for pid in processes(f"SLURM_CONF={self.env['SLURM_CONF']}".encode()) if _is_of_a_job(pid))
+        kill(pid for pid in processes(f"SLURM_CONF={self.env['SLURM_CONF']}".encode()) if is_of_a_job(pid))
 
     def start_controller(self) -> None:
         """Start the controller, which goes on from its stored state."""
@@ -173,7 +173,7 @@ class Cluster:
             )
 
 
-def _is_of_a_job(pid: int) -> bool:
+def is_of_a_job(pid: int) -> bool:
     """Say whether a process is a job's, or that of SLURM beside it, which waits for ever for a controller that has gone."""
     try:
         in_job = b"SLURM_JOB_ID=" in Path(f"/proc/{pid}/environ").read_bytes()

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,11 +74,9 @@ def mark(cluster: slurm_cluster.Cluster, monkeypatch: pytest.MonkeyPatch) -> byt
     return f"HARNESS_TEST_MARK={name}".encode()
 
 
-def elsewhere(mark: bytes) -> list[int]:
-    """Return the processes of workers: all but this one and those that it has started for itself."""
-    mine = {os.getpid()} | {int(line) for line in subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout.split()}  # fmt: skip
-    return [pid for pid in processes(mark) if pid not in mine]
+def of_workers(mark: bytes) -> list[int]:
+    """Return the processes of all workers."""
+    return [pid for pid in processes(mark) if slurm_cluster.is_of_a_job(pid)]
 
 
 def of_worker(job: str) -> set[int]:
@@ -152,7 +149,7 @@ def test_workers_on_a_cluster_make_every_run_once(
     assert one in [worker.job for worker in workers.queue(name)]  # the same job, queued again
     until(lambda: not workers.queue(name), 600)
     assert "".join(logs(store).values()).count("DUE TO JOB REQUEUE") == 1
-    until(lambda: not elsewhere(mark), 30)
+    until(lambda: not of_workers(mark), 30)
     assert harness("sweep", path, "--status").out.startswith("mine: 4 runs, 4 done\nno workers on SLURM")
     require_each_made_once(harness, store, path, 4)
 
@@ -171,14 +168,14 @@ def test_workers_are_cancelled_with_their_checkpoints(
     assert "cancelled" in harness("sweep", path, "--cancel").out
     until(lambda: not workers.queue(name), 30)
     assert states(store) == ["interrupted"] * 2
-    until(lambda: not elsewhere(mark), 30)
+    until(lambda: not of_workers(mark), 30)
     assert "there are no workers" in harness("sweep", path, "--cancel").out
 
 
 def lose_the_controller(cluster: slurm_cluster.Cluster, mark: bytes) -> None:
     """It is away for half a minute, in which every worker is told that its time is over."""
     cluster.kill("slurmctld")
-    for pid in elsewhere(mark):
+    for pid in of_workers(mark):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/comm").read_text() == "slurm_script\n":
                 os.kill(pid, signal.SIGUSR1)
@@ -247,7 +244,7 @@ def test_everything_that_a_cluster_may_do_to_workers(
 
     (path.parent / "slowly").unlink()  # what is left goes quickly
     until(lambda: not workers.queue(name), 1800)
-    until(lambda: not elsewhere(mark), 30)
+    until(lambda: not of_workers(mark), 30)
     said = logs(store)
     times = {why: sum(log.count(f"DUE TO {why}") for log in said.values())
              for why in ("JOB REQUEUE", "PREEMPTION", "NODE FAILURE")}  # fmt: skip
@@ -270,4 +267,4 @@ def test_tuning_on_a_cluster(
     until(lambda: not cluster.call("squeue", "--noheader"), 60)
     assert len(list((store.root / "tune").glob("*.json"))) == 1
     assert set(states(store, "tune-5000")) == {"done"}
-    until(lambda: not elsewhere(mark), 30)
+    until(lambda: not of_workers(mark), 30)
