@@ -228,7 +228,7 @@ def test_everything_that_a_cluster_may_do_to_workers(
         done = harness(*words)
         assert done.code == 0, done.err
         submitted += "submitted array" in done.out
-        time.sleep(rng.uniform(10, 30))
+        time.sleep(rng.uniform(2, 10))
         there = {worker.job for worker in workers.queue(name)}
         assert there >= limits.keys() - killed, "a worker ended that was not killed, and runs are left"
         limits |= dict.fromkeys(there, 0) | {job: said.count("DUE TO JOB REQUEUE") for job, said in logs(store).items()}
@@ -263,8 +263,8 @@ def test_tuning_on_a_cluster(
         pytest.skip("another minute: pytest --full")
     words = f"tune --algo aevb --dataset {toy.__file__} --nz 2 --hidden 5 --samples 5000 --warmup 5".split()
     assert harness(*words, "--on", "slurm", "--workers", 2).code == 0
-    until(lambda: list((store.root / "tune").glob("*.json")), 60)
-    until(lambda: not cluster.call("squeue", "--noheader"), 60)
+    until(lambda: list((store.root / "tune").glob("*.json")), 300)
+    until(lambda: not cluster.call("squeue", "--noheader"), 300)
     assert len(list((store.root / "tune").glob("*.json"))) == 1
     assert set(states(store, "tune-5000")) == {"done"}
     until(lambda: not of_workers(mark), 30)
