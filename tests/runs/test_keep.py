@@ -380,7 +380,7 @@ def test_a_table_at_the_best_mark_of_each_run(store: Store, data: str, tmp_path:
     for run in runs:
         for one in run.rows:
             one["estimates"] = [e for e in one["estimates"] if e["split"] != "valid"]
-    with pytest.raises(BadInput, match="no run of mine has estimates on the validation split at its marks"):
+    with pytest.raises(BadInput, match="no run of mine is done and has estimates on the validation split at its marks"):
         table.rows(experiment, runs, [], [])
 
 
