@@ -140,7 +140,10 @@ def messages(
                     idle.append(Worker(process, connection))
                 else:
                     process.join()
-                received.append((task, died(how_it_ended(process)) if message is None else message.result))
+                if message is not None:
+                    received.append((task, message.result))
+                elif not caught:  # else a signal of ours ended it before it could say so
+                    received.append((task, died(how_it_ended(process))))
             yield received
             if not waiting:
                 _dismiss(idle)

@@ -3,7 +3,6 @@
 import os
 import pickle
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -11,13 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from in_slots import die, known_data, name_process
 from support import PLUGINS, Result, user_names
 
 from harness.errors import BadInput, RunFailed
 from harness.runs import dask, dask_worker, local
 from harness.runs.dask_worker import Death, Package
 from harness.runs.jobs import Ended, Job
-from harness.runs.pool import Call, Died, Last, Slot
+from harness.runs.pool import Call, Died, Slot
 from harness.runs.runner import ensure
 from harness.specs import named
 from harness.specs.budget import Budget
@@ -223,26 +223,12 @@ def test_a_slot_runs_a_plugin_file_that_lies_elsewhere_than_where_it_was_specifi
     assert job.stored(store).read().spec["algorithm"]["file"] == str(path)
 
 
-def known_data(connection: object) -> Last:
-    return Last(named.data(), True)
-
-
 def test_a_slot_knows_the_data_files_that_the_driver_was_told(tmp_path: Path) -> None:
     slot, data = Slot(), str(tmp_path / "data.npz")
     Path(data).touch()
     assert do(slot, Call(known_data, ())) == ()
     assert do(slot, Call(known_data, ()), data) == (data,)
     assert do(slot, Call(known_data, ())) == ()
-
-
-def name_process(connection: object, wait: float = 0.0) -> Last:
-    time.sleep(wait)
-    return Last(os.getpid(), True)
-
-
-def die(connection: object) -> Last:
-    os.kill(os.getpid(), 9)
-    raise AssertionError
 
 
 def test_a_slot_keeps_its_process_until_it_dies_or_is_stopped() -> None:

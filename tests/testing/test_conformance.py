@@ -193,6 +193,17 @@ def test_what_keeps_the_contract_passes(tmp_path: Path, request: pytest.FixtureR
     conformance.check_algorithm(path)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_a_copy_of_a_file_that_is_gone_is_checked(tmp_path: Path) -> None:
+    """It is the module that was imported already, as its content is the same."""
+    first = changed_renyi(tmp_path, "Rényi", "A copy of Rényi")
+    conformance.check_algorithm(first)
+    there = tmp_path / "there"
+    there.mkdir()
+    Path(first).rename(there / Path(first).name)
+    conformance.check_algorithm(user_names(there / Path(first).name))
+
+
 def changed_renyi(folder: Path, old: str, new: str) -> str:
     """Return the path of the sound 30-line plugin, one text of which is another."""
     source = (PLUGINS / "renyi.py").read_text()
