@@ -3,7 +3,6 @@
 import contextlib
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import environment, kill, processes
+from support import environment, free_port, kill, processes
 
 WORKERS = ("one", "two")
 
@@ -30,7 +29,7 @@ class Cluster:
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.port, self.mark = folder, _free_port(), str(random.random())
+        self.folder, self.port, self.mark = folder, free_port(), str(random.random())
         self._commands: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -97,12 +96,6 @@ class Cluster:
             if time.monotonic() > end or not self.lives(name):
                 raise TimeoutError(log.read_text()[-3000:])
             time.sleep(0.2)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextlib.contextmanager

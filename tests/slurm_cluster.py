@@ -8,14 +8,13 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import kill, processes
+from support import free_port, kill, processes
 
 NODES = ("one", "two")
 
@@ -84,7 +83,7 @@ class Cluster:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         folder.chmod(0o755)
         (folder / "state").mkdir()
-        ports = [_free_port() for _ in range(1 + len(NODES))]
+        ports = [free_port() for _ in range(1 + len(NODES))]
         nodes = "\n".join(
             f"NodeName={name} NodeHostname={platform.node()} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=4000"
             for name, port in zip(NODES, ports[1:], strict=True)
@@ -180,12 +179,6 @@ def is_of_a_job(pid: int) -> bool:
         return in_job or Path(f"/proc/{pid}/comm").read_text().strip() == "slurmstepd"
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -194,7 +194,7 @@ def over_seeds(curve: "pd.DataFrame", counter: str, *others: str) -> "pd.DataFra
         known = ~np.isnan(values)
         np.add.at(total, (of[known], at[known]), values[known])
         np.add.at(count, (of[known], at[known]), 1)
-        return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return _quotient(total, count)
 
     table = {name: of_each(name) for name in dict.fromkeys(("nats", counter, *others))}
     reached = ~np.isnan(table["nats"])
@@ -226,6 +226,12 @@ def _mean(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     import numpy as np
 
     known = ~np.isnan(values)
-    total, count = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
+    return _quotient(np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0))
+
+
+def _quotient(total: "np.ndarray[Any, Any]", count: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Return means of sums of so many values; NaN for none."""
+    import numpy as np
+
     mean: np.ndarray[Any, Any] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     return mean

@@ -1,5 +1,6 @@
 """`harness data`: what a file of the user's own looks like."""
 
+import os
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ from harness.cli.options import json_flag
 from harness.cli.output import print_json
 from harness.cli.settings import settings_argument
 from harness.errors import BadInput
+from harness.files import encoded, write_output
 from harness.specs import named
 
 EPILOG = """Settings are those of the dataset `file`, such as --kind, --scale, --split, --labels, --shape and --missing, and stand
@@ -54,10 +56,9 @@ def write_experiment(path: Path, text: str) -> None:
     """Write an experiment where there is no file; BadInput where there is one, or none can be."""
     if path.suffix != ".toml":
         raise BadInput(f"--experiment is {str(path)!r}: give the path of a new file that ends in .toml")
+    if os.path.lexists(path):
+        raise BadInput(f"--experiment is {str(path)!r}, which exists: give another name, or remove it")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise BadInput(f"--experiment is {str(path)!r}, which exists: give another name, or remove it") from error
+        write_output(path, encoded(text))
     except OSError as error:
         raise BadInput(f"--experiment is {str(path)!r}, which cannot be written ({error.strerror})") from error

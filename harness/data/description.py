@@ -26,21 +26,13 @@ FULL = (255, 16, 15)
 SPARSE = 0.5
 """Share of zeros from which on whole numbers look like counts."""
 
-RUNS = {
-    "binary": "--algo aevb",
-    "unit": "--algo aevb",
-    "real": "--algo aevb --gaussian-mean linear",
-    "counts": "--algo nvil --model sbn",
-}
-"""A run that learns data of each kind."""
-
-COMPARED = {
+LEARNS: dict[str, tuple[dict[str, str], list[str]]] = {
     "binary": ({}, ["aevb", "wake-sleep"]),
     "unit": ({}, ["aevb", "wake-sleep"]),
     "real": ({"gaussian-mean": "linear"}, ["aevb", "wake-sleep"]),
     "counts": ({"model": "sbn"}, ["nvil", "wake-sleep"]),
 }
-"""Of each kind, settings and the algorithms that an experiment compares by the lower bound."""
+"""What learns data of each kind: settings of the model, and algorithms that the lower bound compares, the first by default."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +164,8 @@ def describe(files: DataFiles, config: Any, given: dict[str, Any], word: str) ->
         f"--{name} {shlex.quote(str(value))}" if value is not True else f"--{name}" for name, value in said.items()
     ]
     seen = said["kind"] if settings.binarize == "none" else "binary"
-    more, algorithms = COMPARED[seen]
+    more, algorithms = LEARNS[seen]
+    run = " ".join([f"--algo {algorithms[0]}", *(f"--{name} {value}" for name, value in more.items())])
     latents = {} if "model" in more else {"nz": max(1, min(20, selected[0].dim // 4))}
     return {
         "dataset": files.name,
@@ -194,7 +187,7 @@ def describe(files: DataFiles, config: Any, given: dict[str, Any], word: str) ->
         "settings": said,
         "splits": splits,
         "repeated": repeated(dataset),
-        "command": " ".join([f"harness run {RUNS[seen]} --dataset {shlex.quote(word)}", *options]),
+        "command": " ".join([f"harness run {run} --dataset {shlex.quote(word)}", *options]),
         "experiment": experiment(word, said, latents | more, algorithms),
     }
 

@@ -14,9 +14,9 @@ from rich.table import Column
 from harness import safe_text
 from harness.report.text import duration, quantity
 from harness.runs.jobs import Outcome
-from harness.runs.study import GROUP
 from harness.runs.sweep import Planned
 from harness.specs.budget import Budget
+from harness.store.store import STUDIES
 from harness.training.loop import Row, Tick, Training
 
 UNITS = {"samples": "samples", "datapoints": "datapoints", "cpu_seconds": "CPU s", "wall_seconds": "s"}
@@ -141,7 +141,7 @@ class SweepProgress(_Bars):
             self._shown += 1
             run = outcome.job.spec.run_id
             why = f", {outcome.reason}" if outcome.reason else ""
-            what = "trial " if outcome.job.group.startswith(f"{GROUP}-") else ""
+            what = "trial " if outcome.job.group.startswith(f"{STUDIES}-") else ""
             line = f"[{self._before + self._shown}/{self._total}] {what}{run}: {outcome.status}{why}"
             self._console.print(safe_text.line(line), emoji=False, highlight=False, markup=False, soft_wrap=True)
             if run in self._bars:

@@ -25,7 +25,6 @@ from harness.store.names import former
 from harness.store.record import Record, final_estimates
 from harness.store.store import STUDIES, Store
 
-GROUP = STUDIES
 DEFAULT_TRIALS = 20  # where not all of a few are tried
 SPENT = ("samples", "datapoints", "cpu_seconds", "wall_seconds")
 
@@ -159,7 +158,7 @@ class Study:
     def group(self) -> str:
         """The store's group of its trials: one for each budget, as a run goes on and never back."""
         words = [str(limit) if name == "samples" else f"{name}-{limit}" for name, limit in self.rule.limits.items()]
-        return "-".join((GROUP, *words))
+        return "-".join((STUDIES, *words))
 
     def jobs(self, settings: Iterable[Settings]) -> list[Job]:
         """Return the runs of the trials of these settings."""

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, cast
 from harness.errors import BadInput, RunFailed, StoreTrouble
 from harness.files import read_file, replace_file, require_inside, seal, unseal
 from harness.runs.jobs import Job, Outcome, Status
-from harness.runs.study import GROUP, SPENT, Settings, Study, Trial, problem, searchable
+from harness.runs.study import SPENT, Settings, Study, Trial, problem, searchable
 from harness.specs import registry
 from harness.specs.experiment import TUNED, Experiment, Task, key, waiting
 from harness.specs.options import BUDGETS, Options
 from harness.specs.recipes import TuneRule
 from harness.store.names import modern_problem
-from harness.store.store import Store
+from harness.store.store import STUDIES, Store
 
 BATCH = 4  # trials that TPE is asked for at a time, so that workers have something to do
 
@@ -134,7 +134,7 @@ def stored(store: Store, name: str) -> dict[str, Any] | None:
     The study is then done again, and its trials are found in the store.
     """
     try:
-        content = unseal(read_file(store.root / GROUP / f"{name}.json"))
+        content = unseal(read_file(store.root / STUDIES / f"{name}.json"))
         shared = modern_problem(content["problem"])
         return {**content, "chosen": dict(content["chosen"]), "problem": shared, "rule": content["rule"]}
     except (OSError, ValueError, KeyError, TypeError):
@@ -241,7 +241,7 @@ def _write(store: Store, study: Study, tuned: Tuned) -> None:
         "spent": tuned.spent,
         "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials],
     }
-    path = store.root / GROUP / f"{tuned.study}.json"
+    path = store.root / STUDIES / f"{tuned.study}.json"
     try:
         require_inside(store.root, path)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dask_cluster
 import pytest
-from support import PLUGINS, Result, copied, kill, what_was_learned
+from support import PLUGINS, Result, copied, kill, traces, what_was_learned
 
 from harness.runs import dask, dask_worker
 from harness.store.store import Store
@@ -59,12 +59,6 @@ def cluster() -> Iterator[dask_cluster.Cluster]:
         yield one
 
 
-def traces(store: Store) -> dict[str, str]:
-    """Return the rows of runs that are done, as they are written, without their times."""
-    done = (run for run in store.runs("mine") if run.read().status == "done")
-    return {run.id: re.sub(r'(_seconds": )[^,}]+', r"\1", (run.path / "trace.jsonl").read_text()) for run in done}
-
-
 @pytest.mark.slow
 @CLOSING
 def test_dask_makes_the_runs_that_this_machine_makes(
@@ -96,8 +90,8 @@ def test_dask_makes_the_runs_that_this_machine_makes(
 
     others = tmp_path / "local"
     assert harness("sweep", path, "--results", others).code == 3
-    assert len(traces(store)) == 5
-    assert traces(store) == traces(Store(others))
+    assert len(traces(store, "mine")) == 5
+    assert traces(store, "mine") == traces(Store(others), "mine")
     threads = {run.read().spec["threads"]: run.read().provenance[-1]["threads"] for run in store.runs("mine")}
     assert threads == {1: 1, 2: 2}
 
@@ -105,23 +99,9 @@ def test_dask_makes_the_runs_that_this_machine_makes(
 @pytest.mark.slow
 @CLOSING
 def test_plans_tuning_and_claims_are_made_on_dask(
-    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path
+    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, tiny_run: list[str]
 ) -> None:
-    words = [
-        "tune",
-        "--algo",
-        "aevb",
-        "--dataset",
-        toy.__file__,
-        "--nz",
-        "2",
-        "--hidden",
-        "5",
-        "--batch-size",
-        "40",
-        "--json",
-    ]
-    words += ["--warmup", "5", "--lr", "tuned", "--samples", "1000"]
+    words = ["tune", *tiny_run[1:-1], "1000", "--lr", "tuned", "--json"]
     done, here = harness(*words, "--on", cluster.on), harness(*words, "--results", tmp_path / "local")
     assert (done.code, here.code) == (0, 0), done.err + here.err
     tuned, expected = json.loads(done.out), json.loads(here.out)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-from support import PLUGINS, Result, processes
+from support import PLUGINS, Result, processes, traces
 
 from harness.errors import BadInput
 from harness.runs import slurm as workers
@@ -109,21 +108,15 @@ def logs(store: Store) -> dict[str, str]:
     return {log.stem.rpartition("-")[2]: log.read_text() for log in (store.root / workers.FOLDER).iterdir()}
 
 
-def traces(store: Store) -> dict[str, bytes]:
-    """Return every run's trace, without the seconds that it took."""
-    files = {run.id: run.path / "trace.jsonl" for run in store.runs("mine")}
-    return {name: re.sub(rb'_seconds": [^,}]+', b"_seconds", path.read_bytes()) for name, path in files.items()}
-
-
 def require_each_made_once(harness: Harness, store: Store, path: Path, runs: int) -> None:
     """All are done and none twice, with the same traces byte for byte as by the local executor."""
     (path.parent / "slowly").unlink(missing_ok=True)
     assert states(store) == ["done"] * runs
-    made = traces(store)
+    made = traces(store, "mine")
     assert [trace.count(b'"end": true') for trace in made.values()] == [1] * runs
     local = path.parent / "local"
     assert harness("sweep", path, "--jobs", 2, "--results", local).code == 0
-    assert made == traces(Store(local))
+    assert made == traces(Store(local), "mine")
 
 
 @pytest.mark.slow

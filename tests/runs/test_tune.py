@@ -12,10 +12,10 @@ from support import PLUGINS, Result, rewrite
 from harness.errors import BadInput, RunFailed
 from harness.runs.jobs import Job, Outcome
 from harness.runs.runner import ensure
-from harness.runs.study import GROUP, Study
+from harness.runs.study import Study
 from harness.runs.tune import chosen, look_up, tune
 from harness.specs.recipes import TuneRule
-from harness.store.store import Store
+from harness.store.store import STUDIES, Store
 from harness.testing import toy
 
 Harness = Callable[..., Result]
@@ -78,7 +78,7 @@ def test_test_data_have_no_say(store: Store) -> None:
             if estimate["split"] == "test":
                 estimate["mean"] = 1e3 * record.spec["algorithm"]["settings"]["lr"]
         rewrite(run, record)
-    (store.root / GROUP / f"{study.id}.json").rename(store.root / "before.json")
+    (store.root / STUDIES / f"{study.id}.json").rename(store.root / "before.json")
     again = tune(store, study, Here(store))
     assert again.chosen == json.loads((store.root / "before.json").read_text())["chosen"]
 
@@ -105,12 +105,12 @@ def test_tpe_goes_on_from_its_runs(store: Store) -> None:
     assert (work.done, len(found.trials)) == (5, 5)
     assert all(1e-4 <= trial.settings["lr"] <= 1e-2 for trial in found.trials)
     assert len({trial.settings["lr"] for trial in found.trials}) == 5
-    (store.root / GROUP / f"{study.id}.json").unlink()
+    (store.root / STUDIES / f"{study.id}.json").unlink()
     again = tune(store, study, work)
     assert work.done == 5  # rebuilt from the run folders, nothing run again
     assert again == found
     shutil.rmtree(store.run(found.trials[0].runs[0], study.group).path)
-    (store.root / GROUP / f"{study.id}.json").unlink()
+    (store.root / STUDIES / f"{study.id}.json").unlink()
     tune(store, study, work)
     assert work.done == 6  # what is missing is made up for
     more = Study(study.options, TuneRule(samples=500, trials=8))
@@ -186,7 +186,7 @@ def test_the_choice_is_used_by_runs(harness: Harness, store: Store, tiny_run: li
     assert tuned.err.count("] trial ") == 3, tuned.err
     assert "next: harness run --lr tuned" in tuned.out
     assert "spent 3,000 samples and " in tuned.out
-    (path,) = (store.root / GROUP).glob("*.json")
+    (path,) = (store.root / STUDIES).glob("*.json")
     lr = json.loads(path.read_text())["chosen"]["lr"]
     assert f"--lr {lr}" in tuned.out
     done = harness("run", *words, "--lr", "tuned", "--samples", "1000", "--seed", "5")
