@@ -13,6 +13,7 @@ from harness.analysis.stored_run import Row, StoredRun
 from harness.files import encoded, without_collection
 from harness.specs.budget import COUNTERS
 from harness.specs.recipes import Compared
+from harness.store.record import BOUNDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = (
-    "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", "reliable",
+    "run", "curve", "seed", "estimator", "direction", "mark", "end", "split", "nats", "error", "points", "reliable", "at_most",
 )  # fmt: skip
 
 
@@ -98,9 +99,10 @@ def estimates(
     """Return a line for every row and split that has an estimate by this estimator, or by the run's default if it is None.
 
     Columns: run, curve, seed, estimator, direction (of its bias), split; nats, error (standard error over points and noise),
-    points, reliable (False where its own diagnostics say that it is not); every counter of the ledger; `mark`, the samples at
-    which other runs have a row too; and `end`. Of a row the estimate over the fewest points is taken, which are the curve's, and
-    not the one over more points at the end, or over the most; what is not finite is left out.
+    points, reliable (False where its own diagnostics say that it is not); `at_most`, where log p(x) is estimated from below and
+    from above; every counter of the ledger; `mark`, the samples at which other runs have a row too; and `end`. Of a row the
+    estimate over the fewest points is taken, which are the curve's, and not the one over more points at the end, or over the
+    most; what is not finite is left out.
     """
     names = (*_COLUMNS, *COUNTERS)
     return [dict(zip(names, line, strict=True)) for line in _lines(runs, estimator, compare, COUNTERS, most=most)]
@@ -123,8 +125,17 @@ def _lines(
             for e in _of_each_split(row["estimates"], name, most):
                 if math.isfinite(e["mean"]):
                     error = math.hypot(e["se_points"], e["se_estimator"])
-                    found = e["split"], e["mean"], error, e["points"], not unreliable(e)
+                    found = e["split"], e["mean"], error, e["points"], not unreliable(e), _at_most(e, row)
                     yield *own, e.get("direction", ""), mark, end, *found, *spent
+
+
+def _at_most(estimate: Mapping[str, Any], row: Row) -> float:
+    """Return an estimate from above beside one of log p(x) from below, over the same points; NaN where there is none."""
+    if estimate.get("direction") != "lower" or estimate["estimator"] in BOUNDS:
+        return math.nan
+    alike = itemgetter("split", "points")
+    above = (e["mean"] for e in row["estimates"] if e.get("direction") == "upper" and alike(e) == alike(estimate))
+    return min(above, default=math.nan)
 
 
 def _of_each_split(estimates: Sequence[dict[str, Any]], estimator: str, most: bool) -> list[dict[str, Any]]:

@@ -112,7 +112,9 @@ def rank(
     for where in table.in_order([run.options(options) for run in runs]):
         here = every.meeting(where)
         about = in_words({name: value for name, value in where.items() if value is not None})
-        selection.require_alike(here, f"the ranking of {about or 'all runs'}", experiment.figure.compare)
+        selection.require_alike(
+            here, f"the ranking of {about or 'all runs'}", experiment.figure.compare, experiment.figure.differ
+        )
         entrants = _entrants(here, experiment.figure.compare, tuning)
         went_on = [run for run in here if run.status != "diverged"] or here
         shared = table.shared_mark(went_on, experiment.figure.compare)

@@ -7,7 +7,7 @@ from harness.analysis.stored_run import StoredRun
 from harness.analysis.versions import Versions, present
 from harness.errors import BadInput, suggestion
 from harness.files import without_collection
-from harness.specs.options import STORED
+from harness.specs.options import OPTIONS, STORED
 from harness.specs.where import PLUGINS, Index, Where
 from harness.store.run import Run
 from harness.store.store import Store
@@ -187,7 +187,7 @@ def unlike(
         except_for: more settings that may differ, as options of `harness run`.
         code: whether what is in plugin files counts.
     """
-    allowed = {name.replace("-", "_") for name in (*compare, *except_for)}
+    allowed = {_leaf(name) for name in (*compare, *except_for)}
     compared = {PLUGINS[name] for name in compare if name in PLUGINS}
     apart = {part for part in compared if one.spec[part]["name"] != two.spec[part]["name"]}
     if one.version != two.version:  # both are shown, as curves of their own
@@ -214,6 +214,11 @@ def unlike(
     return None
 
 
+def _leaf(option: str) -> str:
+    """Return the name under which a run's specification has an option, without what it is part of."""
+    return OPTIONS[option].field.rpartition(".")[2] if option in OPTIONS else option.replace("-", "_")
+
+
 def _content(run: StoredRun, other: StoredRun) -> dict[str, Any]:
     """Return a run's specification, with its estimators by name, and of those only the ones that the other has, too."""
     evaluation = run.spec.get("evaluation") or {}
@@ -222,7 +227,9 @@ def _content(run: StoredRun, other: StoredRun) -> dict[str, Any]:
     return {**run.spec, "evaluation": {**evaluation, "estimators": by_name, "keep": None}}
 
 
-def require_alike(runs: Sequence[StoredRun], place: str, compare: Sequence[str] = COMPARE) -> None:
+def require_alike(
+    runs: Sequence[StoredRun], place: str, compare: Sequence[str] = COMPARE, differ: Collection[str] = ()
+) -> None:
     """Raise BadInput, naming the difference, unless runs differ in seed and in what is compared alone.
 
     Only then do the curves of one panel tell what is compared, and only then are the runs of a curve its seeds.
@@ -231,18 +238,19 @@ def require_alike(runs: Sequence[StoredRun], place: str, compare: Sequence[str] 
         runs: those of one panel.
         place: which panel, for the message.
         compare: the options that are compared.
+        differ: more options in which one curve may differ from another.
     """
     firsts: dict[str, StoredRun] = {}
     for run in runs:
         curve = run.curve(compare)
         first = next(iter(firsts.values()), None)
-        for other in (firsts.get(curve), first):
-            if other is not None and (found := unlike(other, run, compare)):
+        for other, allowed in ((firsts.get(curve), ()), (first, differ)):
+            if other is not None and (found := unlike(other, run, compare, allowed)):
                 what = " and ".join("algorithm" if name == "algo" else name for name in (*compare, "seed"))
                 raise BadInput(
                     f"{place} would mix runs that differ in more than {what}: {other.id} has {found.setting} {found.first} and "
-                    f"{run.id} has {found.second}; name it in compare or panels of the experiment's [figure], or move the "
-                    "folders of one kind into a group of another name"
+                    f"{run.id} has {found.second}; name it in compare, panels or differ of the experiment's [figure], or move "
+                    "the folders of one kind into a group of another name"
                 )
         firsts.setdefault(curve, run)
 

@@ -179,10 +179,14 @@ class StoredRun:
 
     @property
     def estimators(self) -> list[str]:
-        """The estimators that it has estimates by: in the order of its specification, which begins with its default."""
-        there = dict.fromkeys(e["estimator"] for row in self.rows for e in row["estimates"])
+        """The estimators that it has estimates by, in the order of its specification: first the one it is judged by.
+
+        Those that err high come last, so that no model is judged by what flatters it where there is another estimate.
+        """
+        there = {e["estimator"]: e.get("direction") == "upper" for row in self.rows for e in row["estimates"]}
         asked = [e["name"] for e in self.spec.get("evaluation", {}).get("estimators", ())]
-        return [*(name for name in asked if name in there), *(name for name in there if name not in asked)]
+        found = [*(name for name in asked if name in there), *(name for name in there if name not in asked)]
+        return sorted(found, key=lambda name: there[name])
 
     def matches(self, where: Where) -> bool:
         """Say whether it has one of the values of each option."""

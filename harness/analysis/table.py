@@ -82,7 +82,9 @@ def rows(
     for panel in in_order([run.options(panels) for run in runs]):
         here = every.meeting(panel)
         name = ", ".join(f"{option} {value}" for option, value in panel.items() if value is not None)
-        selection.require_alike(here, f"the table's part for {name or 'all runs'}", experiment.figure.compare)
+        selection.require_alike(
+            here, f"the table's part for {name or 'all runs'}", experiment.figure.compare, experiment.figure.differ
+        )
         for mark in at or [shared_mark(here, experiment.figure.compare)]:
             asked[mark] = None
             rows_of = _panel(experiment.figure, panel, here, estimator, mark, targets, versions)

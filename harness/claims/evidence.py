@@ -96,6 +96,11 @@ class Evidence:
         experiment = self.claims.experiment(claim)
         return experiment.figure.compare if experiment else selection.COMPARE
 
+    def differ(self, claim: Claim) -> tuple[str, ...]:
+        """Return the options in which curves of a claim's experiment may differ besides what it compares."""
+        experiment = self.claims.experiment(claim)
+        return experiment.figure.differ if experiment else ()
+
     def panels(self, claim: Claim) -> tuple[str, ...]:
         """Return the options by which the panels of a claim's experiment differ."""
         return selection.panel_options(self._group(claim), self.claims.experiment(claim))

@@ -31,7 +31,7 @@ def verdicts(claim: Order, evidence: Evidence) -> Iterator[Verdict | Open]:
     kinds = {place: panel_of[run] for run, place in places.items()}
     for part, runs in parts_of(chosen, claim.per):
         for panel, own in parts_of(runs, panels):
-            selection.require_alike(own, f"{evidence.claims.place(claim)}: {panel}", compare)
+            selection.require_alike(own, f"{evidence.claims.place(claim)}: {panel}", compare, evidence.differ(claim))
         for mark in claim.at:
             subject = described(claim, " ".join((claim.above, "minus", claim.below, part)).strip(), mark)
             sides = [

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from harness import safe_text
 from harness.errors import BadInput
 from harness.figures.labels import MOST_CURVES, counter_label
-from harness.figures.output import MINOR, legend_below, style
+from harness.figures.output import MINOR, colours_of, legend_below, style
 
 HEIGHT = 3.4  # inches, without the legend
 
@@ -67,7 +67,7 @@ def draw(run: str, rows: Sequence[Row]) -> Figure:
         )
     with style():
         figure = Figure(figsize=(7.2, HEIGHT), layout="constrained")
-        palette = dict(zip(every, sns.color_palette("colorblind", len(every)), strict=True))
+        palette = colours_of(every)
         grid = figure.subplots(1, len(PANELS), squeeze=False)[0]
         for axes, (part, title) in zip(grid, PANELS.items(), strict=True):
             for name, parts in every.items():

@@ -13,7 +13,7 @@ from harness import safe_text
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures.labels import MOST_CURVES
-from harness.figures.output import legend_below, style
+from harness.figures.output import colours_of, legend_below, style
 from harness.figures.trace import labels
 from harness.store.run import Run
 
@@ -45,7 +45,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             f"{MOST_CURVES} runs"
         )
     names = dict(zip((run.id for run in runs), labels([StoredRun.load(run) for run in runs]), strict=True))
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    colours = colours_of(names)
     columns = min(3, len(panels))
     height = -(-len(panels) // columns)
     with style(font_size=9, axes_titlesize=9):

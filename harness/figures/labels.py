@@ -127,5 +127,7 @@ def estimate_label(estimators: Collection[str], directions: Collection[str] = ()
     else:
         bounds = sorted({"lower", "upper"} & set(directions))
         kind = f"a {bounds[0]} bound" if len(bounds) == 1 else "a bound"
-        what = f"log p(x) or\n{kind} on it" if bounds else "log p(x)"  # two lines, to be no longer than a panel is high
+        if bounds:  # in three lines, to be no longer than a panel is high
+            return f"log p(x) or\n{kind} on it,\nnats per datapoint"
+        what = "log p(x)"
     return f"{what}, nats per datapoint"

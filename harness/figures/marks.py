@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from harness.figures.labels import SPLITS
 
@@ -75,6 +76,19 @@ def point_below(axes: Axes) -> bool:
 def below_handle() -> Line2D:
     """Return what the legend says of the arrows."""
     return Line2D([], [], color="0.2", marker="v", ms=5, mew=0, lw=0, label="below the axis")
+
+
+_BETWEEN: dict[str, Any] = {"facecolor": "none", "hatch": "////", "lw": 0, "alpha": 0.5}
+
+
+def between(axes: Axes, x: Any, below: Any, above: Any, colour: Any) -> None:
+    """Hatch the space between estimates of log p(x) from below and from above."""
+    axes.fill_between(x, below, above, edgecolor=colour, **_BETWEEN)
+
+
+def between_handle() -> Patch:
+    """Return what the legend says of the hatched space."""
+    return Patch(edgecolor="0.2", **_BETWEEN, label="up to the estimate from above")
 
 
 UNRELIABLE_LABEL = "not to be trusted (Pareto k-hat)"

@@ -1,9 +1,10 @@
 """Figures as files: the formats, and what is embedded in them."""
 
 import io
+import itertools
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ MINOR = 6  # points: labels between powers of ten, which lie close
 MOST_LETTERS = 150  # of what a figure is of, in the name of its file
 
 
+PALETTES = ("colorblind", "dark", "pastel", "bright", "muted")  # of ten colours each, the same hues
+
+
 @contextmanager
 def style(**more: Any) -> Iterator[None]:
     """Draw and save in the style of all figures, with more of matplotlib's settings (`_` for `.`)."""
@@ -46,6 +50,12 @@ def style(**more: Any) -> Iterator[None]:
     with sns.axes_style("ticks"), mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # it is drawn as an empty box
         yield
+
+
+def colours_of(names: Iterable[str]) -> dict[str, Any]:
+    """Return a colour for each name; the first ten are told apart by the colour-blind, too, and more differ in lightness."""
+    every = itertools.chain.from_iterable(map(sns.color_palette, PALETTES))
+    return dict(zip(names, every, strict=False))
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, note: str) -> float:

@@ -32,6 +32,8 @@ from harness.figures.labels import (
 from harness.figures.marks import (
     GOES_ON,
     below_handle,
+    between,
+    between_handle,
     cross,
     cross_handle,
     dot,
@@ -40,7 +42,7 @@ from harness.figures.marks import (
     point_below,
     unreliable_handle,
 )
-from harness.figures.output import MINOR, legend_below, style
+from harness.figures.output import MINOR, colours_of, legend_below, style
 from harness.figures.trace import limits
 from harness.specs.budget import COUNTERS
 from harness.specs.experiment import Experiment
@@ -190,7 +192,7 @@ def _require_readable(experiment: Experiment, runs: Sequence[StoredRun]) -> None
 def _colours(experiment: Experiment, runs: Sequence[StoredRun]) -> dict[str, Any]:
     """Return a colour for each curve, in the order of the experiment, so that a figure of half its runs has the same."""
     order = list(dict.fromkeys([*experiment.curves, *(run.curve(experiment.figure.compare) for run in runs)]))
-    return dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
+    return colours_of(order)
 
 
 def _panel(
@@ -227,14 +229,17 @@ def _panel(
                     **_published_line(k),
                 )
                 shown.add(f"published {name}")
-    selection.require_alike(runs, f"the panel {title!r}", recipe.compare)
+    selection.require_alike(runs, f"the panel {title!r}", recipe.compare, recipe.differ)
     for (name, split), curve in _groups(data, "curve", "split"):
-        mean = curves.over_seeds(curve, counter)
+        mean = curves.over_seeds(curve, counter, "at_most")
         whole, rest = mean[mean["seeds"] == mean["seeds"].max()], mean[mean["seeds"] < mean["seeds"].max()]
         gid = None if rest.empty else GOES_ON
         marker = "." if len(mean) == 1 else None  # a line of one point is none
         axes.plot(whole["x"], whole["nats"], color=colours[name], dashes=dashed[split], lw=1.5, gid=gid, marker=marker)
         axes.fill_between(whole["x"], whole["low"], whole["high"], color=colours[name], alpha=0.2, lw=0)
+        if whole["at_most"].notna().any():
+            between(axes, whole["x"], whole["nats"], whole["at_most"], colours[name])
+            shown.add("at most")
         if not rest.empty:
             axes.plot(rest["x"], rest["nats"], color=colours[name], dashes=dashed[split], lw=0.8)
             shown.add("fewer")
@@ -270,7 +275,7 @@ def _panel(
     if row.y_limits:
         axes.set_ylim(*row.y_limits)
     elif not data.empty:
-        axes.set_ylim(*limits(data["nats"]))
+        axes.set_ylim(*limits(data["nats"], data["at_most"]))
     if point_below(axes):
         shown.add("below")
     if recipe.scale == "linear":
@@ -348,6 +353,8 @@ def _legend(
             lines.append(Line2D([], [], color="0.2", lw=1.5, dashes=dashes or (None, None), label=set_label(split)))
     if "range" in shown:
         lines.append(Line2D([], [], color="0.2", lw=6, alpha=0.2, label="range over seeds"))
+    if "at most" in shown:
+        lines.append(between_handle())
     if "fewer" in shown:
         lines.append(Line2D([], [], color="0.2", lw=0.8, label="fewer seeds"))
     if dots := sorted(int(word.removeprefix("dot of ")) for word in shown if word.startswith("dot of ")):

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from matplotlib.patches import Patch
 from harness import safe_text
 from harness.analysis.profiles import BAND, LARGEST_RATIO, Profile
 from harness.analysis.rank import COUNTERS, Ranking
-from harness.figures.output import legend_below, style
+from harness.figures.output import colours_of, legend_below, style
 
 TITLES = {"samples": "samples", "cpu_seconds": "CPU time"}
 
@@ -23,7 +22,7 @@ ROW = 0.32  # inches for each panel and entrant
 def draw(ranking: Ranking) -> Figure:
     """Return the figure."""
     names = list(dict.fromkeys(entry.entrant for panel in ranking.panels for entry in panel.entries))
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    colours = colours_of(names)
     lines = sum(len(panel.entries) for panel in ranking.panels)
     columns = [counter for counter in COUNTERS if ranking.profiles[counter]]
     with style(font_size=9, axes_titlesize=9):

@@ -27,6 +27,8 @@ from harness.figures.labels import (
 )
 from harness.figures.marks import (
     below_handle,
+    between,
+    between_handle,
     cross,
     cross_handle,
     dot,
@@ -35,7 +37,7 @@ from harness.figures.marks import (
     point_below,
     unreliable_handle,
 )
-from harness.figures.output import MINOR, legend_below, style
+from harness.figures.output import MINOR, colours_of, legend_below, style
 from harness.specs.budget import COUNTERS
 
 HEIGHT = 4.0  # inches, without the legend
@@ -111,7 +113,7 @@ def draw(
     unit = SECONDS
     if counter == "cpu_seconds":
         runs, unit = comparable(runs)
-    there = dict.fromkeys(e["estimator"] for run in runs for row in run.rows for e in row["estimates"])
+    there = dict.fromkeys(name for run in runs for name in run.estimators)
     if estimator is None:
         estimator = "lower-bound" if "lower-bound" in there or not there else next(iter(there))
     data = frame(runs, counter, estimator)
@@ -124,12 +126,15 @@ def draw(
         axes = figure.subplots()
         names_of = dict(zip((run.id for run in runs), labels(runs), strict=True))
         order = list(dict.fromkeys(data["label"]))
-        palette = dict(zip(order, sns.color_palette("colorblind", len(order)), strict=True))
+        palette = colours_of(order)
         sns.lineplot(
             data, x="x", y="nats", hue="label", style="split", style_order=SPLITS, dashes=dashes_of(SPLITS), palette=palette,
             errorbar=None, estimator=None, ax=axes, linewidth=1.6,
         )  # fmt: skip
+        both_sides = data["at_most"].notna().any()
         for (label, _), curve in data.groupby(["label", "split"]):
+            if both_sides:
+                between(axes, curve["x"], curve["nats"], curve["at_most"], palette[label])
             if len(curve) == 1:  # whose line is none
                 axes.plot(curve["x"], curve["nats"], ".", color=palette[label])
             axes.fill_between(
@@ -147,7 +152,7 @@ def draw(
         doubtful = [mark_unreliable(axes, data, "x"), mark_unreliable(axes, pd.DataFrame(dots), counter)]
         axes.set_xscale(scale)
         axes.tick_params(axis="x", which="minor", labelsize=MINOR)
-        axes.set_ylim(*limits(data["nats"]))
+        axes.set_ylim(*limits(data["nats"], data["at_most"]))
         axes.set_xlabel(counter_label(counter, unit))
         axes.set_ylabel(estimate_label([estimator]))
         if scale == "linear":
@@ -157,6 +162,8 @@ def draw(
         for handle, text in kept:
             handle.set_label(set_label(text) if text in SPLITS else text)
         handles = [handle for handle, _ in kept]
+        if both_sides:
+            handles.append(between_handle())
         if dots:
             handles.append(dot_handle(sorted({final["points"] for final in dots})))
         if any(run.status == "diverged" for run in runs):
@@ -184,9 +191,9 @@ def _finals(runs: Sequence[StoredRun], data: pd.DataFrame, estimator: str) -> li
     return [e for e in every if e["end"] and e["split"] in SPLITS and e["points"] > own[e["run"], e["split"]]]
 
 
-def limits(nats: "pd.Series[float]") -> tuple[float, float]:
+def limits(nats: "pd.Series[float]", *above: "pd.Series[float]") -> tuple[float, float]:
     """Return y limits that leave out the climb from an untrained model, which would flatten everything after it."""
-    best, median, worst = nats.max(), nats.median(), nats.min()
+    best, median, worst = pd.concat([nats, *above]).max(), nats.median(), nats.min()
     span = max(min(best - worst, 2.5 * (best - median)), 1e-3)
     return best - 1.03 * span, best + 0.06 * span
 

@@ -197,7 +197,7 @@ def _panels(compared: Compared, runs: Sequence[StoredRun]) -> list[Panel]:
         about = in_words({name: value for name, value in where.items() if value is not None})
         alike = True
         try:
-            selection.require_alike(here, about, compared.figure.compare)
+            selection.require_alike(here, about, compared.figure.compare, compared.figure.differ)
         except BadInput:
             alike = False
         out.append(Panel(about, where, here, alike))

@@ -116,6 +116,7 @@ class Experiment:
         ]
         chosen_by += [(("figure", "panels"), name) for name in self.figure.panels or ()]
         chosen_by += [(("figure", "compare"), name) for name in self.figure.compare]
+        chosen_by += [(("figure", "differ"), name) for name in self.figure.differ]
         algorithms = {str(options["algo"]) for options in itertools.chain.from_iterable(self._grids)}
         for name in self.tune.choices:
             if name not in algorithms:

@@ -141,6 +141,7 @@ class FigureRecipe(Part):
     Attributes:
         estimator: whose estimates are compared; by default one that all runs have, and if there is none each run's own.
         compare: options whose values are compared in a panel: a curve, a colour and a row of the table for each combination.
+        differ: more options in which curves of a panel may differ, where each has a recipe of its own; its seeds differ in none.
         panels: options by which panels differ; by default data set, nz, n-train, and others by which the grids tell apart runs
             that are not compared.
         end_estimator: an estimator of the last row of a run, drawn as a mark near the curve's end.
@@ -153,6 +154,7 @@ class FigureRecipe(Part):
 
     estimator: str | None = None
     compare: tuple[str, ...] = pydantic.Field(("algo",), min_length=1)
+    differ: tuple[str, ...] = ()
     panels: tuple[str, ...] | None = None
     end_estimator: str | None = pydantic.Field(None, alias="beside")
     x: str = "samples"

@@ -12,7 +12,7 @@ from harness.claims import check
 from harness.claims.evidence import Evidence
 from harness.claims.file import Claims
 from harness.errors import BadInput
-from harness.figures import panels
+from harness.figures import panels, trace
 from harness.report import tables
 from harness.specs.experiment import Experiment
 from harness.specs.where import in_words, meets, parse_where
@@ -68,7 +68,7 @@ def test_models_stand_in_one_panel_and_one_table(tmp_path: Path, models: list[St
     assert lines[1][:4] == ["mnist", "cascade", "exact", "exact"]
     figure = panels.draw(experiment, models)
     (axes,) = figure.axes
-    assert axes.get_ylabel() == "log p(x) or\na lower bound on it, nats per datapoint"
+    assert axes.get_ylabel() == "log p(x) or\na lower bound on it,\nnats per datapoint"
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts[:3] == ["sbn: lower-bound (lower)", "cascade: exact (exact)", "rbm: ais (lower)"]
     assert [text.get_text() for text in axes.texts] == [""]  # nothing is missing
@@ -93,6 +93,90 @@ def test_what_is_not_compared_must_be_alike(tmp_path: Path, models: list[StoredR
     models[2] = run("cascade", 0, -110.0, hidden=10)
     with pytest.raises(BadInput, match=r"model.hidden 10 and aevb-cascade-s1 has 9"):
         table.rows(written(tmp_path, GRID + '[figure]\ncompare = "model"\n'), models, [1e6], [])
+
+
+DIFFER = '[figure]\ncompare = "model"\ndiffer = ["schedule", "lr", "eval-points", "marks-per-decade"]\n'
+
+
+def test_curves_may_differ_in_what_the_experiment_says_and_the_seeds_of_a_curve_in_nothing(
+    tmp_path: Path, models: list[StoredRun]
+) -> None:
+    for one in models[2:]:  # of other models, each of which has a recipe of its own
+        one.spec["schedule"] = "linear:1e6"
+        one.spec["algorithm"]["settings"]["lr"] = 0.5
+        one.spec["evaluation"] |= {"marks_per_decade": 2}
+    grid = GRID + 'schedule = "constant"\nlr = 0.02\neval-points = 10\nmarks-per-decade = 10\n'
+    plain, differ = written(tmp_path, grid + '[figure]\ncompare = "model"\n'), tmp_path / "differ"
+    differ.mkdir()
+    with pytest.raises(
+        BadInput, match=r"has schedule constant and .* has linear:1e6; name it in compare, panels or differ of"
+    ):
+        panels.draw(plain, models)
+    experiment = written(differ, grid + DIFFER)
+    assert len(table.rows(experiment, models, [1e6], [])) == 3
+    assert len(panels.draw(experiment, models).legends[0].get_lines()) == 7  # 3 curves, 2 splits, range, dot
+    models[-1].spec["schedule"] = "constant"
+    with pytest.raises(BadInput, match=r"rbm-s0 has schedule linear:1e6 and aevb-rbm-s1 has constant"):
+        panels.draw(experiment, models)
+
+
+def test_points_that_differ_are_known_by_their_option(models: list[StoredRun]) -> None:
+    one, other = models[0], models[2]
+    for run_, points in ((one, 100), (other, 200)):
+        run_.spec["evaluation"]["estimators"] = [{"name": "exact", "settings": {}, "points": points}]
+    found = selection.unlike(one, other, ["model"])
+    assert found is not None
+    assert found.setting == "evaluation.estimators.exact.points"
+    assert selection.unlike(one, other, ["model"], ["eval-points"]) is None
+
+
+def test_what_may_differ_must_be_an_option(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"mine.toml:8: runs cannot be chosen by 'schedul' \(did you mean 'schedule'"):
+        written(tmp_path, GRID + '[figure]\ncompare = "model"\ndiffer = ["schedul"]\n')
+
+
+def both_sides(one: StoredRun) -> StoredRun:
+    """Give a run of an unnormalised model an estimate from above, which its specification names first."""
+    for row in one.rows:
+        below = row["estimates"]
+        above = [{**e, "estimator": "log-z-ais", "direction": "upper", "mean": e["mean"] + 5} for e in below]
+        row["estimates"] = [*above, *({**e, "estimator": "log-z-raise"} for e in below)]
+    one.spec["evaluation"]["estimators"] = [{"name": n, "settings": {}} for n in ("log-z-ais", "log-z-raise")]
+    return one
+
+
+def test_nobody_is_judged_by_what_flatters_and_curves_carry_both_sides(tmp_path: Path, models: list[StoredRun]) -> None:
+    models[4:] = [both_sides(one) for one in models[4:]]
+    assert models[4].estimators == ["log-z-raise", "log-z-ais"]
+    experiment = written(tmp_path, GRID + '[figure]\ncompare = "model"\n')
+    data = curves.points(models, None, ["model"])
+    assert set(data["run"][data["at_most"].notna()]) == {"aevb-rbm-s0", "aevb-rbm-s1"}
+    own = data[data["run"] == "aevb-rbm-s0"]
+    assert (own["at_most"] - own["nats"] == 5).all()
+    assert set(own["direction"]) == {"lower"}
+    figure = panels.draw(experiment, models)
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "rbm: log-z-raise (lower)" in texts
+    assert "up to the estimate from above" in texts
+    (_, high) = figure.axes[0].get_ylim()
+    assert high > -115  # what is hatched is within the axes
+    hatched = [area for area in figure.axes[0].collections if area.get_hatch()]
+    assert len(hatched) == 2  # train and test
+    corners = hatched[-1].get_paths()[0].vertices.tolist()
+    assert {(1e6, -120.5), (1e6, -115.5)} <= set(map(tuple, corners)) or {(1e6, -119.5), (1e6, -114.5)} <= set(
+        map(tuple, corners)
+    )
+    alone = trace.draw(models[4:5])
+    assert alone.axes[0].get_ylabel() == "log p(x) by log-z-raise, nats per datapoint"
+    assert "up to the estimate from above" in [text.get_text() for text in alone.legends[0].get_texts()]
+
+
+def test_a_bound_is_not_taken_for_an_estimate_of_log_p(models: list[StoredRun]) -> None:
+    one = both_sides(models[4])
+    for row in one.rows:
+        for e in row["estimates"]:
+            e["estimator"] = e["estimator"].replace("log-z-raise", "lower-bound")
+    assert curves.points([one], "lower-bound")["at_most"].isna().all()
 
 
 def test_panels_by_default_and_as_declared(tmp_path: Path, models: list[StoredRun]) -> None:

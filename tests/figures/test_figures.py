@@ -13,6 +13,8 @@ from support import Result, environment
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
 from harness.figures import trace
+from harness.figures.labels import MOST_CURVES
+from harness.figures.output import colours_of
 from harness.specs.budget import COUNTERS
 from harness.store.record import Record
 
@@ -144,6 +146,11 @@ def test_the_final_evaluation_is_a_dot_where_it_is_over_more_points() -> None:
     assert (found.get_xdata()[0], found.get_ydata()[0]) == (1e6, -170.0)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "at the end, over 10,000 points (train open, test filled)" in texts
+
+
+def test_as_many_curves_as_a_figure_may_have_have_as_many_colours() -> None:
+    colours = colours_of(map(str, range(MOST_CURVES)))
+    assert len(colours) == len({to_hex(colour) for colour in colours.values()}) == MOST_CURVES
 
 
 def test_runs_without_a_bound_are_refused_by_name() -> None:

@@ -478,7 +478,9 @@ def test_commands(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert refused.err.startswith(f"harness: {said}")
 
 
-@pytest.mark.parametrize("name", [pytest.param("figure2", marks=pytest.mark.slow), "figure3"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("figure2", "combined")), "figure3"]
+)
 def test_the_stored_reference_runs_are_drawn_without_data_or_network(name: str, tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "results"
     if not (root / name).is_dir():
