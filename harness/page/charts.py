@@ -3,10 +3,13 @@
 Colours are variables of the page's style, so that curves are readable in the light, in the dark and in print.
 """
 
+import contextlib
 import importlib.util
 from typing import Any
 
+from harness.data.download import cache_folder
 from harness.errors import BadInput
+from harness.files import read_file, replace_file
 
 EXTRA = {"altair": "altair", "vl_convert": "vl-convert-python"}
 """What draws, and what the packages are called."""
@@ -92,10 +95,19 @@ TOLD = {"name": "curve", "run": "runs", "set": "points of", "at": "at", "value":
 
 
 def library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one program in JavaScript, without any network."""
+    """Return Vega, Vega-Lite and Vega-Embed as one program in JavaScript, without any network.
+
+    To put it together takes seconds, so the user's cache keeps it.
+    """
     import altair as alt
     import vl_convert
 
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    kept = cache_folder("vega") / f"vega-lite-{version}-by-vl-convert-{vl_convert.__version__}.js"
+    with contextlib.suppress(OSError, UnicodeError):
+        return read_file(kept).decode()
     found: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+    with contextlib.suppress(OSError):  # of a cache that cannot be written
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(kept, found.encode())
     return found
