@@ -1,6 +1,7 @@
 """The store in one file or a folder, for other tools; of the first three, back again value for value.
 
-    json            one file: a list of runs {group, record, rows, evaluations, gradients, origin}; NaN is {"$float": "nan"}
+    json            one file: a list of runs {group, record, rows, evaluations, gradients, origin, imputations}; NaN is
+                    {"$float": "nan"}
     csv             a folder: runs.csv (a line a run), rows.csv (a line a mark), estimates.csv (a line an estimate)
     parquet         the same tables as runs.parquet, rows.parquet and estimates.parquet
     tensorboard     a folder that TensorBoard reads; see `harness.analysis.export_tensorboard`
@@ -9,9 +10,9 @@
 Tables join on `group`, `run` and `row`; `row` counts marks from 1, and is empty for an estimate that was made after training.
 Their columns are for data frames, which cannot tell everything apart, such as a setting that is None from one that is not there.
 So a line of runs and of rows also has, in the column `json`, what the store has, and a line of runs its `evaluations`,
-`gradients`, what was measured of gradient estimators, and `origin`: `read` needs nothing else. Of estimates of other parameters
-than the last ones, `weights` says which: "average" or "best-valid". Those over documents have the `perplexity` a word and its
-standard error `se_perplexity`, each in a column of its own. A foreign run has its maker in `foreign`.
+`gradients`, what was measured of gradient estimators, `origin` and `imputations`: `read` needs nothing else. Of estimates of
+other parameters than the last ones, `weights` says which: "average" or "best-valid". Those over documents have the `perplexity`
+a word and its standard error `se_perplexity`, each in a column of its own. A foreign run has its maker in `foreign`.
 """
 
 import os

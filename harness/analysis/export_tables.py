@@ -23,7 +23,7 @@ from harness.store.record import Record
 
 TABLES = ("runs", "rows", "estimates")
 
-JSON = ("json", "evaluations", "gradients", "origin")
+JSON = ("json", "evaluations", "gradients", "origin", "imputations")
 
 TOGETHER = 4096  # lines that become columns at once: of many more, those that wait would take much memory
 
@@ -82,11 +82,11 @@ def _tables(runs: Sequence[Exported]) -> dict[str, dict[str, list[Any]]]:
     tables = _Table(), _Table("group", "run", "row", "json"), _Table("group", "run", "row", "estimator", "split")
     to_runs, to_rows, to_estimates = (table.add for table in tables)
     settings = _Settings()
-    for group, record, rows, evaluations, gradients, origin in runs:
+    for group, record, rows, evaluations, gradients, origin, imputations in runs:
         key = {"group": group, "run": record.run}
         stored = {
             "json": to_json(vars(record)), "evaluations": to_json(evaluations), "gradients": to_json(list(gradients)),
-            "origin": to_json(origin),
+            "origin": to_json(origin), "imputations": to_json(list(imputations)),
         }  # fmt: skip
         to_runs(
             [
@@ -283,7 +283,7 @@ def _lines(path: Path, json: Sequence[str]) -> list[Line]:
 def _from_tables(runs: list[Line], rows: list[Line]) -> list[Exported]:
     found = {}
     for line in runs:
-        later = line["evaluations"], line.get("gradients", ()), line.get("origin")
+        later = line["evaluations"], line.get("gradients", ()), line.get("origin"), line.get("imputations", ())
         found[line["group"], line["run"]] = Exported(line["group"], Record(**line["json"]), [], *later)
     for line in rows:
         found[line["group"], line["run"]].rows.append(line["json"])

@@ -23,6 +23,7 @@ class Exported(NamedTuple):
         evaluations: what was estimated after training.
         gradients: what was measured of gradient estimators; exports that were made before there were any have none.
         origin: where it comes from if it is somebody else's, see `harness.store.origin`.
+        imputations: what `harness impute` found; older exports have none.
     """
 
     group: str
@@ -31,6 +32,7 @@ class Exported(NamedTuple):
     evaluations: list[Line]
     gradients: Sequence[Line] = ()
     origin: Line | None = None
+    imputations: Sequence[Line] = ()
 
 
 def load(store: Store, selections: Sequence[str] = (), only: str | None = None) -> tuple[list[Exported], list[str]]:
@@ -66,7 +68,8 @@ def load(store: Store, selections: Sequence[str] = (), only: str | None = None) 
                 option = StoredRun(*stored).option
                 if any(one.meets(run.id, group, option) for one in wanted) and limit.meets(run.id, group, option):
                     whose = None if (origin := run.origin()) is None else origin._asdict()
-                    found.append(Exported(group, *stored, run.evaluations(), run.gradients(), whose))
+                    added = run.evaluations(), run.gradients(), whose, run.imputations()
+                    found.append(Exported(group, *stored, *added))
             except (BadInput, OSError, ValueError) as error:
                 unreadable.append(f"{group}/{run.id}: {error}")
     if not found and not unreadable:

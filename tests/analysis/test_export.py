@@ -83,6 +83,11 @@ def store(tmp_path: Path) -> Store:
         done.append_evaluation({**later, "ledger": ledger, "estimate": judged})
     drawn = {"weights": "last", "points": 20, "draws": 40, "fit": 1, "seed": 0, "made_again": None, "estimators": []}
     done.append_gradients({**drawn, "time": later["time"], "ledger": {"samples": 250}})
+    settings = dict.fromkeys(("iterations", "chains", "points", "seed"), 2) | {"weights": "last"}
+    settings |= {"missing": "0.6", "latents": "recognition"}
+    curve = [{"iteration": 1, "nats": -3.5, "se": 0.1, "nats_per_entry": -0.5, "se_per_entry": 0.02}]
+    imputed = {"settings": settings, "direction": "lower", "entries": 7, "curve": curve}
+    done.append_imputation({"time": later["time"], "ledger": {"samples": 250}, "imputation": imputed})
     odd = row(100, estimate(math.nan, se_points=math.inf), info={"objective": -math.inf, "grad_norm": math.nan})
     make(store, "diverged", odd, status="diverged", reason='fell, "they" say\r\nto -∞; nan\n', algorithm="wake-sleep")
     make(
@@ -109,12 +114,16 @@ def store(tmp_path: Path) -> Store:
 def content(store: Store) -> list[str]:
     """Return all that a store has, as text that tells 1 from 1.0, None from NaN, and one order from another."""
     return [
-        to_json([r.path.parent.name, asdict(r.read()), r.rows(), r.evaluations(), r.gradients()]) for r in store.runs()
+        to_json([r.path.parent.name, asdict(r.read()), r.rows(), r.evaluations(), r.gradients(), r.imputations()])
+        for r in store.runs()
     ]
 
 
 def as_text(runs: list[Exported]) -> list[str]:
-    return [to_json([run.group, asdict(run.record), run.rows, run.evaluations, list(run.gradients)]) for run in runs]
+    return [
+        to_json([run.group, asdict(run.record), run.rows, run.evaluations, list(run.gradients), list(run.imputations)])
+        for run in runs
+    ]
 
 
 @pytest.mark.parametrize("form", FORMATS)
