@@ -6,8 +6,8 @@ Diederik P. Kingma and Max Welling (2014), arXiv 1312.6114, Algorithm 1. Maximis
 
 A step costs, for each point, one pass through the encoder and L through the decoder, forward and back.
 
-As in its authors' code, the objective is summed over the minibatch, Adagrad's first steps only accumulate squared gradients,
-and the prior is on the weight matrices of both networks.
+As in its authors' code, the objective is summed over the minibatch, the optimiser is Adagrad unless another is asked for, whose
+first steps only accumulate squared gradients, and the prior is on the weight matrices of both networks.
 """
 
 from dataclasses import dataclass
@@ -30,11 +30,12 @@ TRAITS = api.Traits(
 class Config(api.Config):
     """Settings of Algorithm 1."""
 
-    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    lr: float = api.setting(0.02, "step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
     n_samples: int = api.setting(1, "L, samples of z a point", gt=0)
     estimator: Literal["A", "B"] = api.setting("B", "A: eq. (6), by sampling alone; B: eq. (7), analytic KL")
-    warmup: int = api.setting(100, "first steps, which only accumulate squared gradients", ge=0)
+    warmup: int = api.setting(100, "first steps of Adagrad, which only accumulate squared gradients", ge=0)
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
 
 
 @dataclass
@@ -44,7 +45,7 @@ class State:
     problem: api.Problem
     config: Config
     rng: torch.Generator
-    adagrad: api.Adagrad
+    optimiser: api.Optimiser
 
 
 class Info(NamedTuple):
@@ -54,18 +55,10 @@ class Info(NamedTuple):
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
-    """Set up Adagrad for θ and φ together."""
+    """Set up the optimiser for θ and φ together."""
     if config.estimator == "B" and not api.offers(problem.recognition, api.AnalyticKL):
         raise api.BadInput("estimator B needs an analytic KL, which this recognition model has not: use --estimator A")
-    adagrad = api.Adagrad(
-        problem.model.params,
-        problem.recognition.params,
-        lr=config.lr,
-        prior_weight=config.batch_size / problem.data.n_train,
-        schedule=problem.schedule,
-        warmup=config.warmup,
-    )
-    return State(problem, config, rng, adagrad)
+    return State(problem, config, rng, api.ascent(problem, config))
 
 
 def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
@@ -77,5 +70,5 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
 def step(state: State, batch: api.Batch) -> Info:
     """One turn of Algorithm 1."""
     bound, by_theta, by_phi = gradient(state, batch)  # sample ε; g ← ∇ of the estimate by θ and φ
-    state.adagrad.ascend([by_theta, by_phi])  # update θ and φ
+    state.optimiser.ascend([by_theta, by_phi])  # update θ and φ
     return Info(objective=bound / batch.index.shape[0])

@@ -10,11 +10,12 @@ The model is left with w = μ between steps, so it is evaluated there: what is r
 this algorithm maximises is its objective, which pays for the weights as well.
 
 Departures from the paper: everything is multiplied by M/N, as in AEVB; biases, whose prior is flat, have no variance; and the
-optimiser is Adagrad, whose first steps only accumulate squared gradients. The paper has no experiment with it.
+optimiser is Adagrad unless another is asked for, whose first steps only accumulate squared gradients. The paper has no
+experiment with it.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,11 +34,12 @@ TRAITS = api.Traits(
 class Config(api.Config):
     """Settings of the bound and its ascent."""
 
-    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    lr: float = api.setting(0.02, "step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
     n_samples: int = api.setting(1, "L, samples of z a point", gt=0)
     init_weight_sd: float = api.setting(0.01, "σ of every weight at the start", gt=0)
-    warmup: int = api.setting(100, "first steps, which only accumulate squared gradients", ge=0)
+    warmup: int = api.setting(100, "first steps of Adagrad, which only accumulate squared gradients", ge=0)
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
 
 
 @dataclass
@@ -48,8 +50,8 @@ class State:
     config: Config
     rng: torch.Generator
     log_sd: api.Parameters
-    of_mean: api.Adagrad
-    of_others: api.Adagrad
+    of_mean: api.Optimiser
+    of_others: api.Optimiser
 
 
 class Info(NamedTuple):
@@ -69,9 +71,10 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     with torch.no_grad():
         log_sd.flat.fill_(config.init_weight_sd).log_()
     weight = config.batch_size / problem.data.n_train
-    # Adagrad's decay of μ is KL's gradient by μ, -μ / prior_sd²; φ and σ are variational, and have no prior.
-    of_mean = api.Adagrad(p.params, lr=config.lr, prior_weight=weight, schedule=problem.schedule, warmup=config.warmup)
-    of_others = api.Adagrad(q.params, log_sd, lr=config.lr, schedule=problem.schedule, warmup=config.warmup)
+    # The optimiser's decay of μ is KL's gradient by μ, -μ / prior_sd²; φ and σ are variational, and have no prior.
+    more = {"lr": config.lr, "schedule": problem.schedule, "warmup": config.warmup}
+    of_mean = api.optimiser(config.optimiser, p.params, prior_weight=weight, **more)
+    of_others = api.optimiser(config.optimiser, q.params, log_sd, **more)
     return State(problem, config, rng, log_sd, of_mean, of_others)
 
 

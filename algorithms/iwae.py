@@ -15,8 +15,9 @@ L_K, with normalised weights w̃_k = w_k / Σ w. For φ there are three estimate
 
 A step costs, for each point, one pass through the encoder and K through the decoder, forward and back.
 
-Departures from the papers: as in AEVB, the optimiser is Adagrad, whose first steps only accumulate squared gradients, the
-objective is summed over the minibatch, and the prior is on the weight matrices of both networks. The papers use Adam.
+Departures from the papers: as in AEVB, the optimiser is Adagrad unless another is asked for, whose first steps only accumulate
+squared gradients, the objective is summed over the minibatch, and the prior is on the weight matrices of both networks. The
+papers use Adam (`--optimiser adam`).
 """
 
 import math
@@ -41,13 +42,14 @@ TRAITS = api.Traits(
 class Config(api.Config):
     """Settings of the bound and of its ascent."""
 
-    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    lr: float = api.setting(0.02, "step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
     K: int = api.setting(5, "weighted samples of z a point; a step counts M·K samples", gt=0)
     gradient: Literal["standard", "stl", "dreg"] = api.setting(
         "standard", "of φ; standard: of L_K; stl: without the score of q, biased for K > 1; dreg: of L_K, less noise"
     )
-    warmup: int = api.setting(100, "first steps, which only accumulate squared gradients", ge=0)
+    warmup: int = api.setting(100, "first steps of Adagrad, which only accumulate squared gradients", ge=0)
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
 
 
 @dataclass
@@ -57,7 +59,7 @@ class State:
     problem: api.Problem
     config: Config
     rng: torch.Generator
-    adagrad: api.Adagrad
+    optimiser: api.Optimiser
 
 
 class Info(NamedTuple):
@@ -67,16 +69,8 @@ class Info(NamedTuple):
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
-    """Set up Adagrad for θ and φ together."""
-    adagrad = api.Adagrad(
-        problem.model.params,
-        problem.recognition.params,
-        lr=config.lr,
-        prior_weight=config.batch_size / problem.data.n_train,
-        schedule=problem.schedule,
-        warmup=config.warmup,
-    )
-    return State(problem, config, rng, adagrad)
+    """Set up the optimiser for θ and φ together."""
+    return State(problem, config, rng, api.ascent(problem, config))
 
 
 def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
@@ -102,5 +96,5 @@ def gradient(state: State, batch: api.Batch) -> api.gradients.Bound:
 def step(state: State, batch: api.Batch) -> Info:
     """Ascend the bound of one minibatch."""
     bound, by_theta, by_phi = gradient(state, batch)
-    state.adagrad.ascend([by_theta, by_phi])
+    state.optimiser.ascend([by_theta, by_phi])
     return Info(objective=bound / len(batch.index))

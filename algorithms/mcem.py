@@ -35,7 +35,7 @@ CHUNK = 500  # points at a time: activations stay in cache
 class Config(api.Config):
     """Settings of the cycle."""
 
-    lr: float = api.setting(0.1, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    lr: float = api.setting(0.1, "step size of θ", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     leapfrog: int = api.setting(10, "leapfrog steps of an HMC move; for continuous latents alone", gt=0)
     updates: int = api.setting(5, "weight updates with the samples of a move", gt=0)
     target_accept: float = api.setting(
@@ -52,7 +52,10 @@ class Config(api.Config):
         "prior", "where chains begin: a draw from the prior, zero, or the likeliest of 20 draws"
     )
     burn_in: int = api.setting(0, "moves before the first weight update", ge=0)
-    warmup: int = api.setting(100, "first weight updates, which only accumulate squared gradients: 20 cycles", ge=0)
+    warmup: int = api.setting(
+        100, "first weight updates of Adagrad, which only accumulate squared gradients: 20 cycles", ge=0
+    )
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
 
 
 @dataclass
@@ -62,7 +65,7 @@ class State:
     problem: api.Problem
     config: Config
     rng: torch.Generator
-    adagrad: api.Adagrad
+    optimiser: api.Optimiser
     z: Tensor  # (N, Z)
     step_size: float
     begun: bool = False
@@ -94,11 +97,13 @@ def skip(problem: api.Problem) -> str | None:
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
-    """Begin the chains, and set up Adagrad for θ."""
+    """Begin the chains, and set up the optimiser of θ."""
     p, n = problem.model, problem.data.n_train
     z = torch.zeros(n, p.latents.total, dtype=p.params.flat.dtype) if config.chains == "zero" else p.sample_z(n, rng)
-    adagrad = api.Adagrad(p.params, lr=config.lr, prior_weight=1.0, schedule=problem.schedule, warmup=config.warmup)
-    return State(problem, config, rng, adagrad, z, config.step_size)
+    optimiser = api.optimiser(
+        config.optimiser, p.params, lr=config.lr, prior_weight=1.0, schedule=problem.schedule, warmup=config.warmup
+    )
+    return State(problem, config, rng, optimiser, z, config.step_size)
 
 
 def step(state: State, batch: api.Batch) -> Info | BinaryInfo:
@@ -119,7 +124,7 @@ def step(state: State, batch: api.Batch) -> Info | BinaryInfo:
             some, by_theta = api.gradients.log_joint(p, chunk.x, state.z.index_select(0, chunk.index).unsqueeze(0))
             gradient += by_theta
             log_p += some.sum().item()
-        state.adagrad.ascend([gradient])
+        state.optimiser.ascend([gradient])
     log_p /= len(batch.index)
     if p.latents.only("binary"):
         return BinaryInfo(acceptance, esjd, log_p)

@@ -13,12 +13,12 @@ A step visits a minibatch of M points:
 
 Departures from the box: the local optimum has no closed form, so there are local steps, by reparameterised gradients
 (`api.mean_field`), from where the point's last visit left it, as in incremental EM (Radford Neal and Geoffrey Hinton 1998). θ is
-a point, and not a distribution, and its step is one of Adagrad, whose first steps only accumulate squared gradients, as in AEVB.
+a point, and not a distribution, and its step is one of Adagrad unless another optimiser is asked for, as in AEVB.
 A visit counts a sample a point for every local step, and one for θ.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,12 +38,13 @@ TRAITS = api.Traits(
 class Config(api.Config):
     """Settings of local and global steps."""
 
-    lr: float = api.setting(0.02, "Adagrad's step size, of θ", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    lr: float = api.setting(0.02, "step size of θ", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
     local_steps: int = api.setting(5, "local steps of a visit, each a sample a point", gt=0)
     local_lr: float = api.setting(0.05, "Adam's step size, of local parameters", gt=0)
     n_samples: int = api.setting(1, "samples of z a point in every step, local or global", gt=0)
-    warmup: int = api.setting(100, "first steps of θ, which only accumulate squared gradients", ge=0)
+    warmup: int = api.setting(100, "first steps of θ by Adagrad, which only accumulate squared gradients", ge=0)
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
 
 
 @dataclass
@@ -54,7 +55,7 @@ class State:
     config: Config
     rng: torch.Generator
     local: api.mean_field.Local
-    adagrad: api.Adagrad
+    optimiser: api.Optimiser
 
 
 class Info(NamedTuple):
@@ -64,16 +65,17 @@ class Info(NamedTuple):
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
-    """Begin the local parameters at the prior, and set up Adagrad for θ."""
+    """Begin the local parameters at the prior, and set up the optimiser of θ."""
     local = api.mean_field.Local.at_prior(problem.model, problem.data.n_train, rng)
-    adagrad = api.Adagrad(
+    optimiser = api.optimiser(
+        config.optimiser,
         problem.model.params,
         lr=config.lr,
         prior_weight=config.batch_size / problem.data.n_train,
         schedule=problem.schedule,
         warmup=config.warmup,
     )
-    return State(problem, config, rng, local, adagrad)
+    return State(problem, config, rng, local, optimiser)
 
 
 def step(state: State, batch: api.Batch) -> Info:
@@ -89,5 +91,5 @@ def step(state: State, batch: api.Batch) -> Info:
 
     z = local.posterior.sample(S, state.rng)  # (S, M, Z)
     log_p, by_theta = api.gradients.log_joint(p, x, z, weight=1 / S)
-    state.adagrad.ascend([by_theta])
+    state.optimiser.ascend([by_theta])
     return Info(objective=(log_p - local.posterior.log_prob(z)).mean())

@@ -8,12 +8,12 @@ high-dimensional data", AISTATS, arXiv 1710.06085, Algorithm 1. For every miniba
     φ         ascend  Σ L(θ, φ; x)  + M/N · log p(φ),  of q(z|x) itself
 
 L is the lower bound E_q[log p(x, z) - log q(z)]. What θ learns is the bound without most of the amortisation gap; φ follows the
-unrefined bound. Departures from the paper: as in AEVB, both use Adagrad, whose first steps only accumulate squared gradients, and
+unrefined bound. Departures from the paper: as in AEVB, both use Adagrad unless another optimiser is asked for, and
 the priors are on weight matrices. A step counts a sample a point for every local step, one for θ and one for φ.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,12 +32,13 @@ TRAITS = api.Traits(
 class Config(api.Config):
     """Settings of local steps and of both networks."""
 
-    lr: float = api.setting(0.02, "Adagrad's step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
+    lr: float = api.setting(0.02, "step size", gt=0, search=api.Choice((0.01, 0.02, 0.1)))
     batch_size: int = api.setting(100, "M, points in a minibatch, drawn with replacement", gt=0)
     local_steps: int = api.setting(5, "local steps from the recognition model's Gaussian", gt=0)
     local_lr: float = api.setting(0.05, "Adam's step size, of local steps", gt=0)
     n_samples: int = api.setting(1, "samples of z a point in every step", gt=0)
-    warmup: int = api.setting(100, "first steps, which only accumulate squared gradients", ge=0)
+    warmup: int = api.setting(100, "first steps of Adagrad, which only accumulate squared gradients", ge=0)
+    optimiser: Literal["sgd", "adam", "adagrad"] = api.setting("adagrad", "what the step size is of")
 
 
 @dataclass
@@ -47,8 +48,8 @@ class State:
     problem: api.Problem
     config: Config
     rng: torch.Generator
-    theta: api.Adagrad
-    phi: api.Adagrad
+    theta: api.Optimiser
+    phi: api.Optimiser
 
 
 class Info(NamedTuple):
@@ -59,10 +60,17 @@ class Info(NamedTuple):
 
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
-    """Set up Adagrad for θ and for φ."""
+    """Set up an optimiser of θ and one of φ."""
     weight = config.batch_size / problem.data.n_train
     theta, phi = (
-        api.Adagrad(params, lr=config.lr, prior_weight=weight, schedule=problem.schedule, warmup=config.warmup)
+        api.optimiser(
+            config.optimiser,
+            params,
+            lr=config.lr,
+            prior_weight=weight,
+            schedule=problem.schedule,
+            warmup=config.warmup,
+        )
         for params in (problem.model.params, problem.recognition.params)
     )
     return State(problem, config, rng, theta, phi)

@@ -63,7 +63,7 @@ class Ascending(Protocol):
 def ascent(problem: Problem, config: Ascending) -> Optimiser:
     """Return the optimiser of θ and φ together that these settings ask for, with the problem's schedule.
 
-    The log prior of both has the weight M/N.
+    The log prior of both has the weight M/N. Adagrad has the settings' `warmup`, if they have one.
     """
     return optimiser(
         config.optimiser,
@@ -72,4 +72,5 @@ def ascent(problem: Problem, config: Ascending) -> Optimiser:
         lr=config.lr,
         prior_weight=config.batch_size / problem.data.n_train,
         schedule=problem.schedule,
+        warmup=getattr(config, "warmup", 0),
     )

@@ -25,7 +25,12 @@ SETTINGS: Mapping[Plugin, Mapping[str, str]] = {
 """Settings that were renamed: {former: today's}."""
 
 ADDED_SETTINGS: Mapping[Plugin, Mapping[str, Any]] = {
-    ("algorithms", "mcem"): {"flips": 10, "sampler": "gibbs"},
+    ("algorithms", "aevb"): {"optimiser": "adagrad"},
+    ("algorithms", "full-vb"): {"optimiser": "adagrad"},
+    ("algorithms", "iwae"): {"optimiser": "adagrad"},
+    ("algorithms", "mcem"): {"flips": 10, "sampler": "gibbs", "optimiser": "adagrad"},
+    ("algorithms", "mean-field"): {"optimiser": "adagrad"},
+    ("algorithms", "svi-refined"): {"optimiser": "adagrad"},
     ("algorithms", "wake-sleep"): {"optimiser": "adagrad"},
     ("datasets", "toy-linear-gaussian"): {"missing": 0.0},
     ("estimators", "ais"): {"flips": 10, "sampler": "metropolis"},
@@ -48,6 +53,11 @@ DIAGNOSTICS: Mapping[str, Mapping[str, str]] = {"mcem": {"jump": "esjd"}}
 
 CHECKPOINT: Mapping[str, str] = {"trouble": "divergence"}
 """Entries of a checkpoint that were renamed."""
+
+STATES: Mapping[str, Mapping[str, str]] = {
+    name: {"adagrad": "optimiser"} for name in ("aevb", "iwae", "mcem", "mean-field")
+}
+"""Parts of an algorithm's state that were renamed, by built-in algorithm."""
 
 _KINDS = {"algorithm": "algorithms", "model": "models", "dataset": "datasets"}
 
@@ -135,6 +145,13 @@ def modern_checkpoint(checkpoint: Content, algorithm: str) -> Content:
         mark, cpu_mark, info = found["due"]
         found["due"] = [mark, cpu_mark, _renamed(info, diagnostics)]
     return found
+
+
+def modern_state(checkpoint: Content, algorithm: Content) -> Content:
+    """Return a checkpoint with the state of its algorithm under today's names; `algorithm` is that part of a specification."""
+    if algorithm.get("sha256") is not None or algorithm["name"] not in STATES or "algorithm" not in checkpoint:
+        return checkpoint
+    return {**checkpoint, "algorithm": _renamed(checkpoint["algorithm"], STATES[algorithm["name"]])}
 
 
 def _modern_estimate(estimate: Content) -> Content:

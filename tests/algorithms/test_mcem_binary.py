@@ -60,7 +60,7 @@ def test_the_gradient_of_the_m_step_is_that_of_log_p_x(model: str, sizes: dict[s
         posterior = net.log_p_xz(x, states.unsqueeze(1).expand(-1, n, -1)).softmax(0).T  # (B, 2^Z)
     config = mcem.Config(updates=1, flips=3, sampler=sampler)
     state, noted = mcem.init(api.Problem(net, None, facts), config, rng), Noted()
-    state.adagrad = noted
+    state.optimiser = noted
     for _ in range(CYCLES):
         state.z.copy_(states[torch.multinomial(posterior, 1, generator=rng).squeeze(1)])
         info = mcem.step(state, api.Batch(x, torch.arange(n)))

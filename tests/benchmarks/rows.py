@@ -162,7 +162,7 @@ def _params(run: Training) -> list[Any]:
 
 def _sums(run: Training) -> list[tuple[Any, torch.Tensor]]:
     """Return each set of parameters that Adagrad changes in this run, with its sums."""
-    optimisers = [one for name in ("adagrad", "wake", "sleep") if (one := getattr(run.state, name, None)) is not None]
+    optimisers = [one for name in ("optimiser", "wake", "sleep") if (one := getattr(run.state, name, None)) is not None]
     return list(zip(_params(run), [flat for one in optimisers for flat in one.sums], strict=False))
 
 
@@ -187,7 +187,7 @@ def _harness(start: Start, threads: int, kernels: Any) -> Peer:
         for params, flat in _sums(run):
             for view, name in zip(params.split(flat), params.shapes, strict=True):
                 view.copy_(start.sums[name])
-    for name in ("adagrad", "wake", "sleep"):
+    for name in ("optimiser", "wake", "sleep"):
         if hasattr(run.state, name):
             getattr(run.state, name).n_calls = 10**6  # the warm-up is over
     if row.algorithm == "mcem":

@@ -12,7 +12,9 @@ from harness.testing import toy
 
 def test_defaults_are_the_papers() -> None:
     found = make_spec("aevb")
-    assert found.algorithm.settings == {"lr": 0.02, "batch_size": 100, "n_samples": 1, "estimator": "B", "warmup": 100}
+    assert found.algorithm.settings == {
+        "lr": 0.02, "batch_size": 100, "n_samples": 1, "estimator": "B", "warmup": 100, "optimiser": "adagrad",
+    }  # fmt: skip
     assert found.model.settings == {
         "nz": 20, "hidden": 500, "decoder": "auto", "gaussian_mean": "sigmoid", "activation": "tanh",
         "init_sd": 0.01, "prior_sd": 1.0,

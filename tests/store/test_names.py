@@ -1,7 +1,9 @@
 """What was stored under former names: read under today's, and called what it was called."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from harness.claims import baseline
 from harness.runs import tune
 from harness.specs.experiment import TUNED, Experiment
 from harness.specs.run import RunSpec, make_spec
+from harness.store import checkpoint as checkpoints
 from harness.store import names
 from harness.store.run import Run
 from harness.store.store import Store
@@ -84,6 +87,8 @@ def test_checkpoints_have_them_too(schema: int) -> None:
         assert found is not None
         assert not keys(found) & set(FORMER)
         assert found["ledger"]["fantasies"] == 0
+        assert "adagrad" not in found["algorithm"]
+        assert found["algorithm"].get("optimiser") or found["algorithm"].get("wake")
         assert isinstance(found["theta"], torch.Tensor)
 
 
@@ -95,11 +100,31 @@ def test_what_a_checkpoint_is_about_to_report_is_renamed() -> None:
     assert names.modern_checkpoint(before, "other")["info"] == {"jump": 1.0}  # another's may be called so
 
 
+def test_a_run_goes_on_from_a_state_whose_parts_were_renamed(
+    tmp_path: Path, harness: Callable[..., Any], tiny_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of which the former code wrote the checkpoint becomes, bit for bit, what it is without a break."""
+    for root, samples in (("whole", 1000), ("former", 500)):
+        assert harness(*tiny_run[:-1], samples, "--results", tmp_path / root).code == 0
+    (run,) = Store(tmp_path / "former").runs()
+    state = run.checkpoint()
+    assert state is not None
+    former = dict(state["algorithm"])
+    former["adagrad"] = former.pop("optimiser")
+    run.checkpoint_path.write_bytes(checkpoints.encode({**state, "algorithm": former}))
+    assert harness("extend", run.id, "--samples", 1000, "--results", tmp_path / "former").code == 0
+    (whole,) = Store(tmp_path / "whole").runs()
+    assert torch.equal(run.checkpoint()["theta"], whole.checkpoint()["theta"])  # type: ignore[index]
+
+
 def test_a_users_plugin_keeps_the_names_that_it_has() -> None:
     spec = make_spec("mcem").model_dump(mode="json")
     spec["algorithm"] |= {"settings": {"accept": 0.5}, "sha256": "a" * 64}
     assert names.modern_spec(spec) == spec
     assert names.former(spec)["algorithm"] == spec["algorithm"]
+    state = {"algorithm": {"adagrad": 1}}
+    assert names.modern_state(state, spec["algorithm"]) == state
+    assert names.modern_state(state, {"name": "aevb", "sha256": None}) == {"algorithm": {"optimiser": 1}}
 
 
 def test_a_setting_added_later_is_left_out_of_the_id_where_it_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:

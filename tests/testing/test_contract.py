@@ -30,11 +30,11 @@ from harness.training.metering import metered_twin
 
 Harness = Callable[..., Result]
 FAMILIES = {
-    "rbm": ("contrastive-divergence", "log-z-ais"), "nade": ("maximum-likelihood", "exact"),
+    "rbm": ("contrastive-divergence", "log-z-raise"), "nade": ("maximum-likelihood", "exact"),
     "two_layer_net": ("local_signals", "lower-bound"), "deep_gaussian": ("aevb", "lower-bound"),
     "mixed_layers": ("wake-sleep", "lower-bound"),
 }  # fmt: skip
-"""Model: an algorithm that trains it, and the estimator that it is evaluated with by default."""
+"""Model: an algorithm that trains it, and the estimator that it is judged by."""
 BITS = str(PLUGINS / "bits.py")
 
 
