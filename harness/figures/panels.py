@@ -118,7 +118,7 @@ def draw(
     label = estimate_label(set(data["estimator"].unique()) or {"lower-bound"}, set(data["direction"].unique()))
     width, height = max(7.2, PANEL_SIZE[0] * columns), PANEL_SIZE[1] * len(rows) + 0.9
     if columns <= 2:
-        height += 0.8
+        height += 0.8 if columns * len(rows) > 1 else 1.8  # one alone has the width of two
     with style(font_size=9, axes_titlesize=9):
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.add_gridspec(len(rows), columns)
@@ -190,9 +190,13 @@ def _require_readable(experiment: Experiment, runs: Sequence[StoredRun]) -> None
 
 
 def _colours(experiment: Experiment, runs: Sequence[StoredRun]) -> dict[str, Any]:
-    """Return a colour for each curve, in the order of the experiment, so that a figure of half its runs has the same."""
-    order = list(dict.fromkeys([*experiment.curves, *(run.curve(experiment.figure.compare) for run in runs)]))
-    return colours_of(order)
+    """Return a colour for each curve, in the order of the experiment, so that a figure of half its runs has the same.
+
+    Where the experiment has more than ten, only those that are there have one, as the first ten are told apart best.
+    """
+    there = dict.fromkeys(run.curve(experiment.figure.compare) for run in runs)
+    order = list(dict.fromkeys([*experiment.curves, *there]))
+    return colours_of(order if len(order) <= 10 else [name for name in order if name in there])
 
 
 def _panel(
