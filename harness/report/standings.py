@@ -8,6 +8,8 @@ from harness.analysis.standings import Row
 from harness.report import tables
 from harness.report.text import decimals, marked
 
+APART = 1.0  # nats between two sides that agree
+
 SIDE = {"exact": "exact", "lower": "from below", "upper": "from above"}
 
 
@@ -55,6 +57,11 @@ def notes(rows: Sequence[Row]) -> list[str]:
         if bounds
         else []
     )
+    apart = {
+        row["model"]: row["at_most"]["nats"] - row["log_p"]["nats"] for row in rows if row["log_p"] and row["at_most"]
+    }
+    wide = [f"{model} ({nats:.1f} nats)" for model, nats in apart.items() if nats > APART]
+    out += [f"log p(x) from below and from above is more than a nat apart: {', '.join(wide)}"] if wide else []
     missing = [row["model"] for row in rows if not row["seeds"]]
     out += [f"not reached: {', '.join(dict.fromkeys(missing))}"] if missing else []
     doubts = [f"{MARK} {words}" for row in rows for words in row["doubts"]]

@@ -13,6 +13,7 @@ from support import Result, put, seeds, stored
 from harness.analysis import standings
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
+from harness.report import standings as report
 from harness.specs.experiment import Experiment
 from harness.store import origin
 from harness.store.store import Store
@@ -90,6 +91,13 @@ def test_the_estimate_nearest_to_log_p_from_each_side(
     """A lower bound of the encoder is never shown as log p(x), and an exact value needs no other side."""
     row = only(mine, [with_estimates(stored(), **means)])
     assert [row[name] and row[name]["nats"] for name in ("log_p", "at_most")] == [log_p, at_most]
+
+
+@pytest.mark.parametrize(("above", "said"), [(-98.5, "a nat apart: VAE 3 (1.5 nats)"), (-99.5, None)])
+def test_two_sides_that_are_far_apart_are_named(mine: Path, above: float, said: str | None) -> None:
+    row = only(mine, [with_estimates(stored(), lower_raise=-100.0, upper_ais=above)])
+    told = [words for words in report.notes([row]) if "apart" in words]
+    assert told == ([f"log p(x) from below and from above is more than {said}"] if said else [])
 
 
 def test_the_estimator_that_the_recipe_names(mine: Path) -> None:
