@@ -125,7 +125,7 @@ class SweepProgress(_Bars):
 
     def __init__(self, planned: Sequence[Planned], workers: int):
         self._seconds = {p.job.spec.run_id: p.seconds for p in planned if p.seconds is not None}
-        self._total, self._before, self._workers = len(planned), len(planned) - len(self._seconds), workers
+        self._total, self._before, self._workers = len(planned), sum(p.seconds is None for p in planned), workers
         super().__init__(TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}"))
         self._all = self._progress.add_task("all runs", total=max(1e-9, sum(self._seconds.values())), note="")
         self._bars: dict[str, Any] = {}
