@@ -78,6 +78,12 @@ def estimate(row: Row, estimator: str, split: str, points: Mapping[tuple[str, st
     return None
 
 
+def of_curve(row: Row, estimator: str, split: str) -> float | None:
+    """Return the value of a row that its curve has, over the points of every mark; None without one that is finite."""
+    found = [e["mean"] for e in _of_each_split(row["estimates"], estimator, False) if e["split"] == split]
+    return float(found[0]) if found and math.isfinite(found[0]) else None
+
+
 def points(
     runs: Iterable[StoredRun],
     estimator: str | None,

@@ -62,7 +62,7 @@ class Panel(NamedTuple):
         about: its options in words.
         mark: the number of samples at which they are compared, or the word for where.
         estimator: whose estimates, on the test set.
-        target: nats.
+        target: nats, which curves are to reach: estimates over the points of every mark, as opposed to more at the end.
         entries: the entrants.
     """
 
@@ -101,7 +101,8 @@ def rank(
         runs: the experiment's.
         tuning: what tuning cost, by id of the runs whose settings were tuned.
         at: where entrants are compared; by default that one of the table's marks where the most seeds are, the last of several.
-        target: nats to be reached on the test set; by default what every seed of the second best of the panel reaches.
+        target: nats to be reached on the test set; by default what the curve of every seed of the second best of the panel
+            reaches.
 
     Raises:
         BadInput: runs of one panel differ in more than seed and what is compared, none has a row, or only one entrant has; or
@@ -173,8 +174,10 @@ def _panel(
     best_first = sorted(values, key=lambda name: -statistics.fmean(values[name].values()) if values[name] else math.inf)
     if sum(map(bool, values.values())) < 2:
         return Panel(about, mark, judge, target, [])
-    if target is None:
-        target = min(values[best_first[1]].values())
+    if target is None:  # of the curves, as it is they that reach it, which may be over fewer points than the ends
+        second = best_first[1]
+        reached = (curves.of_curve(row, judge, "test") for row in rows[second].values())
+        target = min((value for value in reached if value is not None), default=min(values[second].values()))
     there = {name: own for name, own in entrants.items() if values[name]}
     groups, regrets = _groups(best_first, values), _regrets(there, judge, mark)
     entries = [

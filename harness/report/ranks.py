@@ -51,7 +51,10 @@ def print_ranking(ranking: Ranking) -> None:
 def units(ranking: Ranking) -> str:
     """Return in a sentence what CPU time and regret are."""
     why = ", as the runs are of several machines" if ranking.unit != SECONDS else ""
-    return f"CPU time is in {ranking.unit}{why}; regret is the mean distance from the best curve, over the marks that all have"
+    return (
+        f"CPU time is in {ranking.unit}{why}; a target is reached by a curve, over the points of every mark; regret is the mean "
+        "distance from the best curve, over the marks that all have"
+    )
 
 
 def standing(panel: Panel, entry: Entry) -> list[str]:

@@ -88,6 +88,18 @@ def test_the_cost_of_a_target_with_tuning_and_misses(experiment: Experiment) -> 
     assert {one.times["samples"].median for one in early.entries} == {1e5}
 
 
+def test_a_target_is_of_the_points_of_curves(experiment: Experiment) -> None:
+    """Ends are compared over more points, over which bounds are a nat better here: a target of theirs no curve would reach."""
+    runs = seeds(-120.0, -121.0, -122.0) + seeds(-125.0, -126.0, -127.0, algorithm="wake-sleep")
+    for run in runs:
+        for estimate in run.rows[-1]["estimates"]:
+            estimate["mean"] += 1.0 if estimate["points"] == 10_000 else 0.0
+    panel = ranked(experiment, runs)
+    assert [one.mean for one in panel.entries] == [-120.0, -125.0]
+    assert panel.target == -127.0
+    assert {one.times["samples"].median for one in panel.entries} == {1e6}
+
+
 def test_tuned_and_given_settings_are_entrants_of_their_own(experiment: Experiment) -> None:
     given, tuned = seeds(-125.0, -126.0), seeds(-120.0, -121.0, lr=0.1)
     with pytest.raises(BadInput, match=r"aevb-nz3-s0-0.02 has algorithm.lr 0.02"):
