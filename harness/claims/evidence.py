@@ -63,6 +63,7 @@ class Evidence:
         unmatched: whether seeds that one side alone has are allowed, whatever the claims say.
         trains: whether invariants may load checkpoints, evaluate and train for a moment.
         say: told which runs are left out, as they are of an earlier version of the user's files or of the experiment.
+        absent: whether claims about an experiment or a group without any run are left out, instead of an error.
     """
 
     claims: Claims
@@ -75,6 +76,7 @@ class Evidence:
     trains: bool = False
     unmatched: bool = False
     say: Callable[[str], None] = lambda words: None
+    absent: bool = False
     _loaded: dict[str, list[StoredRun]] = field(default_factory=dict)
 
     def select(self, claim: Claim) -> list[StoredRun]:
@@ -84,12 +86,12 @@ class Evidence:
             BadInput: there are no runs at all, or an option that none has.
         """
         chosen = parse_selection(self.only or "", "--only")
-        return [run for run in self._about(claim) if chosen.meets(run.id, self._own(claim), run.option)]
+        return [run for run in self._about(claim) if chosen.meets(run.id, self.own(claim), run.option)]
 
     def names_seeds(self, claim: Claim) -> bool:
         """Say whether the claim or `only` chooses seeds, or single runs, so that not all of a baseline are asked for."""
         chosen = parse_selection(self.only or "", "--only")
-        return "seed" in claim.where or "seed" in chosen.where or chosen.name not in ("", self._own(claim))
+        return "seed" in claim.where or "seed" in chosen.where or chosen.name not in ("", self.own(claim))
 
     def compare(self, claim: Claim) -> tuple[str, ...]:
         """Return the options that the experiment of a claim compares; by default the algorithm."""
@@ -110,7 +112,9 @@ class Evidence:
         return (*self.compare(claim), *self.panels(claim))
 
     def left_out(self, claim: Claim) -> bool:
-        """Say whether a claim has all the runs that it is about without `only`, and not with it."""
+        """Say whether a claim has all the runs that it is about without `only`, and not with it; or none at all, if `absent`."""
+        if self.absent and not self.has_runs(claim):
+            return True
         if not self.only or isinstance(claim, Benchmark):
             return False
         have, left = (
@@ -121,9 +125,14 @@ class Evidence:
         needed = {claim.above, claim.below} if isinstance(claim, Order) else set()
         return (bool(have) and not left) or (needed <= have and not needed <= left)
 
+    def has_runs(self, claim: Claim) -> bool:
+        """Say whether the experiment or group of a claim has any run; that of a claim about none has what it needs."""
+        own = self.own(claim)
+        return isinstance(claim, Benchmark) or any(True for _ in self.store.runs(self.groups.get(own, own)))
+
     def _group(self, claim: Claim) -> list[StoredRun]:
         """Return all runs of a claim's experiment or group; BadInput if there are none."""
-        experiment, own = self.claims.experiment(claim), self._own(claim)
+        experiment, own = self.claims.experiment(claim), self.own(claim)
         group = self.groups.get(own, own)
         if group not in self._loaded:
             runs = selection.load(self.store.runs(group))
@@ -135,7 +144,7 @@ class Evidence:
             self._loaded[group] = present(runs, experiment, self.say)
         return self._loaded[group]
 
-    def _own(self, claim: Claim) -> str:
+    def own(self, claim: Claim) -> str:
         """Return what the group of a claim's runs is called by itself or by its experiment."""
         experiment = self.claims.experiment(claim)
         return experiment.name if experiment else str(claim.group)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.page.content import Content
+from harness.page.content import Asked, Content
 from harness.specs.options import BUDGETS, OPTIONS
 from harness.specs.where import PLUGINS
 from harness.store.record import Record
@@ -15,32 +15,37 @@ FIELDS = {option.field: option.name for option in BUDGETS.values()}
 def commands(content: Content) -> Iterator[tuple[str, str]]:
     """Yield commands, and what each does."""
     experiment, asked = content.experiment, content.asked
+    of_table, of_rank = _asked(asked, "at", "weights", "versions"), _asked(asked, "at", "target", "weights", "versions")
+    of_plot = _asked(asked, "weights", "versions")
     if experiment is not None:
         called = _quoted(experiment.called)
         yield (
             f"harness sweep {called}",
             "make the runs that are not there yet; settings are tuned first where it says so",
         )
-        yield f"harness table {_quoted(asked.what[0])}", "all estimates in numbers"
-        yield f"harness rank {_quoted(asked.what[0])}", "the ranking, and its picture"
-        yield f"harness plot {_quoted(asked.what[0])}", "the curves as PNG, SVG and PDF"
+        yield _command("table", *asked.what, *of_table), "all estimates in numbers"
+        yield _command("rank", *asked.what, *of_rank), "the ranking, and its picture"
+        yield _command("plot", *asked.what, *of_plot), "the curves as PNG, SVG and PDF"
     else:
-        yield f"harness plot {' '.join(map(_quoted, asked.what))}", "the curves as PNG, SVG and PDF"
-        yield f"harness list {' '.join(map(_quoted, asked.what))}", "the runs"
+        yield _command("plot", *asked.what, *of_plot), "the curves as PNG, SVG and PDF"
+        yield _command("list", *asked.what), "the runs"
     for verdicts in content.verdicts:
-        yield f"harness check {_quoted(verdicts.claims.called)}", "the claims"
-    yield _report(content), "this page"
+        yield _command("check", verdicts.claims.called), "the claims"
+    claims = [word for name in asked.claims for word in ("--claims", name)]
+    yield _command("report", *asked.what, *claims, *of_rank, "--out", "FOLDER"), "this page"
 
 
-def _report(content: Content) -> str:
-    asked = content.asked
-    words = [*asked.what, *(word for name in asked.claims for word in ("--claims", name))]
-    for name, value, default in (
-        ("--at", asked.at, None), ("--target", asked.target, None), ("--weights", asked.weights, "last"),
-        ("--versions", asked.versions, "now"),
-    ):  # fmt: skip
-        words += [name, f"{value:.12g}" if isinstance(value, float) else str(value)] if value != default else []
-    return f"harness report {' '.join(map(_quoted, words))} --out FOLDER"
+def _asked(asked: Asked, *options: str) -> list[str]:
+    """Return those of the options of a page that were given."""
+    words = []
+    for name in options:
+        if (value := getattr(asked, name)) != getattr(Asked, name):
+            words += [f"--{name}", f"{value:.12g}" if isinstance(value, float) else str(value)]
+    return words
+
+
+def _command(*words: str) -> str:
+    return " ".join(map(_quoted, ("harness", *words)))
 
 
 def run_command(record: Record) -> str:

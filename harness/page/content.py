@@ -262,20 +262,27 @@ def _verdicts(store: Store, name: str, content: Content) -> Verdicts | None:
     claims, where = Claims(name), content.asked.where.removeprefix(":")
     only = where if where and content.experiment is not None else None
     own = content.experiment.name if content.experiment is not None else None
+    said: list[str] = []
+    evidence = Evidence(claims, store, only=only, absent=True, say=said.append)
+    absent = dict.fromkeys(evidence.own(claim) for claim in claims.claims if not evidence.has_runs(claim))
+    evidence.absent = any(map(evidence.has_runs, claims.claims))  # else it is an error that there are none
     try:
-        found = check.check(Evidence(claims, store, only=only, say=content.said.append))
+        found = check.check(evidence)
     except BadInput as error:
         return Verdicts(claims, (), (), 0, [f"these claims cannot be checked: {error}"])
     groups = {run.folder.path.parent.name for run in content.runs if run.folder is not None}
     about = []
     for verdict in found:
-        experiment = claims.experiment(verdict.claim)
-        if (experiment.name if experiment else verdict.claim.group) in {own, *groups}:
+        if evidence.own(verdict.claim) in {own, *groups}:
             about.append(verdict)
     if not about:
         return None
     heads, cells = wording.verdict_cells(about)
-    notes = level.in_words(found)
+    notes = [
+        *level.in_words(found),
+        *(f"not checked: claims about {name}, of which there are no runs" for name in absent),
+        *(f"for the verdicts: {words}" for words in dict.fromkeys(said) if words not in content.said),
+    ]
     return Verdicts(claims, heads, cells, sum(verdict.says == "fails" for verdict in about), notes)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.analysis import foreign
 from harness.analysis.reliability import MARK, doubts
 from harness.analysis.stored_run import StoredRun
 from harness.errors import BadInput
@@ -23,12 +24,18 @@ def details(runs: Sequence[StoredRun]) -> Markup:
     return join(_run(run) for run in runs)
 
 
+def name_of(run: StoredRun) -> str:
+    """Return the id of a run, with the mark of foreign ones."""
+    return short(run.id, 120) + (foreign.MARK if run.origin is not None else "")
+
+
 def _run(run: StoredRun) -> Markup:
     record, last = run.record, list(run.rows[-1]["estimates"]) if run.rows else []
     status = tag("span", record.status, class_=f"status {record.status}")
-    head = join([tag("code", short(run.id, 120)), " ", status, " ", _best_known(last)])
+    head = join([tag("code", name_of(run)), " ", status, " ", _best_known(last)])
     return folded(
         head,
+        tag("p", *foreign.remarks([run])) if run.origin is not None else None,
         tag("p", f"Ended: {record.reason}") if record.reason else None,
         *(tag("p", f"Note: {words}") for words in _few(sessions(record))),
         *(tag("p", f"Warning: {words}") for words in _warnings(record)),

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import safe_text
 from harness.analysis import curves, published
+from harness.analysis.foreign import MARK
+from harness.analysis.machines import SECONDS, comparable, time_unit
 from harness.analysis.stored_run import StoredRun
+from harness.errors import BadInput
 from harness.figures.labels import counter_label, estimate_label, set_label
 from harness.figures.trace import limits
 from harness.specs.recipes import Compared
@@ -43,16 +46,17 @@ def drawn(compared: Compared, panels: Sequence[Panel]) -> dict[str, Any]:
     """Return all that the charts need.
 
     Entries:
-        counters, estimators, splits: what a reader can choose, each with its label.
+        counters, estimators, splits: what a reader can choose, each with its label; not CPU time where it cannot be compared.
         curves: the names of curves, cut where they are long; lines refer to them by number.
         chosen: the choices at the beginning.
         panels: of each its title and, by estimator and split, the limits of the y axis.
         runs: of each its panel, curve, id, seed, status and lines; a line has its estimator, split, x by counter, y, standard
-            error, and the numbers of points that are not to be trusted.
-        means: of each panel, curve, estimator and split the mean over seeds with its range, and over how many seeds.
+            error, and the numbers of points that are not to be trusted. The id of a foreign run has its mark.
+        means: of each panel, curve, estimator and split the mean over seeds with its range, over how many seeds, and whether one
+            of them is foreign.
         published: the lines of a paper, against samples.
     """
-    runs = [run for panel in panels for run in panel.runs]
+    runs, axes = _on_axes([run for panel in panels for run in panel.runs])
     compare = compared.figure.compare
     names = list(dict.fromkeys([*compared.curves, *(run.curve(compare) for run in runs)]))
     have = {run.curve(compare) for run in runs}
@@ -62,11 +66,12 @@ def drawn(compared: Compared, panels: Sequence[Panel]) -> dict[str, Any]:
     if judge is None:  # each run has its own, which are shown as one
         estimators = ["", *estimators]
     panel_of = {run.id: k for k, panel in enumerate(panels) for run in panel.runs}
+    foreign = {run.id for run in runs if run.origin is not None}
     lines: dict[str, list[dict[str, Any]]] = {run.id: [] for run in runs}
     out: dict[str, Any] = {"means": [], "panels": [{"title": panel.about, "limits": {}} for panel in panels]}
     splits: set[str] = set()
     for e, estimator in enumerate(estimators):
-        data = curves.points(runs, estimator or None, compare, COUNTERS)
+        data = curves.points(runs, estimator or None, compare, list(axes))
         data = data[data["split"].isin(SPLITS)]
         splits |= set(data["split"])
         for (run, split), own in _groups(data, "run", "split"):
@@ -76,29 +81,43 @@ def drawn(compared: Compared, panels: Sequence[Panel]) -> dict[str, Any]:
             if panels[panel].alike:
                 for (curve,), seeds in _groups(own, "curve"):
                     about = {"panel": panel, "curve": curve_of[curve], "estimator": e, "split": split}
-                    out["means"].append(about | _mean(seeds))
+                    marked = {} if foreign.isdisjoint(seeds["run"]) else {"foreign": True}
+                    out["means"].append(about | _mean(seeds) | marked)
     labels = {
         name: estimate_label([name]) if name else "log p(x) or a bound, nats per datapoint" for name in estimators
     }
     return out | {
-        "counters": [[c, counter_label(c)] for c in COUNTERS if c != "datapoints" or _other_data(runs)],
+        "counters": [[c, words] for c, words in axes.items() if c != "datapoints" or _other_data(runs)],
         "estimators": [[_cut(n) or "each run's own", safe_text.short(labels[n].replace("\n", " "))] for n in estimators],
         "splits": [[split, set_label(split)] for split in SPLITS if split in splits],
         "curves": _unique([_cut(name) for name in curve_of]),
         "chosen": {
-            "counter": compared.figure.x if compared.figure.x in COUNTERS else "samples",
+            "counter": compared.figure.x if compared.figure.x in axes else "samples",
             "scale": compared.figure.scale,
             "estimator": estimators.index(judge) if judge in estimators else 0,
         },
         "runs": [
             {
-                "panel": panel_of[run.id], "curve": curve_of[run.curve(compare)], "name": _cut(run.id), "seed": run.seed,
-                "status": run.status, "lines": lines[run.id],
+                "panel": panel_of[run.id], "curve": curve_of[run.curve(compare)],
+                "name": _cut(run.id) + (MARK if run.id in foreign else ""), "seed": run.seed, "status": run.status,
+                "lines": lines[run.id],
             }
             for run in runs
         ],
         "published": list(_published(compared, panels, curve_of)),
     }  # fmt: skip
+
+
+def _on_axes(runs: Sequence[StoredRun]) -> tuple[Sequence[StoredRun], dict[str, str]]:
+    """Return runs whose CPU times can be compared, and how axes of counters are called; CPU time has none if not."""
+    several, unit = time_unit(runs) != SECONDS, SECONDS
+    names = list(COUNTERS)
+    try:
+        runs, unit = comparable(runs)
+    except BadInput:
+        names.remove("cpu_seconds")
+    labels = {name: counter_label(name, unit) for name in names}
+    return runs, labels | ({"wall_seconds": f"{labels['wall_seconds']}, of several machines"} if several else {})
 
 
 def _groups(data: "pd.DataFrame", *names: str) -> Iterable[tuple[tuple[Any, ...], "pd.DataFrame"]]:
@@ -115,7 +134,7 @@ def _line(points: "pd.DataFrame") -> dict[str, Any]:
 
 def _mean(points: "pd.DataFrame") -> dict[str, Any]:
     """Return the mean over seeds of a curve, with its range."""
-    first, *others = [name for name in COUNTERS if points[name].notna().all()]
+    first, *others = [name for name in COUNTERS if name in points and points[name].notna().all()]
     found = curves.over_seeds(points, first, *others)
     x = {first: _numbers(found["x"]), **{name: _numbers(found[name]) for name in others}}
     y = {name: _numbers(found[column]) for name, column in (("y", "nats"), ("low", "low"), ("high", "high"))}
@@ -123,7 +142,7 @@ def _mean(points: "pd.DataFrame") -> dict[str, Any]:
 
 
 def _by_counter(points: "pd.DataFrame") -> dict[str, list[float | None]]:
-    return {name: _numbers(points[name]) for name in COUNTERS if points[name].notna().any()}
+    return {name: _numbers(points[name]) for name in COUNTERS if name in points and points[name].notna().any()}
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:

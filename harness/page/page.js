@@ -49,7 +49,7 @@
     if (chosen.show === "means" && data.means.some(here)) {
       return data.means
         .filter((one) => here(one) && one.estimator === chosen.estimator && shows(one))
-        .map((one) => ({ ...one, name: data.curves[one.curve], run: (k) => seeds(one.seeds[k]), most: Math.max(...one.seeds) }));
+        .map((one) => ({ ...one, name: data.curves[one.curve], run: (k) => seeds(one.seeds[k]) + (one.foreign ? "†" : ""), most: Math.max(...one.seeds) }));
     }
     return data.runs.filter(here).flatMap((run) =>
       run.lines
@@ -111,9 +111,11 @@
     const least = xs.reduce((a, b) => Math.min(a, b), Infinity);
     const most = xs.reduce((a, b) => Math.max(a, b), -Infinity);
     const x = xs.length ? padded([least, most]) : chosen.scale === "log" ? [1, 10] : [0, 1];
-    const y = limits.length ? [Math.min(...limits.map(([, one]) => one[0])), Math.max(...limits.map(([, one]) => one[1]))] : [0, 1];
+    const y = limits.length ? apart(Math.min(...limits.map(([, one]) => one[0])), Math.max(...limits.map(([, one]) => one[1]))) : [0, 1];
     return { x, y };
   }
+
+  const apart = (low, high) => [low - 0.03 * (high - low), high + 0.03 * (high - low)]; // so that no dot at an edge is cut
 
   function padded([low, high]) {
     if (chosen.scale === "log") return low === high ? [low / 2, high * 2] : [low, high * 1.05];
@@ -131,7 +133,7 @@
     spec.datasets = { lines: points };
     spec.description = said(panel);
     for (const layer of spec.layer) {
-      const counts = chosen.counter.endsWith("seconds") ? "~g" : "~s";
+      const counts = chosen.counter.endsWith("seconds") ? ",~f" : "~s";
       Object.assign(layer.encoding.x, { title: labelOf(data.counters, chosen.counter), axis: { format: counts }, scale: { type: chosen.scale, domain: x, nice: false } });
       Object.assign(layer.encoding.y, { title: data.estimators[chosen.estimator][1], scale: { domain: y, zero: false, nice: false } });
     }
@@ -194,6 +196,7 @@
       [data.means.some((one) => chosen.show === "means" && Math.min(...one.seeds) < Math.max(...one.seeds)), "thin: fewer seeds"],
       [data.runs.some((run) => run.status === "diverged"), "cross: diverged"],
       [data.runs.some((run) => run.lines.some((line) => line.doubtful)), "triangle: not to be trusted"],
+      [data.runs.some((run) => run.name.endsWith("†")), "†: of foreign runs"],
     ].filter(([there]) => there).map(([, words]) => words);
     document.getElementById("shown").textContent =
       `Shown: ${data.estimators[chosen.estimator][1]}, on the ${chosen.splits.map((one) => labelOf(data.splits, one)).join(" and the ") || "points of no set"}, ` +

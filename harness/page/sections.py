@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.analysis import foreign
+from harness.analysis.machines import comparable
 from harness.analysis.rank import Ranking
 from harness.analysis.reliability import MARK
 from harness.analysis.stored_run import StoredRun
+from harness.errors import BadInput
 from harness.figures.labels import differing_settings, seeds_in_words
 from harness.files import read_file
 from harness.page.again import commands
 from harness.page.content import Content, Table
-from harness.page.details import details
+from harness.page.details import details, name_of
 from harness.page.markup import Markup, block, described, folded, join, table, tag
 from harness.report import histories, ranks
 from harness.report.text import are_numbers, counted, quantity
@@ -81,6 +84,7 @@ def _compared(content: Content) -> Markup:
             ("runs", ", ".join(f"{n} {status}" for status, n in counts.items())),
             ("missing", _missing(content)),
             ("processors", _listed(processors)),
+            ("runs of others", _listed(foreign.remarks(runs))),
             ("parameters", "the mean over steps" if content.asked.weights == "average" else None),
         ]
     )  # fmt: skip
@@ -110,7 +114,7 @@ def _missing(content: Content) -> str | None:
 def _without_result(runs: Sequence[StoredRun]) -> Markup | None:
     """Return the runs that diverged, failed, or are not at their end."""
     bad = [run for run in runs if run.status != "done"]
-    rows = [[short(run.id, 120), run.status, run.record.reason or "", _reached(run)] for run in bad]
+    rows = [[name_of(run), run.status, run.record.reason or "", _reached(run)] for run in bad]
     return table("Runs that are not done", ("run", "status", "reason", "reached"), rows, sorts=True) if rows else None
 
 
@@ -121,16 +125,26 @@ def _reached(run: StoredRun) -> str:
 def _curves(content: Content) -> Markup:
     unlike = [panel.about or "all runs" for panel in content.panels if not panel.alike]
     why = f"No means over seeds in {_listed(unlike)}: these runs differ in more than seed and what is compared."
+    no_time = _why_no_cpu_time(content.runs)
     return join(
         [
             tag("noscript", tag("p", "Curves are drawn by JavaScript, which is off. The tables have the numbers.")),
             tag("p", why, class_="note") if unlike else None,
+            tag("p", f"There is no axis of CPU time: {no_time}.", class_="note") if no_time else None,
             tag("form", id="choices", aria_label="What the curves show"),
             tag("p", id="shown", role="status"),
             tag("ul", id="legend", aria_label="Curves"),
             tag("div", id="panels"),
         ]
     )
+
+
+def _why_no_cpu_time(runs: Sequence[StoredRun]) -> str | None:
+    try:
+        comparable(runs)
+    except BadInput as error:
+        return str(error)
+    return None
 
 
 def _ranking(content: Content) -> Markup:
@@ -167,7 +181,7 @@ def _ranking(content: Content) -> Markup:
                 "p",
                 f"The target is what every seed of the second best reaches, unless another was given. {ranks.units(found)}.",
             ),
-            *(tag("p", words, class_="note") for words in doubts),
+            *(tag("p", words, class_="note") for words in [*doubts, *ranks.of_others(found)]),
             _drawn(found),
             *_profiles(found),
         ]

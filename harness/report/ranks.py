@@ -40,12 +40,17 @@ def print_ranking(ranking: Ranking) -> None:
         for entry in panel.entries:
             for words in entry.doubts:
                 show(f"{MARK} {entry.entrant}: {words}")
-    for words in dict.fromkeys(
-        f"{e.entrant}: {who}" for panel in ranking.panels for e in panel.entries for who in e.foreign
-    ):
+    for words in of_others(ranking):
         show(words)
     show("", units(ranking))
     _print_profiles(ranking)
+
+
+def of_others(ranking: Ranking) -> list[str]:
+    """Return which runs of each entrant are somebody else's, and whose, each once."""
+    return list(
+        dict.fromkeys(f"{e.entrant}: {who}" for panel in ranking.panels for e in panel.entries for who in e.foreign)
+    )
 
 
 def units(ranking: Ranking) -> str:

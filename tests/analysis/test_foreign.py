@@ -152,6 +152,42 @@ def test_figures_say_so(folder: Path, harness: Harness, monkeypatch: pytest.Monk
     assert trace.draw(runs[:2], "cpu_seconds").axes[0].get_xlabel() == "CPU seconds of training"
 
 
+def test_curves_of_a_page_say_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPU times of curves are in kernels as well: 100 seconds are 10⁴ of ours, 5000 of Alice's; the whole of a page is marked."""
+    from harness.page import sections
+    from harness.page.content import Asked, gather
+    from harness.page.lines import drawn
+
+    monkeypatch.setattr(sections, "_drawn", lambda ranking: None)  # a picture, which takes seconds
+    content = gather(Store(folder / "results"), Asked(("mine.toml",)))
+    data = drawn(content.compared, content.panels)
+    assert dict(data["counters"])["cpu_seconds"] == "CPU time of training, calibration kernels"
+    assert dict(data["counters"])["wall_seconds"] == "wall seconds of training, of several machines"
+    cpu = {run["name"]: run["lines"][0]["x"]["cpu_seconds"][-1] for run in data["runs"] if run["seed"] == 0}
+    assert sorted((name.partition("-")[0], name[-1] == "†", x) for name, x in cpu.items()) == [
+        ("aevb", False, 10_000), ("wake", True, 5000),
+    ]  # fmt: skip
+    assert {data["curves"][mean["curve"]]: mean.get("foreign") for mean in data["means"]} == {
+        "aevb": None, "wake-sleep": True,
+    }  # fmt: skip
+    body = {section.id: section.body for section in sections.sections(content)}
+    assert f"† 2 foreign runs {WHO}" in body["compared"]
+    assert f"wake-sleep: † 2 foreign runs {WHO}" in body["ranking"]
+    assert body["runs"].count(f"† 1 foreign run {WHO}") == 2
+    assert "There is no axis of CPU time" not in body["curves"]
+
+    run = chosen.one(Store(folder / "results"), "wake-sleep-mnist-nz3-s0")
+    record = run.read()
+    del record.provenance[0]["calibration_seconds"]
+    rewrite(run, record)
+    content = gather(Store(folder / "results"), Asked(("mine.toml",)))
+    data = drawn(content.compared, content.panels)
+    assert "cpu_seconds" not in dict(data["counters"])
+    assert all("cpu_seconds" not in line["x"] for run in data["runs"] for line in run["lines"])
+    body = {section.id: section.body for section in sections.sections(content)}
+    assert "There is no axis of CPU time: CPU times of several machines are compared by" in body["curves"]
+
+
 def test_claims_say_so(folder: Path, harness: Harness) -> None:
     (folder / "ours.toml").write_text('experiment = "mine.toml"\n[[claim]]\nkind = "bound"\nat = 1e5\nleast = -200\n')
     done = harness("check", "ours.toml")

@@ -19,7 +19,7 @@ from support import Result, put, stored
 
 from harness.cli import report
 from harness.page import charts, sections
-from harness.page.again import run_command
+from harness.page.again import commands, run_command
 from harness.page.content import Asked, gather
 from harness.page.page import filled, page
 from harness.store.store import Store
@@ -189,6 +189,43 @@ def test_what_commits_changed_is_told_where_they_made_the_same_runs(harness: Har
     assert "c0ffee123 3 -151.0 ± 0.6 +1.8 ± 0.4 -0.1 to +3.7 3 pairs" in told
     assert harness("report", "day-1", "--results", store.root, "--out", "one").code == 0
     assert "What commits changed" not in words((mine / "one" / "index.html").read_text())
+
+
+def test_claims_about_runs_that_are_not_there_leave_the_others(mine: Path) -> None:
+    """Whatever claims say of other experiments and of earlier runs is said beside their verdicts, and not of the whole page."""
+    with (mine / "ours.toml").open("a") as file:
+        file.write('[[claim]]\nexperiment = "figure3"\nkind = "bound"\nat = 1e6\nleast = -50\n')
+    grid = (mine / "mine.toml").read_text()
+    (mine / "mine.toml").write_text(grid.replace("[0, 1, 2]", "[0, 1]"))
+    content = gather(Store(mine / "results"), Asked(("mine.toml",), ("ours.toml",), versions="all"))
+    (verdicts,) = content.verdicts
+    assert (len(verdicts.cells), verdicts.failed) > (1, 0)
+    assert "not checked: claims about figure3, of which there are no runs" in verdicts.notes
+    left = [words for words in verdicts.notes if "that mine.toml does not ask for as it is now" in words]
+    assert len(left) == 1
+    assert left[0].startswith("for the verdicts: left out of 11 runs: 3 ")
+    assert [words for words in content.said if "left out" in words] == []
+    (mine / "theirs.toml").write_text('[[claim]]\nexperiment = "figure3"\nkind = "bound"\nat = 1e6\nleast = -50\n')
+    (none,) = gather(Store(mine / "results"), Asked(("mine.toml",), ("theirs.toml",))).verdicts
+    assert none.cells == ()
+    assert "these claims cannot be checked: " in none.notes[0]
+    assert "there are no runs of figure3" in none.notes[0]
+
+
+def test_commands_make_the_page_as_it_was_asked_for(mine: Path) -> None:
+    asked = Asked(("mine.toml:nz=3",), at=1e5, target=-160.0, versions="all")
+    made = [command for command, _ in commands(gather(Store(mine / "results"), asked))]
+    assert made == [
+        "harness sweep mine.toml",
+        "harness table mine.toml:nz=3 --at 100000 --versions all",
+        "harness rank mine.toml:nz=3 --at 100000 --target -160 --versions all",
+        "harness plot mine.toml:nz=3 --versions all",
+        "harness report mine.toml:nz=3 --at 100000 --target -160 --versions all --out FOLDER",
+    ]
+    selected = [command for command, _ in commands(gather(Store(mine / "results"), Asked(("mine:algo=aevb",))))]
+    assert selected == [
+        "harness plot mine:algo=aevb", "harness list mine:algo=aevb", "harness report mine:algo=aevb --out FOLDER",
+    ]  # fmt: skip
 
 
 def test_a_template_is_filled_once() -> None:
