@@ -80,11 +80,13 @@ class Ranking(NamedTuple):
         panels: in order.
         profiles: by counter, the best score first.
         unit: of CPU time: seconds, or calibration kernels where the runs are of several machines.
+        left_out: in words, which panels have no ranking, and why.
     """
 
     panels: Sequence[Panel]
     profiles: Mapping[str, Sequence[Profile]]
     unit: str
+    left_out: Sequence[str] = ()
 
 
 def rank(
@@ -105,14 +107,19 @@ def rank(
             reaches.
 
     Raises:
-        BadInput: runs of one panel differ in more than seed and what is compared, none has a row, or only one entrant has; or
-            their CPU times cannot be compared (`harness.analysis.machines`).
+        BadInput: runs of one panel differ in more than seed and what is compared; no panel has two entrants with a row, or an
+            estimator that its runs have in common; or their CPU times cannot be compared (`harness.analysis.machines`).
     """
+    left_out: list[str] = []
     options, estimator = selection.panel_options(runs, experiment), curves.estimator_of(experiment, runs)
     (_, unit), every, panels = comparable(runs), selection.index(runs), []
     for where in table.in_order([run.options(options) for run in runs]):
         here = every.meeting(where)
         about = in_words({name: value for name, value in where.items() if value is not None})
+        judge = estimator or curves.estimator_of(experiment, here)
+        if judge is None:
+            left_out.append(f"{about or 'all runs'}: {_by_whom(here)}")
+            continue
         selection.require_alike(
             here, f"the ranking of {about or 'all runs'}", experiment.figure.compare, experiment.figure.differ
         )
@@ -121,19 +128,28 @@ def rank(
         shared = table.shared_mark(went_on, experiment.figure.compare)
         marks = [at] if at is not None else experiment.table.at or [shared]
         mark = max(reversed(marks), key=lambda one: _seeds_at(entrants, one))
-        panel = _panel(about, entrants, tuning, estimator, mark, target, unit)
+        panel = _panel(about, entrants, tuning, judge, mark, target, unit)
         if len(panel.entries) > 1:
             panels.append(panel)
     if not panels:
-        raise BadInput(
-            f"nothing of {experiment.name} can be ranked: no panel has two entrants with an estimate at the same mark; see "
-            f"`harness table {experiment.called}`"
-        )
+        why = "; ".join(left_out) or "no panel has two entrants with an estimate at the same mark"
+        raise BadInput(f"nothing of {experiment.name} can be ranked: {why}; see `harness table {experiment.called}`")
     times = {
         counter: [{entry.entrant: entry.times[counter] for entry in panel.entries} for panel in panels]
         for counter in COUNTERS
     }
-    return Ranking(panels, {counter: profiles.profiles(of_panels) for counter, of_panels in times.items()}, unit)
+    return Ranking(
+        panels, {counter: profiles.profiles(of_panels) for counter, of_panels in times.items()}, unit, left_out
+    )
+
+
+def _by_whom(runs: Sequence[StoredRun]) -> str:
+    """Return in words by whom runs are evaluated that have no estimator in common."""
+    names: dict[str, dict[str, None]] = {}
+    for run in runs:
+        names.setdefault(run.algorithm, {}).update(dict.fromkeys(run.estimators))
+    told = ", ".join(f"{algorithm} by {' and '.join(own) or 'none'}" for algorithm, own in names.items())
+    return f"its runs are evaluated by different estimators ({told}), and only estimates by one and the same are ranked"
 
 
 def _seeds_at(entrants: Mapping[str, Sequence[StoredRun]], mark: float | str) -> int:
@@ -157,13 +173,12 @@ def _panel(
     about: str,
     entrants: Mapping[str, Sequence[StoredRun]],
     tuning: Mapping[str, Mapping[str, float]],
-    estimator: str | None,
+    judge: str,
     mark: float | str,
     target: float | None,
     unit: str,
 ) -> Panel:
     """Return a panel; without entries where fewer than two entrants have an estimate."""
-    judge = curves.estimator_for(next(iter(entrants.values()))[0], estimator)
     rows = {name: {run.seed: row for run in own if (row := run.at(mark))} for name, own in entrants.items()}
     over = curves.common_points([row for by_seed in rows.values() for row in by_seed.values()])
     found = {
@@ -312,4 +327,4 @@ def plain(ranking: Ranking) -> dict[str, Any]:
         ]
         for counter in COUNTERS
     }
-    return {"panels": panels, "profiles": of_counters, "unit": ranking.unit}
+    return {"panels": panels, "profiles": of_counters, "unit": ranking.unit, "left_out": list(ranking.left_out)}

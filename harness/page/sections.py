@@ -181,7 +181,7 @@ def _ranking(content: Content) -> Markup:
                 "p",
                 f"The target is what every seed of the second best reaches, unless another was given. {ranks.units(found)}.",
             ),
-            *(tag("p", words, class_="note") for words in [*doubts, *ranks.of_others(found)]),
+            *(tag("p", words, class_="note") for words in [*doubts, *ranks.of_others(found), *ranks.not_ranked(found)]),
             _drawn(found),
             *_profiles(found),
         ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report.text import print_table
+from harness.report.text import counted, print_table
 from harness.safe_text import show
 
 NAMED = 5  # columns, in a line
@@ -16,7 +16,11 @@ def print_description(found: dict[str, Any], experiment: str | None = None) -> N
     shape = "" if found["shape"] is None else f", images of {found['shape'][0]} × {found['shape'][1]}"
     show(f"{found['dataset']}: {found['points']:,} points of {found['values']:,} values{shape}", "")
     whole = "whole numbers" if found["whole"] else "not all whole numbers"
-    missing = f"{found['missing']:,} values in {found['points_missing']:,} points" if found["missing"] else "none"
+    missing = (
+        f"{counted(found['missing'], 'value')} in {counted(found['points_missing'], 'point')}"
+        if found["missing"]
+        else "none"
+    )
     n_test = found["splits"]["test"]
     rows = [
         ("values", f"{found['low']:,.6g} to {found['high']:,.6g}, {whole}, kept as {found['type']}"),

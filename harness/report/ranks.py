@@ -40,7 +40,7 @@ def print_ranking(ranking: Ranking) -> None:
         for entry in panel.entries:
             for words in entry.doubts:
                 show(f"{MARK} {entry.entrant}: {words}")
-    for words in of_others(ranking):
+    for words in (*of_others(ranking), *not_ranked(ranking)):
         show(words)
     show("", units(ranking))
     _print_profiles(ranking)
@@ -51,6 +51,11 @@ def of_others(ranking: Ranking) -> list[str]:
     return list(
         dict.fromkeys(f"{e.entrant}: {who}" for panel in ranking.panels for e in panel.entries for who in e.foreign)
     )
+
+
+def not_ranked(ranking: Ranking) -> list[str]:
+    """Return which panels have no ranking, and why."""
+    return [f"not ranked: {words}" for words in ranking.left_out]
 
 
 def units(ranking: Ranking) -> str:

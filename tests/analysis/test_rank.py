@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -130,6 +131,33 @@ def test_diverged_seeds_count(experiment: Experiment) -> None:
     assert panel.entries[0].times["samples"].by_seed[2] == math.inf
     assert panel.entries[2].mean == -math.inf
     assert panel.entries[2].regret is None
+
+
+def by_exact(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Return runs that are evaluated by another estimator instead."""
+    for run in runs:
+        for row in run.rows:
+            row["estimates"] = [{**e, "estimator": "exact"} for e in row["estimates"]]
+    return list(runs)
+
+
+def test_runs_of_different_estimators_are_not_ranked(experiment: Experiment) -> None:
+    """One panel of them is left out, and said to be; where there is no other, that is why there is no ranking."""
+    mixed = seeds(-120.0, -121.0) + by_exact(seeds(-125.0, -126.0, algorithm="wake-sleep"))
+    why = (
+        r"mnist nz=3: its runs are evaluated by different estimators \(aevb by lower-bound, wake-sleep by exact\), and only "
+        "estimates by one and the same are ranked"
+    )
+    with pytest.raises(BadInput, match=f"^nothing of mine can be ranked: {why}; see `harness table .*mine.toml`$"):
+        rank.rank(experiment, mixed, {})
+    others = seeds(-110.0, -111.0, nz=5) + seeds(-115.0, -116.0, algorithm="wake-sleep", nz=5)
+    others += by_exact(seeds(-112.0, -112.0, nz=10) + seeds(-113.0, -113.0, algorithm="wake-sleep", nz=10))
+    found = rank.rank(experiment, mixed + others, {})
+    assert [(one.about, one.estimator) for one in found.panels] == [
+        ("mnist nz=5", "lower-bound"), ("mnist nz=10", "exact"),
+    ]  # fmt: skip
+    assert len(found.left_out) == 1
+    assert re.fullmatch(why, found.left_out[0])
 
 
 def test_what_cannot_be_ranked_is_said(experiment: Experiment) -> None:

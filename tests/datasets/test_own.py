@@ -319,7 +319,17 @@ def test_workers_find_the_data(harness: Harness, tmp_path: Path, monkeypatch: py
     table = harness("table", "mine.toml", "--at", "end")
     assert table.code == 0, table.err
     assert "x.csv" in table.out
-    write(tmp_path / "x.csv", 1 - BITS)
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "x.csv").rename(tmp_path / "moved" / "x.csv")
+    gone = harness("sweep", "mine.toml")
+    assert gone.code == 2
+    assert "mine.toml:2: the data file './x.csv' does not exist, seen from the current folder" in gone.err
+    assert "the same content elsewhere is the same dataset and keeps its runs" in gone.err
+    assert harness("table", "mine.toml", "--at", "end").code == 0  # which needs no data
+    text = (tmp_path / "mine.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("./x.csv", "./moved/x.csv"))
+    assert "1 done, 0 to run" in harness("sweep", "mine.toml", "--dry-run").out
+    write(tmp_path / "moved" / "x.csv", 1 - BITS)
     assert "earlier version of x.csv" in harness("table", "mine.toml", "--at", "end").err
 
 
