@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @click.command()
 @groups_argument
 @click.option("--checkpoints", is_flag=True, help="Also remove the checkpoints of runs that are done.")
+@click.option("--cache", is_flag=True, help="Also remove the splits of your own data that are kept in your cache.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @json_flag
 @in_store
-def gc(groups: tuple[str, ...], checkpoints: bool, dry_run: bool, as_json: bool, store: "Store") -> None:
+def gc(groups: tuple[str, ...], checkpoints: bool, cache: bool, dry_run: bool, as_json: bool, store: "Store") -> None:
     """Remove files of the store that are no longer needed.
 
     These are quarantined runs, and what killed processes left, half written files and locks; with --checkpoints also the
@@ -33,15 +34,23 @@ def gc(groups: tuple[str, ...], checkpoints: bool, dry_run: bool, as_json: bool,
     settings, curves and estimates, but has no model: it cannot be extended, evaluated, certified or sampled from any more. So
     look first, with --dry-run. A run that a process is writing is left alone. Exit code 3 if something could not be removed.
     To remove whole runs, see `harness rm`.
+
+    Your own data that are larger than half of the memory have their splits in your cache, whatever the store. With --cache these
+    are removed, too; they are made again when they are needed.
     """
-    from harness.report.store import garbage_data, print_garbage
+    from harness.data import kept
+    from harness.report.store import garbage_data, print_cached, print_garbage
     from harness.store.gc import collect
 
-    found = collect(store, groups, checkpoints=checkpoints, dry_run=dry_run)
+    found, cached = collect(store, groups, checkpoints=checkpoints, dry_run=dry_run), kept.kept()
+    if cache:
+        found += cached if dry_run else kept.remove(cached)
+        cached = []
     if as_json:
-        print_json(garbage_data(found, dry_run=dry_run))
+        print_json(garbage_data(found, cached, dry_run=dry_run))
     else:
         print_garbage(found, dry_run=dry_run)
+        print_cached(cached, kept.folder())
     if any(one.reason for one in found):
         raise SystemExit(3)
 

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data import own_files, validation
+from harness.data import kept, own_files, validation
 from harness.data.columns import chosen_columns
 from harness.data.dataset import Dataset
-from harness.data.download import cache_folder
 from harness.data.memory import most_in_memory
 from harness.data.own_files import Array, Points
 from harness.data.tables import smallest
@@ -323,7 +322,7 @@ def _keeper(shares: dict[str, Share], key: str) -> Keep:
             f"{next(iter(parts)).source} has points that take more than half of the memory: save them as a .npy file, which is "
             "read from disk as it is needed"
         )
-    return lambda name, share, shift: _as_tensor(_on_disk(cache_folder("own-data") / key, name, share, shift))
+    return lambda name, share, shift: _as_tensor(_on_disk(kept.folder() / key, name, share, shift))
 
 
 Make = Callable[[tuple[int, int], np.dtype[Any]], Array]
@@ -366,7 +365,7 @@ def _on_disk(folder: Path, name: str, share: Share, shift: Shift) -> Array:
     path = folder / f"{name}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / "lock"):
+        with filelock.FileLock(folder / kept.LOCK):
             if not path.exists():
                 unfinished = path.with_name(f".{name}.npy")
 

@@ -42,10 +42,18 @@ def print_exported(runs: Sequence["Exported"], path: Path) -> None:
     show(f"{path}: {counted(len(runs), 'run')}, {counted(rows, 'row')}, {counted(estimates, 'estimate')}")
 
 
-def garbage_data(garbage: Sequence["Garbage"], *, dry_run: bool) -> dict[str, Any]:
-    """Return what was removed, or would be, as plain data."""
+def garbage_data(garbage: Sequence["Garbage"], cached: Sequence["Garbage"], *, dry_run: bool) -> dict[str, Any]:
+    """Return what was removed, or would be, as plain data; and how many bytes are left in the user's cache, of own data."""
     items = [{**one._asdict(), "path": str(one.path)} for one in garbage]
-    return {"dry_run": dry_run, "bytes": sum(one.bytes for one in garbage if not one.reason), "items": items}
+    removed, left = sum(one.bytes for one in garbage if not one.reason), sum(one.bytes for one in cached)
+    return {"dry_run": dry_run, "bytes": removed, "items": items, "cache_bytes": left}
+
+
+def print_cached(cached: Sequence["Garbage"], folder: Path) -> None:
+    """Print what is left in the user's cache, of own data; nothing where it is empty."""
+    if cached:
+        what, size = counted(len(cached), cached[0].what), sum(one.bytes for one in cached)
+        show(f"left in your cache: {what}, {size:,} bytes in {folder}: `harness gc --cache` removes them")
 
 
 def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
@@ -54,7 +62,8 @@ def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
     if gone:
         print_table(("", "run", "bytes"), [(one.what, one.run, f"{one.bytes:,}") for one in gone])
         show("")
-    counts = {what: sum(one.what == what for one in gone) for what in ("checkpoint", "quarantined run", "leftover")}
+    kinds = ("checkpoint", "quarantined run", "leftover", "own-data split")
+    counts = {what: sum(one.what == what for one in gone) for what in kinds}
     parts = ", ".join(counted(n, what) for what, n in counts.items() if n) or "nothing"
     show(f"{'would remove' if dry_run else 'removed'} {parts}: {sum(one.bytes for one in gone):,} bytes")
     if counts["checkpoint"]:

@@ -54,8 +54,9 @@ def read(word: str) -> DataFiles:
     for one in given:
         if not os.path.exists(one):
             raise BadInput(
-                f"the data file {one!r} does not exist, seen from the current folder: if it has moved, say where it is now, as "
-                "the same content elsewhere is the same dataset and keeps its runs; or give a dataset's name, see `harness datasets`"
+                f"the data file {one!r} does not exist, seen from the current folder: if it has moved, say where it is now, "
+                "as the same content elsewhere is the same dataset and keeps its runs; or give a dataset's name, see "
+                "`harness datasets`"
             )
         if not os.path.isdir(one) and not has_data_ending(one):
             raise BadInput(

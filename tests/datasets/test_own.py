@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +23,7 @@ from scipy.io import savemat
 from support import Result, user_names
 
 from harness import api
-from harness.data import memory, own, own_files
+from harness.data import kept, memory, own, own_files
 from harness.errors import BadInput
 from harness.specs import data_file, registry
 from harness.specs.experiment import Experiment, spec_of
@@ -341,7 +342,7 @@ def test_workers_find_the_data(harness: Harness, tmp_path: Path, monkeypatch: py
 def test_points_on_disk_give_the_same_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], dtype: str
 ) -> None:
-    monkeypatch.setattr(own, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(kept, "cache_folder", lambda name: tmp_path / "cache" / name)
     monkeypatch.setattr(own, "BLOCK", 100)  # bytes: several blocks
     path = write(tmp_path / "x.npy", (REAL * 50 + 100).astype(dtype))
     in_memory = load(path, kind="real", **settings)
@@ -359,7 +360,7 @@ def test_points_on_disk_give_the_same_batches(
 
 
 def test_a_file_for_each_part_is_mapped_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(kept, "cache_folder", lambda name: tmp_path / "cache" / name)
     monkeypatch.setattr(memory, "memory", lambda: 100)
     files = [write(tmp_path / f"{k}.npy", part) for k, part in enumerate(np.split(BITS, [30]))]
     data = load(",".join(map(str, files)), kind="binary")
@@ -370,7 +371,7 @@ def test_a_file_for_each_part_is_mapped_where_it_is(tmp_path: Path, monkeypatch:
 def test_a_run_from_disk_is_the_run_in_memory(
     harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(kept, "cache_folder", lambda name: tmp_path / "cache" / name)
     path = write(tmp_path / "x.npy", BITS)
     found = []
     for size in (1 << 30, 200):
@@ -380,6 +381,37 @@ def test_a_run_from_disk_is_the_run_in_memory(
         assert made.code == 0, made.err
         found.append(json.loads(made.out)["estimates"])
     assert found[0] == found[1]
+
+
+def test_what_is_kept_in_the_cache_is_told_and_removed(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made again afterwards, and what a process has open goes on; what one is making is left."""
+    monkeypatch.setattr(kept, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(memory, "memory", lambda: 200)
+    gc = ("gc", "--results", tmp_path / "results")
+    assert harness(*gc).out == "removed nothing: 0 bytes\n"
+    path = write(tmp_path / "x.npy", BITS)
+    data = load(path, kind="binary")
+    files = sorted((tmp_path / "cache").rglob("*.npy"))
+    size = sum(file.stat().st_size for file in files)
+    assert [file.name for file in files] == ["test.npy", "train.npy", "valid.npy"]
+    told = harness(*gc).out
+    assert f"left in your cache: 3 own-data splits, {size:,} bytes in {tmp_path}" in told
+    assert "`harness gc --cache` removes them" in told
+    assert json.loads(harness(*gc, "--json").out)["cache_bytes"] == size
+    assert f"would remove 3 own-data splits: {size:,} bytes" in harness(*gc, "--cache", "--dry-run").out
+    assert all(file.exists() for file in files)
+    with filelock.FileLock(files[0].parent / kept.LOCK):
+        busy = harness(*gc, "--cache")
+    assert (busy.code, busy.err.count("a process is making it")) == (3, 3)
+    assert all(file.exists() for file in files)
+    points = data.train.sum()
+    done = harness(*gc, "--cache")
+    assert (done.code, f"removed 3 own-data splits: {size:,} bytes" in done.out) == (0, True)
+    assert list((tmp_path / "cache").rglob("*")) == [tmp_path / "cache" / "own-data"]
+    assert data.train.sum() == points
+    assert torch.equal(load(path, kind="binary").train, data.train)
 
 
 def test_what_is_no_npy_file_has_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import Result, stored
 
+from harness.data import kept
 from harness.errors import StoreTrouble
 from harness.store import gc
 from harness.store.record import Record
@@ -20,6 +21,12 @@ Harness = Callable[..., Result]
 
 SPENT = {"samples": 200, "cpu_seconds": 1.0, "wall_seconds": 1.0}
 ROW = {"marks": {}, "end": True, "ledger": SPENT, "info": {}, "estimates": []}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the user's with nothing in it."""
+    monkeypatch.setattr(kept, "cache_folder", lambda name: tmp_path / "cache" / name)
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def test_what_is_done_loses_its_checkpoint_and_the_rest_stays(store: Store, harn
     for run in others:
         assert run.checkpoint() is not None
     again = harness("gc", "--checkpoints", "--json")
-    assert json.loads(again.out) == {"dry_run": False, "bytes": 0, "items": []}
+    assert json.loads(again.out) == {"dry_run": False, "bytes": 0, "items": [], "cache_bytes": 0}
     assert harness("gc", "--checkpoints").out == "removed nothing: 0 bytes\n"
 
 
