@@ -124,12 +124,11 @@ def _read(path: Path, array: str) -> list[Points]:
         if name.endswith(".npz"):
             return _chosen(path, array, _npz(path))
         if name.endswith(".mat"):
-            content = read_file(path, most_in_memory())
-            return _chosen(path, array, formats.matlab_arrays(content, size=most_in_memory()))
+            return _chosen(path, array, formats.matlab_arrays(_whole(path), size=most_in_memory()))
         if name.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
             return [_of_table(path, read_csv(_content(path), most_in_memory(), tabs=".tsv" in name[-7:]))]
         if name.endswith(".parquet"):
-            return [_of_table(path, read_parquet(read_file(path, most_in_memory()), most_in_memory()))]
+            return [_of_table(path, read_parquet(_whole(path), most_in_memory()))]
         return [Points(formats.read_idx(_content(path)), str(path))]
     except BadInput as error:
         said = str(error)
@@ -143,12 +142,20 @@ def _of_table(path: Path, table: Table) -> Points:
     return Points(table.values, str(path), "table", table.names, table.text)
 
 
+def _whole(path: Path) -> bytes:
+    """Return all bytes of a file; BadInput where they are more than half of the memory."""
+    most = most_in_memory()
+    if (size := path.stat().st_size) > most:
+        raise BadInput(f"has {size:,} bytes, more than half of the memory: {_AS_NPY}")
+    return read_file(path, most)
+
+
 def _content(path: Path) -> bytes:
     """Return a file's content, decompressed if it is gzip; BadInput where that is more than may be."""
     most = most_in_memory()
     if not path.name.lower().endswith(".gz"):
-        return read_file(path, most)
-    with gzip.open(io.BytesIO(read_file(path, most))) as file:
+        return _whole(path)
+    with gzip.open(io.BytesIO(_whole(path))) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise BadInput(f"has more than {most:,} bytes once it is decompressed, half of the memory: {_AS_NPY}")

@@ -420,9 +420,7 @@ def test_what_is_no_npy_file_has_to_fit(tmp_path: Path, monkeypatch: pytest.Monk
     Image.fromarray(BITS).save(tmp_path / "one.png")
     monkeypatch.setattr(memory, "memory", lambda: 200)
     for name in ("x.npz", "x.csv", "x.csv.gz", "x.parquet", "x.mat", "x.idx.gz", "."):
-        with pytest.raises(
-            BadInput, match=r"longer than 100 bytes|more than half of the memory|more than 100 bytes|half of the"
-        ):
+        with pytest.raises(BadInput, match=r"half of the memory.*\.npy file"):
             load(tmp_path / name, kind="binary")
 
 

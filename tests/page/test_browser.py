@@ -125,6 +125,7 @@ def test_every_curve_is_there_offline_and_choices_change_them(mine: Opened) -> N
     mine.page.select_option("select[name=scale]", "linear")
     mine.drawn()
     assert mine.axis() != logarithmic
+    assert "1,500" in mine.axis()  # seconds as people write them
     before = mine.axis()
     mine.zoomed("Zoom in")
     assert mine.axis() != before
