@@ -25,6 +25,7 @@ from harness.files import read_file
 from harness.page.lines import Panel
 from harness.report import standings as models
 from harness.report import tables
+from harness.specs.asked import panels_without_runs
 from harness.specs.experiment import Experiment, is_experiment
 from harness.specs.recipes import Compared
 from harness.specs.where import in_words, parse_selection
@@ -145,13 +146,20 @@ class Content:
 
     @cached_property
     def missing(self) -> dict[tuple[str, str], list[int]]:
-        """The seeds that the experiment asks for and the store lacks, by panel and curve."""
+        """The seeds that the experiment asks for and the store lacks, by panel and curve; also where a panel has no run."""
         found: dict[tuple[str, str], list[int]] = {}
+        if self.asked.where:
+            return found
         for panel in self.panels:
             there = {(run.curve(self.compared.figure.compare), run.seed) for run in panel.runs}
             for curve, seed in sorted(self.compared.asked_for(panel.where) - there):
                 found.setdefault((panel.about, curve), []).append(seed)
-        return {} if self.asked.where else found
+        if self.experiment is not None and self.panels:
+            for where in panels_without_runs(self.experiment, [panel.where for panel in self.panels]):
+                about = in_words({name: value for name, value in where.items() if value is not None})
+                for curve, seed in sorted(self.experiment.asked_for(where)):
+                    found.setdefault((about, curve), []).append(seed)
+        return found
 
     @property
     def under_way(self) -> bool:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -210,6 +211,22 @@ def test_claims_about_runs_that_are_not_there_leave_the_others(mine: Path) -> No
     assert none.cells == ()
     assert "these claims cannot be checked: " in none.notes[0]
     assert "there are no runs of figure3" in none.notes[0]
+
+
+def test_panels_without_any_run_are_missing_too(mine: Path) -> None:
+    """And a page that is watched waits for them."""
+    for folder in (mine / "results" / "mine").glob("*nz5*"):
+        shutil.rmtree(folder)
+    content = gather(Store(mine / "results"), Asked(("mine.toml",)))
+    assert content.missing == {("mnist nz=5", "aevb"): [0, 1, 2], ("mnist nz=5", "wake-sleep"): [0, 1, 2]}
+    assert content.under_way
+    assert "6 runs: mnist nz=5 aevb seeds 0, 1, 2; mnist nz=5 wake-sleep seeds 0, 1, 2" in page(content)
+    assert not gather(Store(mine / "results"), Asked(("mine.toml:nz=3",))).missing
+    text = (mine / "mine.toml").read_text()
+    (mine / "mine.toml").write_text(text.replace("nz = [3, 5]", "nz = 3"))
+    content = gather(Store(mine / "results"), Asked(("mine.toml",)))
+    assert not content.missing
+    assert not content.under_way
 
 
 def test_commands_make_the_page_as_it_was_asked_for(mine: Path) -> None:
