@@ -23,6 +23,10 @@ COUNTERS = ("samples", "cpu_seconds")
 """What a time to a target is counted in."""
 
 
+class NothingRanked(BadInput):
+    """No panel can be ranked; what runs reached can be looked at all the same."""
+
+
 class Entry(NamedTuple):
     """An entrant in a panel.
 
@@ -107,8 +111,9 @@ def rank(
             reaches.
 
     Raises:
-        BadInput: runs of one panel differ in more than seed and what is compared; no panel has two entrants with a row, or an
-            estimator that its runs have in common; or their CPU times cannot be compared (`harness.analysis.machines`).
+        NothingRanked: no panel has two entrants with a row, and an estimator that its runs have in common.
+        BadInput: runs of one panel differ in more than seed and what is compared, or their CPU times cannot be compared
+            (`harness.analysis.machines`).
     """
     left_out: list[str] = []
     options, estimator = selection.panel_options(runs, experiment), curves.estimator_of(experiment, runs)
@@ -133,7 +138,7 @@ def rank(
             panels.append(panel)
     if not panels:
         why = "; ".join(left_out) or "no panel has two entrants with an estimate at the same mark"
-        raise BadInput(f"nothing of {experiment.name} can be ranked: {why}; see `harness table {experiment.called}`")
+        raise NothingRanked(f"nothing of {experiment.name} can be ranked: {why}")
     times = {
         counter: [{entry.entrant: entry.times[counter] for entry in panel.entries} for panel in panels]
         for counter in COUNTERS

@@ -76,7 +76,10 @@ def rank(
         from harness.runs.tune import charges  # PyTorch
 
         tuning = charges(store, chosen)
-    found = ranking.rank(chosen, stored, tuning, at[0] if at else None, target)
+    try:
+        found = ranking.rank(chosen, stored, tuning, at[0] if at else None, target)
+    except ranking.NothingRanked as error:
+        raise BadInput(f"{error}; see `harness table {experiment}`") from error
     drawn = []
     if out or not as_json:
         from harness.figures import output

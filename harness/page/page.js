@@ -231,8 +231,14 @@
 
   function fill(panel) {
     const numbers = places[panel].numbers;
+    const points = values(panel).filter((one) => one.run !== "published");
+    if (!points.some((one) => one.name)) {
+      const why = points.length ? "These are too many points to be listed: choose means over seeds, or hide curves." : "Nothing is shown.";
+      numbers.replaceChildren(numbers.firstElementChild, element("p", {}, why));
+      return;
+    }
     const body = element("tbody");
-    for (const point of values(panel).filter((one) => one.name && one.run !== "published")) {
+    for (const point of points.filter((one) => one.name)) {
       const cells = Object.keys(data.told).map((key, k) => element(k ? "td" : "th", k ? {} : { scope: "row" }, String(point[key])));
       body.append(element("tr", {}, ...cells));
     }

@@ -9,8 +9,9 @@ import pytest
 import reported
 from hostile import hostile
 
-from harness.page import sections
+from harness.page import page, sections
 from harness.page.content import Asked, gather
+from harness.page.lines import drawn
 from harness.page.page import write
 from harness.store.store import Store
 
@@ -36,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pages: `mine`, which is watched, and `evil`, whose every word is a stranger's."""
+    """A folder with pages: `mine`, which is watched, `evil`, whose every word is a stranger's, and `many`, of 9000 points."""
     folder = tmp_path_factory.mktemp("pages")
     reported.fill(folder)
     mine = gather(Store(folder / "results"), Asked((str(folder / "mine.toml"),), claims=(str(folder / "ours.toml"),)))
@@ -44,7 +45,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sections, "_drawn", lambda ranking: None)  # a picture of its own, which takes seconds
         write(gather(hostile(folder / "evil-store"), Asked(("mine",))), folder / "evil")
+        patch.setattr(page, "drawn", lambda compared, panels: many(drawn(compared, panels)))
+        write(mine, folder / "many")
     return folder
+
+
+def many(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page draws, with 250 times the points of every run."""
+    for line in (line for run in data["runs"] for line in run["lines"]):
+        line |= {name: line[name] * 250 for name in ("y", "error")}
+        line["x"] = {name: values * 250 for name, values in line["x"].items()}
+    return data
 
 
 class Opened:
@@ -134,6 +145,21 @@ def test_every_curve_is_there_offline_and_choices_change_them(mine: Opened) -> N
     mine.page.get_by_text("Numbers of these curves").first.click()
     assert mine.page.get_by_role("region", name="Numbers of mnist nz=3").get_by_role("row").count() == 1 + 3 * 3
     mine.require_quiet()
+
+
+def test_too_many_points_to_list_are_said_to_be(browser: Any, folder: Path) -> None:
+    opened = Opened(browser, folder / "many" / "index.html")
+    opened.page.get_by_text("Numbers of these curves").first.click()
+    assert opened.page.get_by_role("region", name="Numbers of mnist nz=3").get_by_role("row").count() > 3
+    opened.page.select_option("select[name=show]", "runs")
+    opened.drawn()
+    assert opened.page.get_by_text("too many points to be listed: choose means over seeds, or hide curves").is_visible()
+    for box in opened.page.locator("#legend input").all()[:2]:
+        box.click()
+    opened.drawn()
+    assert opened.page.get_by_text("Nothing is shown.").is_visible()
+    opened.require_quiet()
+    opened.context.close()
 
 
 def test_a_table_sorts(mine: Opened) -> None:
