@@ -16,17 +16,26 @@
   const zooms = data.panels.map(() => null);
   const rows = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
+  // Choices are remembered by name, as a page that is written again may have other curves, estimators and axes.
   function restored() {
+    let kept;
     try {
-      return JSON.parse(sessionStorage.getItem(location.pathname)) || {};
+      kept = JSON.parse(sessionStorage.getItem(location.pathname)) || {};
     } catch {
       return {};
     }
+    const estimator = data.estimators.findIndex(([name]) => name === kept.estimator);
+    if (estimator < 0) delete kept.estimator;
+    else kept.estimator = estimator;
+    if (!data.counters.some(([name]) => name === kept.counter)) delete kept.counter;
+    kept.hidden = (kept.hidden || []).map((name) => data.curves.indexOf(name)).filter((curve) => curve >= 0);
+    return kept;
   }
 
   function remember() {
     try {
-      sessionStorage.setItem(location.pathname, JSON.stringify(chosen));
+      const kept = { ...chosen, hidden: chosen.hidden.map((curve) => data.curves[curve]), estimator: data.estimators[chosen.estimator][0] };
+      sessionStorage.setItem(location.pathname, JSON.stringify(kept));
     } catch {
       // a browser that keeps nothing
     }

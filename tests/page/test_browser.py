@@ -219,6 +219,35 @@ def test_hostile_names_do_nothing(browser: Any, folder: Path) -> None:
     opened.context.close()
 
 
+def test_choices_are_those_of_names_when_a_page_is_written_again(
+    browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A curve that is there first now, and no CPU time any more: what was hidden is hidden, and nothing else."""
+    mine = gather(Store(folder / "results"), Asked((str(folder / "mine.toml"),)))
+    opened = Opened(browser, write(mine, folder / "again"))
+    opened.page.get_by_role("checkbox", name="wake-sleep").uncheck()
+    opened.page.select_option("select[name=counter]", "cpu_seconds")
+    opened.drawn()
+
+    def later(*given: Any) -> dict[str, Any]:
+        data = drawn(*given)
+        data["curves"].insert(0, "new")
+        data["counters"] = [one for one in data["counters"] if one[0] != "cpu_seconds"]
+        for one in (*data["runs"], *data["means"]):
+            one["curve"] += 1
+        return data
+
+    monkeypatch.setattr(page, "drawn", later)
+    write(mine, folder / "again")
+    opened.page.reload()
+    opened.drawn()
+    boxes = {name: opened.page.get_by_role("checkbox", name=name) for name in ("new", "aevb", "wake-sleep")}
+    assert {name: box.is_checked() for name, box in boxes.items()} == {"new": True, "aevb": True, "wake-sleep": False}
+    assert "training samples evaluated" in opened.axis()
+    assert opened.lines() == 2 * 2  # panels, splits
+    opened.context.close()
+
+
 def test_a_page_that_is_watched_is_read_again_as_it_was(mine: Opened) -> None:
     box = mine.page.get_by_role("checkbox", name="Runs are under way")
     assert box.is_checked()
