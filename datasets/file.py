@@ -9,7 +9,7 @@ from typing import Literal
 from harness import api
 
 OWN_FILES = True
-OTHER_KINDS = {"binary": "--binarize stochastic"}
+OTHER_KINDS = {"binary": "--kind unit --binarize stochastic"}
 
 
 class Config(api.Config):

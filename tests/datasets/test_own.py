@@ -309,6 +309,17 @@ def test_a_run_goes_on_where_its_data_are(harness: Harness, tmp_path: Path, monk
     assert (nowhere.code, "there is no 'nowhere.csv'" in nowhere.err) == (2, True)
 
 
+def test_what_a_model_cannot_describe_is_refused_with_what_it_can(harness: Harness, tmp_path: Path) -> None:
+    write(tmp_path / "x.npy", BITS + 1)
+    words = ("run", "--algo", "aevb", "--dataset", tmp_path / "x.npy", "--kind", "counts", "--samples", "100")
+    done = harness(*words)
+    assert done.code == 2
+    assert (
+        "its data are counts, the model takes binary or unit or real; give --kind unit --binarize stochastic for"
+        in done.err
+    )
+
+
 def test_workers_find_the_data(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "x.csv", BITS)
