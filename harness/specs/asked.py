@@ -16,7 +16,7 @@ def panels_without_runs(experiment: Experiment, there: Sequence[Where]) -> list[
 
     One that cannot be told from the file is left out: where an option waits to be tuned, or has a default that nobody tells.
     """
-    asked = experiment._by_option  # this module is a part of the experiment's, and stands apart for its length
+    asked = experiment.by_option
     have = {id(options) for where in there for options in asked.meeting(where)}
     found: dict[tuple[str, ...], Where] = {}
     for options in asked.meeting({}):

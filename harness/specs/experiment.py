@@ -133,10 +133,11 @@ class Experiment:
 
     def asked_for(self, where: Where) -> set[tuple[str, int]]:
         """Return curve and seed of every run that it asks for with these options; None is the default of an option."""
-        return {(self._curve(options), int(options.get("seed", 0))) for options in self._by_option.meeting(where)}
+        return {(self._curve(options), int(options.get("seed", 0))) for options in self.by_option.meeting(where)}
 
     @cached_property
-    def _by_option(self) -> Index[Options]:
+    def by_option(self) -> Index[Options]:
+        """The options of all its runs, to be chosen by their values."""
         return Index(list(itertools.chain.from_iterable(self._grids)), value_of)
 
     def asks_for(self, option: Callable[[str], Any]) -> bool:
