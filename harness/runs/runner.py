@@ -218,7 +218,7 @@ def _never_began(run: Run, record: Record, error: RunFailed, say: Say) -> None:
 
 
 def fail(run: Run, spec: RunSpec, budget: Budget, reason: str) -> None:
-    """Store of a run that it failed, for a reason that it could not store itself.
+    """Store of a run that it failed, for a reason that it could not store itself; rows after its checkpoint are removed.
 
     Raises:
         Busy: a process is at it.
@@ -229,7 +229,8 @@ def fail(run: Run, spec: RunSpec, budget: Budget, reason: str) -> None:
         fresh = not run.exists()
         record = Record(run.id, spec.model_dump(mode="json"), budget.limits()) if fresh else run.read()
         record.status, record.reason = "failed", reason
-        run.begin(record, None) if fresh else run.write(record)
+        checkpoint = None if fresh else run.checkpoint()
+        run.begin(record, None if checkpoint is None else checkpoint["trace"])
     finally:
         run.release()
 

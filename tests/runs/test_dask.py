@@ -18,7 +18,7 @@ from harness.runs import dask, dask_worker, local
 from harness.runs.dask_worker import Death, Package
 from harness.runs.jobs import Ended, Job
 from harness.runs.pool import Call, Died, Slot
-from harness.runs.runner import ensure
+from harness.runs.runner import ensure, fail, resume
 from harness.specs import named
 from harness.specs.budget import Budget
 from harness.specs.run import RunSpec, make_spec
@@ -184,6 +184,35 @@ def test_a_run_that_kills_its_process_is_stored_as_failed(store: Store, begun: b
     assert f"harness resume {run.id}" in str(ended.reason)
     assert not run.owned()
     assert list(store.damage()) == []
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_what_a_run_wrote_before_it_killed_its_process_is_not_taken_for_damage(
+    after: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first rows are there with a checkpoint or without one, and more than its record knows."""
+    monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0" if after > 1 else "60")
+    spec, budget = tiny_spec("aevb"), Budget(samples=4000)
+
+    class Killed(BaseException):
+        pass
+
+    rows = 0
+
+    def watch(training: object, event: object) -> None:
+        nonlocal rows
+        rows += not isinstance(event, str)
+        if rows > after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        ensure(store, spec, budget, group="mine", watch=watch)
+    run = store.run(spec.run_id, "mine")
+    assert (run.path / "trace.jsonl").read_bytes().count(b"\n") == after + 1
+    fail(run, spec, budget, "its process was killed")
+    assert list(store.damage()) == []
+    assert len(run.rows()) == (after if after > 1 else 0)
+    assert resume(run).status == "done"
 
 
 # -- a slot
