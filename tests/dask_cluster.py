@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from support import environment, free_port, kill, processes
@@ -22,14 +22,17 @@ class Cluster:
 
     Args:
         folder: of their logs, and what workers write for themselves.
+        before: words before the commands of workers.
+        env: of the environment of these.
 
     Attributes:
         port: the scheduler's.
         mark: in the environment of all of these processes, and of those that they start.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, before: Sequence[str] = (), env: Mapping[str, str] | None = None):
         self.folder, self.port, self.mark = folder, free_port(), str(random.random())
+        self._before, self._env = before, env or {}
         self._commands: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -44,7 +47,7 @@ class Cluster:
             self._start("scheduler", [], ["scheduler", *words], "Scheduler at")
         for name in WORKERS:
             if not self.lives(name):
-                self.start_worker(name)
+                self.start_worker(name, *self._before, **self._env)
 
     def start_worker(self, name: str, *before: str, **env: str) -> None:
         """Start a worker, and wait until the scheduler knows it.
@@ -98,11 +101,17 @@ class Cluster:
             time.sleep(0.2)
 
 
+def hidden(folder: Path) -> list[str]:
+    """Return words before a command that does not see what is in a folder; it has another file system there, and no privileges
+    but root's can give it one."""
+    return ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{folder}" && exec "$@"', "sh"]
+
+
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Start a cluster, and take it down at the end."""
+def cluster(before: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """Start a cluster, and take it down at the end; see `Cluster`."""
     folder = Path(tempfile.mkdtemp(prefix="harness-dask-"))
-    one = Cluster(folder)
+    one = Cluster(folder, before, env)
     try:
         one.start()
         yield one

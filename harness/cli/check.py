@@ -84,7 +84,7 @@ def check(
     if engine.on == "slurm":
         engines.on_slurm(store, engine, chosen.path.stem, {}, as_json=as_json)
         return
-    groups, failures = _make_runs(chosen, store, jobs, only, data_dir, engine.on) if make else ({}, [])
+    groups, failures = _make_runs(chosen, store, jobs, only, data_dir, engine) if make else ({}, [])
     evidence = Evidence(chosen, store, groups, only, baseline, benchmarks, data_dir, make, allow_unmatched_seeds, say)
     try:
         verdicts = check.check(evidence)
@@ -105,14 +105,19 @@ def check(
 
 
 def _make_runs(
-    claims: "Claims", store: "Store", jobs: int, only: str | None, data_dir: str | None, on: str = "local"
+    claims: "Claims",
+    store: "Store",
+    jobs: int,
+    only: str | None,
+    data_dir: str | None,
+    engine: engines.Chosen | None = None,
 ) -> tuple[dict[str, str], list[str]]:
     """Make the runs that claims are about; return their groups, and in words those that ended without a result."""
     from harness.claims import check
     from harness.runs import verify
     from harness.runs.local import LocalExecutor
 
-    groups, ended = check.make(claims, scheduler(store, jobs, data_dir, on=on), only)
+    groups, ended = check.make(claims, scheduler(store, jobs, data_dir, engine), only)
     made, failures = sum(outcome.status == "done" for outcome in ended), check.failures(ended)
     failures += verify.failures(ended, LocalExecutor(store, jobs, data_dir))
     show(f"made {made} of {len(ended)} runs, in {', '.join(groups.values())}", *failures, file=sys.stderr)

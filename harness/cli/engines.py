@@ -11,19 +11,30 @@ from harness.cli.settings import WORDS
 from harness.errors import BadInput
 from harness.safe_text import show
 from harness.specs import slurm as asked_of_slurm
-from harness.specs.values import Engine
+from harness.specs.values import Engine, WholeNumber
 
 if TYPE_CHECKING:
     from harness.store.store import Store
 
 ON = "--on"
 
+MB = 1_000_000
+
+SHIP_LIMIT = 1000  # MB
+
 
 class Chosen(NamedTuple):
-    """Where the runs are made, and what was asked of that engine."""
+    """Where the runs are made, and what was asked of that engine.
+
+    Attributes:
+        on: see `harness.specs.values.Engine`.
+        slurm: what was asked of SLURM.
+        ship: how many bytes of a run, or of its data, may travel to workers of Dask; None where these see the store.
+    """
 
     on: str
     slurm: dict[str, Any]
+    ship: int | None = None
 
 
 def engine_options(command: Command) -> Command:
@@ -32,19 +43,32 @@ def engine_options(command: Command) -> Command:
     def gathering(**given: Any) -> Any:
         named = {name: given.pop(option.field) for name, option in asked_of_slurm.OPTIONS.items()}
         slurm = {name: value for name, value in named.items() if value is not None}
-        on = given.pop("on")
+        on, ship, most = given.pop("on"), given.pop("ship"), given.pop("ship_limit")
+        if (ship or most is not None) and "://" not in on:
+            raise BadInput(
+                f"--{'ship' if ship else 'ship-limit'} is for --on dask://HOST:PORT, and --on is {on!r}: leave out one"
+            )
+        if most is not None and not ship:
+            raise BadInput(
+                f"--ship-limit is {most}, and nothing travels without --ship: give that, too, or leave it out"
+            )
         if slurm and on != "slurm":
             words = " and ".join(f"--{name}" for name in slurm)
             raise BadInput(
                 f"{words} {'is' if len(slurm) == 1 else 'are'} for --on slurm, and --on is {on!r}: leave out one"
             )
-        return command(engine=Chosen(on, slurm), **given)
+        return command(engine=Chosen(on, slurm, (most or SHIP_LIMIT) * MB if ship else None), **given)
 
     gathering.__name__, gathering.__doc__ = command.__name__, command.__doc__
     gathering.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     decorated: Any = gathering
     for name, option in reversed(asked_of_slurm.OPTIONS.items()):
         decorated = value_option(f"--{name}", option.value, option.help, parameter=option.field)(decorated)
+    limit = f"Dask: most MB of a run, or of its data, that travel [{SHIP_LIMIT}]."
+    decorated = value_option("--ship-limit", WholeNumber(1, 16_000, metavar="MB"), limit)(decorated)
+    decorated = click.option(
+        "--ship", is_flag=True, help="Dask: send runs and data to workers that do not see the store."
+    )(decorated)
     return value_option(ON, Engine(), "Where the runs are made.", default="local")(decorated)  # type: ignore[no-any-return]
 
 

@@ -88,7 +88,7 @@ def sweep(
     from harness.report import sweeps
     from harness.runs.sweep import Sweep
 
-    work = Sweep(scheduler(store, jobs, data_dir, on=engine.on, quiet=quiet), chosen, only, budget_scale)
+    work = Sweep(scheduler(store, jobs, data_dir, engine, quiet=quiet), chosen, only, budget_scale)
     if status:
         engines.print_queue(store, chosen.name, as_json=as_json, counts=work.states())
         return
@@ -170,7 +170,7 @@ def tune(
         engines.on_slurm(store, engine, study.id, {}, as_json=as_json)
         return
     store.require_writable()
-    tuned = tune(store, study, scheduler(store, jobs, data_dir, on=engine.on).run)
+    tuned = tune(store, study, scheduler(store, jobs, data_dir, engine).run)
     if as_json:
         print_json({**tuned._asdict(), "trials": [{**t._asdict(), "value": t.value} for t in tuned.trials]})
     else:
@@ -178,7 +178,7 @@ def tune(
 
 
 def scheduler(
-    store: "Store", workers: int, data_dir: str | None, *, on: str = "local", quiet: bool = False
+    store: "Store", workers: int, data_dir: str | None, engine: engines.Chosen | None = None, *, quiet: bool = False
 ) -> "Scheduler":
     """Return a scheduler whose progress is shown.
 
@@ -186,7 +186,7 @@ def scheduler(
         store: where runs are kept.
         workers: number of runs at a time on this machine.
         data_dir: the user's folder of data files.
-        on: "local", or the address of a Dask scheduler, whose workers say themselves how many runs they make at a time.
+        engine: where runs are made, by default on this machine; workers of Dask say themselves how many at a time.
         quiet: whether nothing is shown but warnings.
     """
     from harness.cli import output
@@ -201,12 +201,12 @@ def scheduler(
     def warn(words: str) -> None:
         output.say(f"warning: {words}")
 
-    if on == "local":
+    if engine is None or engine.on == "local":
         executor = LocalExecutor(store, workers, data_dir)
     else:
         from harness.runs import dask
 
-        executor = dask.connect(on, store, data_dir, warn)
+        executor = dask.connect(engine.on, store, data_dir, warn, engine.ship)
         click.get_current_context().call_on_close(executor.client.close)
     if quiet:
         return Scheduler(executor, no_progress, warn=warn)

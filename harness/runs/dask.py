@@ -1,7 +1,8 @@
 """Dask: the same jobs, on the workers of a Dask scheduler, wherever these are.
 
 All that lasts is written through the store, which every worker has to see. What comes back by the scheduler is how far a run is,
-and how it ended. What runs in the workers is in `harness.runs.dask_worker`.
+and how it ended. Where workers do not see the store, runs travel, too: see `harness.runs.ship`. What runs in the workers is in
+`harness.runs.dask_worker`.
 
 Dask hands tasks about as pickles: whoever can reach a scheduler can run code on its workers. So keep it in a network of your own.
 """
@@ -27,9 +28,10 @@ from harness.errors import BadInput, HarnessError, Interrupted, RunFailed
 from harness.runs import dask_worker
 from harness.runs.dask_worker import Death, Order, Package, Unfit
 from harness.runs.jobs import Ended, Job
-from harness.runs.local import LocalExecutor
+from harness.runs.local import LocalExecutor, end_by
 from harness.runs.pool import POLL_SECONDS, RETRY_SECONDS, Call, Result, Task
 from harness.runs.runner import again, fail
+from harness.runs.ship import Courier, Event
 from harness.runs.signals import SAME_SIGNAL_SECONDS, on_signals
 from harness.specs import named, plugin_file
 from harness.store.store import Store
@@ -51,18 +53,20 @@ LEFT_SECONDS = 86400.0  # after which such a file is nobody's
 
 @dataclass(frozen=True)
 class DaskExecutor(LocalExecutor):
-    """Carries out jobs on Dask workers that see the store; `connect` makes one. What it hands out is what the local one does.
+    """Carries out jobs on Dask workers; `connect` makes one. What it hands out is what the local one does.
 
     Args:
         store: where runs are kept.
         workers: how many slots there are.
-        data_dir: the folder of data files, as workers see it; by default each has its own.
+        data_dir: the folder of data files, as workers see it; by default each has its own. Where runs travel, it is one here.
         client: a connection to the scheduler.
         address: of the scheduler, as the user gave it.
+        ship: how many bytes of a run, or of its data, may travel; None where workers see the store.
     """
 
     client: Any = field(default=None, kw_only=True)
     address: str = field(default="", kw_only=True)
+    ship: int | None = field(default=None, kw_only=True)
 
     def _messages(
         self, waiting: deque[tuple[float, Task]], call: Callable[[Task], Call | None], died: Callable[[str], Result]
@@ -79,8 +83,13 @@ class DaskExecutor(LocalExecutor):
                 caught.append(time.monotonic())
                 signums.append(signum)
 
-        with seen_by_workers(self.store) as probe, self._subscribed(topic) as events, on_signals(note):
-            order = Order(b"", 1, tuple(_packages()), named.data(), dask_worker.versions(), str(probe), topic)
+        with (
+            self._probe() as probe,
+            self._subscribed(topic) as events,
+            on_signals(note),
+            self._courier(events) as courier,
+        ):
+            order = Order(b"", 1, tuple(_packages()), named.data(), dask_worker.versions(), str(probe or ""), topic)
             try:
                 while waiting or active:
                     if client.status != "running":
@@ -89,19 +98,28 @@ class DaskExecutor(LocalExecutor):
                         raise self._gone()
                     if time.monotonic() - looked > LOOK_SECONDS:
                         slots, looked = self._slots(), time.monotonic()
-                        with contextlib.suppress(OSError):  # others look how old it is
-                            os.utime(probe)
+                        if probe:
+                            with contextlib.suppress(OSError):  # others look how old it is
+                                os.utime(probe)
                     while not caught and len(active) < slots and waiting and waiting[0][0] <= time.monotonic():
                         _, task = waiting.popleft()
                         todo = call(task)
                         if todo is None:
                             waiting.append((time.monotonic() + RETRY_SECONDS, task))
                             continue
+                        key = f"{topic}-{secrets.token_hex(8)}"
+                        try:
+                            shipment = courier.send(key, todo, task) if courier else None
+                        except HarnessError as error:
+                            yield [(task, _gone_wrong(error, task, died))]
+                            continue
                         this = order._replace(
-                            todo=pickle.dumps(todo), tries=MOST_DEATHS if isinstance(task, Job) else 1
+                            todo=pickle.dumps(todo),
+                            tries=MOST_DEATHS if isinstance(task, Job) else 1,
+                            shipment=shipment,
                         )
-                        future = client.submit(pickle.loads, this.pickled(), key=f"{topic}-{secrets.token_hex(8)}")
-                        active[future.key] = future, task
+                        future = client.submit(pickle.loads, this.pickled(), key=key)
+                        active[key] = future, task
                         future.add_done_callback(lambda done: events.put((done.key, None)))
                     if caught:
                         waiting.clear()
@@ -112,16 +130,26 @@ class DaskExecutor(LocalExecutor):
                     if len(caught) > 1 or time.monotonic() > give_up:
                         break
                     received: list[tuple[Task, float | Result]] = []
-                    for key, fraction in _drained(events):
+                    for key, said in _drained(events):
                         if key not in active:
                             continue
                         future, task = active[key]
-                        if fraction is not None:
-                            received.append((task, fraction))
-                        elif (result := self._result(future)) is None:
+                        if isinstance(said, float):
+                            received.append((task, said))
+                            continue
+                        if courier and isinstance(said, tuple | list):
+                            courier.hear(key, said)
+                            continue
+                        if said is None and (result := self._result(future)) is None:
                             events.put((key, None))  # look again
+                            continue
+                        del active[key]
+                        if courier:
+                            courier.back(key)
+                        if isinstance(said, HarnessError):
+                            client.cancel([future])
+                            received.append((task, _gone_wrong(said, task, died)))
                         else:
-                            del active[key]
                             received.append((task, self._ended(result, task, died)))
                     yield received
             finally:
@@ -131,9 +159,9 @@ class DaskExecutor(LocalExecutor):
             raise Interrupted("interrupted, nothing is lost: the same command goes on", signums[0])
 
     @contextlib.contextmanager
-    def _subscribed(self, topic: str) -> Iterator["SimpleQueue[tuple[str, float | None]]"]:
-        """Yield what slots tell of their tasks: a task's key and the fraction of it that is done, or None where it has ended."""
-        events: SimpleQueue[tuple[str, float | None]] = SimpleQueue()
+    def _subscribed(self, topic: str) -> Iterator["SimpleQueue[Event]"]:
+        """Yield what is told of tasks, see `harness.runs.ship.Event`."""
+        events: SimpleQueue[Event] = SimpleQueue()
         try:
             self.client.subscribe_topic(topic, lambda event: events.put(event[1]))
         except OSError:
@@ -143,6 +171,21 @@ class DaskExecutor(LocalExecutor):
         finally:
             with contextlib.suppress(Exception):  # of a connection that is lost
                 self.client.unsubscribe_topic(topic)
+
+    @contextlib.contextmanager
+    def _courier(self, events: "SimpleQueue[Event]") -> Iterator[Courier | None]:
+        """Yield what lets runs travel; None where workers see the store."""
+        if self.ship is None:
+            yield None
+            return
+        courier = Courier(self.client, self.store, self.data_dir, self.ship, events)
+        try:
+            yield courier
+        finally:
+            courier.close()
+
+    def _probe(self) -> contextlib.AbstractContextManager[Path | None]:
+        return seen_by_workers(self.store) if self.ship is None else contextlib.nullcontext()
 
     def _slots(self) -> int:
         """Return how many slots there are now; one where there are none, whose task waits for a worker to come."""
@@ -195,14 +238,17 @@ class DaskExecutor(LocalExecutor):
         )
 
 
-def connect(address: str, store: Store, data_dir: str | None, warn: Callable[[str], None]) -> DaskExecutor:
+def connect(
+    address: str, store: Store, data_dir: str | None, warn: Callable[[str], None], ship: int | None = None
+) -> DaskExecutor:
     """Connect to a scheduler, look at its workers, and return an executor of jobs on them.
 
     Args:
         address: such as dask://HOST:8786, or tls://HOST:8786 with Dask's own settings of certificates.
-        store: where runs are kept; every worker must see and write it under the same path.
+        store: where runs are kept; every worker must see and write it under the same path, unless runs travel.
         data_dir: the user's folder of data files, as workers see it; by default each has its own.
         warn: told of a connection that others can read.
+        ship: how many bytes of a run, or of its data, may travel; None where workers see the store.
 
     Raises:
         BadInput: the scheduler cannot be reached, or has no workers, or these have other versions or do not see the store.
@@ -231,21 +277,21 @@ def connect(address: str, store: Store, data_dir: str | None, warn: Callable[[st
         )
         raise BadInput(f"there is no Dask scheduler to be reached at {address} ({said}): {what}") from None
     try:
-        _require_workers(client, address, store)
+        _require_workers(client, address, store, ships=ship is not None)
     except BaseException:
         client.close()
         raise
-    return DaskExecutor(store, _threads(client), data_dir, client=client, address=address)
+    return DaskExecutor(store, _threads(client), data_dir, client=client, address=address, ship=ship)
 
 
-def _require_workers(client: Any, address: str, store: Store) -> None:
-    """Raise BadInput unless there are workers, of the same versions, that see and can write the store."""
+def _require_workers(client: Any, address: str, store: Store, *, ships: bool) -> None:
+    """Raise BadInput unless there are workers, of the same versions, that see and can write the store if runs do not travel."""
     store.require_writable()
     if not _threads(client):
         raise BadInput(
             f"the Dask scheduler {address} has no workers: start some with `dask worker {client.scheduler.address}`"
         )
-    with seen_by_workers(store) as probe:
+    with contextlib.nullcontext("") if ships else seen_by_workers(store) as probe:
         found = client.run(dask_worker.unfit, dask_worker.versions(), str(probe), on_error="return")
     for worker, why in found.items():
         if isinstance(why, Exception):
@@ -299,7 +345,12 @@ def is_local(address: str) -> bool:
         return False
 
 
-def _drained(events: "SimpleQueue[tuple[str, float | None]]") -> list[tuple[str, float | None]]:
+def _gone_wrong(error: HarnessError, task: Task, died: Callable[[str], Result]) -> Any:
+    """Return how a task ends that could not be sent, or whose run could not be taken into the store."""
+    return end_by(error) if isinstance(task, Job) else died(str(error))
+
+
+def _drained(events: "SimpleQueue[Event]") -> list[Event]:
     """Return what has come, waiting a moment for the first."""
     found = []
     with contextlib.suppress(Empty):

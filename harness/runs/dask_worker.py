@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from harness.runs.code import code_version
 from harness.runs.pool import Died, Slot
+from harness.runs.ship_worker import Shipment, opened
 
 REPORT_SECONDS = 2.0  # between two reports of how far a task is
 
@@ -41,8 +42,9 @@ class Order(NamedTuple):
         plugins: the plugin files that it may execute.
         data: the files of data that the user named.
         versions: those of whoever orders it.
-        probe: a file in the store, which whoever does it must see.
+        probe: a file in the store, which whoever does it must see; empty where runs travel.
         topic: of the events by which it is told how far this is.
+        shipment: what travels with it; None where the store is seen.
     """
 
     todo: bytes
@@ -52,6 +54,7 @@ class Order(NamedTuple):
     versions: Versions
     probe: str
     topic: str
+    shipment: Shipment | None = None
 
     def pickled(self) -> bytes:
         """Return a pickle that does it when a Dask worker loads it, and is nothing but bytes to the scheduler.
@@ -100,7 +103,7 @@ def unfit(theirs: Versions, probe: str) -> str | None:
 
     Args:
         theirs: the versions of whoever asks.
-        probe: a file that they have put into the store.
+        probe: a file that they have put into the store; empty where it need not be seen.
     """
     for name, other in theirs.items():
         own = versions().get(name)
@@ -110,13 +113,18 @@ def unfit(theirs: Versions, probe: str) -> str | None:
                 "sweep would differ"
             )
     store = Path(probe).parent
+    if not probe:
+        return None
     if not Path(probe).is_file():
         wrong = "see"
     elif not os.access(store, os.W_OK | os.X_OK):
         wrong = "write"
     else:
         return None
-    return f"cannot {wrong} the store {str(store)!r}: put it on a file system that all workers share, and name it with --results"
+    return (
+        f"cannot {wrong} the store {str(store)!r}: put it on a file system that all workers share, and name it with --results, "
+        "or give --ship, and runs travel"
+    )
 
 
 _stopped: set[str] = set()  # the topics of drivers that were interrupted
@@ -152,22 +160,37 @@ def do(order: Order) -> Any:
             told = time.monotonic()
             worker.log_event(order.topic, (key, fraction))
 
-    def stopped() -> bool:
+    def gone() -> bool:
         task = worker.state.tasks.get(key)
-        return order.topic in _stopped or task is None or task.state == "cancelled"  # as where the driver is gone
+        return task is None or task.state == "cancelled"  # as where the driver is gone
 
-    multiprocessing.current_process().daemon = False  # which may have no children; ours end with it
-    slot = _slots.pop() if _slots else Slot()
-    try:
+    def stopped() -> bool:
+        return order.topic in _stopped or gone()
+
+    def tried(todo: bytes, *more: str, stopped: Callable[[], bool] = stopped) -> Any:
         deaths: list[str] = []
         while len(deaths) < order.tries:
             try:
-                return slot.do(order.todo, names, report, stopped)
+                return slot.do(todo, (*names, *more), report, stopped)
             except Died as died:
                 if stopped():
                     return Death(str(died))
                 deaths.append(str(died))
         return Death(deaths[0] if order.tries == 1 else f"{deaths[-1]}, {order.tries} times", by_itself=True)
+
+    def tell(*words: object) -> None:
+        worker.log_event(order.topic, (key, words))
+
+    multiprocessing.current_process().daemon = False  # which may have no children; ours end with it
+    slot = _slots.pop() if _slots else Slot()
+    try:
+        if order.shipment is None:
+            return tried(order.todo)
+        with opened(order.shipment, Path(worker.local_directory), worker.address, tell) as room:
+            if ended := room.furnish(stopped):
+                return ended
+            result = tried(room.call(order.todo), *room.words, stopped=lambda: room.look() or stopped())
+            return room.hand_over(result, gone)
     finally:
         _slots.append(slot)
 

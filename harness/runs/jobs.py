@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from harness.specs.budget import Budget
@@ -22,6 +23,18 @@ class Job(NamedTuple):
     def stored(self, store: Store) -> Run:
         """Return where the run is or would be."""
         return store.run(self.spec.run_id, self.group)
+
+
+class Place(NamedTuple):
+    """Where a worker keeps runs, and finds data: of a `Call` that travels it is replaced on the way.
+
+    Attributes:
+        root: of the store.
+        data_dir: the user's folder of data files.
+    """
+
+    root: Path
+    data_dir: str | None
 
 
 class Outcome(NamedTuple):

@@ -13,12 +13,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.data.download import MissingData
 from harness.errors import BadInput, Busy, Diverged, HarnessError, Interrupted, StoreTrouble
-from harness.runs.jobs import CALIBRATION_SECONDS, UNKNOWN_COST, Calibration, CostEstimate, Ended, Job, Outcome, Report
+from harness.runs.jobs import (
+    CALIBRATION_SECONDS,
+    UNKNOWN_COST,
+    Calibration,
+    CostEstimate,
+    Ended,
+    Job,
+    Outcome,
+    Place,
+    Report,
+)
 from harness.runs.pool import RETRY_SECONDS, Call, Connection, Last, Result, Task, messages
 from harness.runs.runner import ensure, finished
 from harness.specs.budget import Budget
@@ -72,7 +81,7 @@ class LocalExecutor:
             if job.spec.run_id in active or job.stored(self.store).owned():
                 return None
             active[job.spec.run_id] = 0.0
-            return Call(_run_job, (self.store.root, job, self.data_dir))
+            return Call(_run_job, (self._place, job))
 
         def died(how: str) -> Ended:
             return Ended("failed", f"its process {how}: the same command resumes it")
@@ -113,7 +122,7 @@ class LocalExecutor:
         Raises:
             Interrupted: a signal came.
         """
-        return self.each(_calibrate, [(spec, self.data_dir) for spec in specs], lambda how: UNKNOWN_COST)
+        return self.each(_calibrate, [(self._place, spec) for spec in specs], lambda how: UNKNOWN_COST)
 
     def each(
         self, work: Callable[..., Last], tasks: Sequence[tuple[Any, ...]], died: Callable[[str], Result]
@@ -135,6 +144,10 @@ class LocalExecutor:
                 found |= {number: message for number, message in received if not isinstance(message, float)}
         return [found[number] for number in range(len(tasks))]
 
+    @property
+    def _place(self) -> Place:
+        return Place(self.store.root, self.data_dir)
+
     def _messages(
         self, waiting: deque[tuple[float, Task]], call: Callable[[Task], Call | None], died: Callable[[str], Result]
     ) -> Generator[list[tuple[Task, float | Result]], None, None]:
@@ -151,7 +164,7 @@ def _is_ours(spec: RunSpec) -> bool:
     return all(plugin.is_ours for plugin in of_run)
 
 
-def _run_job(connection: Connection, root: Path, job: Job, data_dir: str | None) -> Last:
+def _run_job(connection: Connection, place: Place, job: Job) -> Last:
     """Bring a run to its budget, send the fractions of it that are spent, and return how the job ended."""
     last, said = time.monotonic(), list[str]()
 
@@ -165,18 +178,18 @@ def _run_job(connection: Connection, root: Path, job: Job, data_dir: str | None)
             fraction = max(spent[name] / limit for name, limit in job.budget.limits().items())
             _send(connection, min(1.0, float(fraction)))
 
-    store = Store(root)
+    store = Store(place.root)
     try:
         stored = job.stored(store)
         already = stored.exists() and finished(stored.read(), job.budget)
-        ensure(store, job.spec, job.budget, group=job.group, data_dir=data_dir, watch=follow, say=said.append)
+        ensure(store, job.spec, job.budget, group=job.group, data_dir=place.data_dir, watch=follow, say=said.append)
         end = Ended("already" if already else "done", "; ".join(said) or None)
     except Exception as error:  # whatever happens to one run, the others go on
-        return Last(_end_by(error))
+        return Last(end_by(error))
     return Last(end, _is_ours(job.spec))
 
 
-def _end_by(error: Exception) -> Ended:
+def end_by(error: Exception) -> Ended:
     """Return how a job ends by an error."""
     match error:
         case Busy():
@@ -192,11 +205,11 @@ def _end_by(error: Exception) -> Ended:
     return Ended("failed", f"{type(error).__name__}: {error}")
 
 
-def _calibrate(_: Connection, spec: RunSpec, data_dir: str | None) -> Last:
+def _calibrate(_: Connection, place: Place, spec: RunSpec) -> Last:
     """Return what a run costs, or why it cannot run."""
     try:
         without_marks = spec.evaluation.model_copy(update={"first_mark": 2**62})
-        training = Training(spec.model_copy(update={"evaluation": without_marks}), data_dir)
+        training = Training(spec.model_copy(update={"evaluation": without_marks}), place.data_dir)
         return Last(_cost(training), _is_ours(spec))
     except BadInput as error:
         return Last(("failed" if isinstance(error, MissingData) else "skipped", str(error)))

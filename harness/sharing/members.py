@@ -73,17 +73,18 @@ class Incoming:
     Args:
         source: what they come from, in words.
         folder: that they are copied into; it is empty.
+        then: what is said where nothing is taken from it.
     """
 
-    def __init__(self, source: str, folder: Path):
-        self.source, self.folder = source, folder
+    def __init__(
+        self, source: str, folder: Path, then: str = "nothing was imported; ask its publisher, or look at it first"
+    ):
+        self.source, self.folder, self._then = source, folder, then
         self._files, self.bytes = set[Place](), 0
 
     def refusal(self, why: str) -> BadInput:
         """Return the error that nothing is taken from this source."""
-        return BadInput(
-            f"{self.source} {in_one_line(why)}: nothing was imported; ask its publisher, or look at it first"
-        )
+        return BadInput(f"{self.source} {in_one_line(why)}: {self._then}")
 
     def take(self, place: Place, file: Reader, size: int) -> None:
         """Copy a file.

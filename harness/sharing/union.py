@@ -88,22 +88,32 @@ def unite(incoming: Run, store: Store, origin: Origin | None, *, dry_run: bool =
         ) from error
 
 
-def require_sound(run: Run) -> Record:
-    """Return the record of a run that came in; BadInput unless all its files are sealed and agree with one another."""
+def require_sound(run: Run, *, under_way: bool = False) -> Record:
+    """Return the record of a run that came in; BadInput unless all its files are sealed and agree with one another.
+
+    Args:
+        run: in a folder of its own.
+        under_way: whether it may be as a kill would have left it: with more rows than its record or its checkpoint knows.
+    """
     if damage := run.damage():
         raise BadInput(damage[0].reason.partition(": ")[0].replace(f"{run.path}{os.sep}", "its "))
     record, rows = run.content()
-    if record.status == "running":
+    if record.status == "running" and not under_way:
         raise BadInput("it had not ended when it was published")
+    if (own := _spec(record).run_id) != run.id:
+        raise BadInput(f"its specification is that of {own}")
+    state = run.checkpoint()
+    if state is not None and not schema.is_checkpoint(state):
+        raise BadInput(f"its {checkpoint.NAME} is none")
+    if record.status == "running":
+        return record
     if to_json(record.summary) != to_json(rows[-1]["estimates"] if rows else []):
         raise BadInput("its run.json has other estimates than its last row")
     spent, last = record.ledger.get("samples", 0), rows[-1]["ledger"]["samples"] if rows else 0
     if spent < last or (spent > last and record.status == "done"):
         raise BadInput(f"its run.json has {spent:,} samples, and its last row has {last:,}")
-    if (own := _spec(record).run_id) != run.id:
-        raise BadInput(f"its specification is that of {own}")
     run.evaluations(), run.gradients(), run.imputations()  # which raise
-    if (state := run.checkpoint()) and not (schema.is_checkpoint(state) and state["trace"] == record.trace):
+    if state is not None and state["trace"] != record.trace and not (under_way and record.status != "done"):
         raise BadInput(f"its {checkpoint.NAME} is of another moment than its trace")
     return record
 

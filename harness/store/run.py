@@ -233,11 +233,10 @@ class Run:
             return [Damage(self, None, str(error))]
         found = []
         readers: dict[str, Callable[[], Any]] = {
-            self.checkpoint_path.name: self.checkpoint,
-            best.NAME: self.best,
+            self.checkpoint_path.name: self.checkpoint, best.NAME: self.best,
             **{f"{kind}.json": added.Added(self.path, kind).rows for kind in added.KINDS},
             schema1.EVALUATIONS: lambda: schema1.evaluations(self.path),
-        }
+        }  # fmt: skip
         for file, reading in readers.items():
             try:
                 reading()
@@ -313,6 +312,10 @@ class Run:
         """Say whether a process owns the run and surely lives, so that the run can be left to it; see `Ownership.lives`."""
         return self._owner.lives()
 
+    def require_owner(self) -> None:
+        """Raise Busy unless this process is the owner still; RunFailed where the folder is gone."""
+        self._owner.require()
+
     def release(self) -> None:
         """Give up ownership; does nothing if this process does not own the run."""
         self._owner.release()
@@ -333,12 +336,8 @@ class Run:
             file.flush()
             os.fsync(file.fileno())
         self._trace.update(line)
-        before = record.trace
-        record.trace = {
-            "rows": before["rows"] + 1,
-            "bytes": before["bytes"] + len(line),
-            "sha256": self._trace.hexdigest(),
-        }
+        rows, size = record.trace["rows"] + 1, record.trace["bytes"] + len(line)
+        record.trace = {"rows": rows, "bytes": size, "sha256": self._trace.hexdigest()}
 
     def append_evaluation(self, row: dict[str, Any]) -> None:
         """Add an estimate to evaluations.json, unless it is there; any process may. BadInput if it cannot be written."""

@@ -16,7 +16,7 @@ from support import PLUGINS, Result, user_names
 from harness.errors import BadInput, RunFailed
 from harness.runs import dask, dask_worker, local
 from harness.runs.dask_worker import Death, Package
-from harness.runs.jobs import Ended, Job
+from harness.runs.jobs import Ended, Job, Place
 from harness.runs.pool import Call, Died, Slot
 from harness.runs.runner import ensure, fail, resume
 from harness.specs import named
@@ -246,7 +246,7 @@ def test_a_slot_runs_a_plugin_file_that_lies_elsewhere_than_where_it_was_specifi
     named.forget()
     path.unlink()
     ended = do(
-        Slot(), Call(local._run_job, (store.root, job, None)), dask_worker.unpacked(package, tmp_path / "worker")
+        Slot(), Call(local._run_job, (Place(store.root, None), job)), dask_worker.unpacked(package, tmp_path / "worker")
     )
     assert ended == Ended("done")
     assert job.stored(store).read().spec["algorithm"]["file"] == str(path)
