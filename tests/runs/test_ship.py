@@ -17,7 +17,7 @@ from support import Result, traces
 
 from harness.errors import BadInput, Busy, HarnessError, RunFailed, StoreTrouble
 from harness.files import seal, unseal
-from harness.runs import local, ship, ship_data, ship_worker
+from harness.runs import local, machine, ship, ship_data, ship_worker
 from harness.runs.jobs import Ended, Job, Place
 from harness.runs.pool import Call
 from harness.runs.runner import ensure
@@ -91,6 +91,12 @@ class Ship:
             self.courier.back("key")
         assert list(self.scratch.iterdir()) == []
         return wrong[0] if wrong else ended
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs begin without the calibration of the machine, which takes longer than they do."""
+    monkeypatch.setattr(machine, "calibrate", lambda: 0.01)
 
 
 @pytest.fixture

@@ -102,27 +102,28 @@ def require_clean(cluster: dask_cluster.Cluster, store: Store) -> None:
 @pytest.mark.slow
 @CLOSING
 def test_runs_and_data_travel_to_workers_that_see_neither(
-    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path
+    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, full: bool
 ) -> None:
-    """With one and two threads a run, a plugin file by content, one that kills its process, and one that raises an error."""
+    """With one and two threads a run, and a plugin file by content; one that kills its process, and one that raises an error."""
     text = (PLUGINS / "renyi.py").read_text()
     (tmp_path / "told.py").write_text(text)
     before, step, after = text.partition("    q = state")
     (tmp_path / "deadly.py").write_text(f"{before}    import os; os.kill(os.getpid(), 9)\n{step}{after}")
     (tmp_path / "broken.py").write_text(f"{before}    raise ArithmeticError\n{step}{after}")
-    plugins = ", ".join(f'"{tmp_path / name}.py"' for name in ("told", "deadly", "broken"))
+    plugins = ", ".join(f'"{tmp_path / name}.py"' for name in (["told", "deadly", "broken"] if full else ["told"]))
     path = write(tmp_path, f"{GRID}[[grid]]\nalgo = [{plugins}]\n")
 
     refused = harness("sweep", path, "--on", cluster.on)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert refused.err.endswith("with --results, or give --ship, and runs travel\n")
     done = harness("sweep", path, "--on", cluster.on, "--ship")
-    assert done.code == 3, done.err
-    assert done.out.splitlines()[0] == "mine: 3 done, 2 failed"
+    assert done.code == (3 if full else 0), done.err
+    assert done.out.splitlines()[0] == ("mine: 3 done, 2 failed" if full else "mine: 3 done")
     assert str(cluster.folder) not in done.out + done.err
     failed = {run.id.split("-")[0]: run for run in store.runs("mine") if run.read().status == "failed"}
-    assert failed["deadly"].read().reason == "its process was killed by SIGKILL, 3 times"
-    assert "ArithmeticError" in str(failed["broken"].traceback())
+    if full:
+        assert failed["deadly"].read().reason == "its process was killed by SIGKILL, 3 times"
+        assert "ArithmeticError" in str(failed["broken"].traceback())
     require_clean(cluster, store)
     for name in dask_cluster.WORKERS:
         (kept,) = cluster.folder.glob(f"{name}/dask-scratch-space/{ship_worker.DATA}/*/0/mine.csv")
@@ -131,7 +132,7 @@ def test_runs_and_data_travel_to_workers_that_see_neither(
         assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
 
     others = tmp_path / "local"
-    assert harness("sweep", path, "--results", others).code == 3
+    assert harness("sweep", path, "--results", others).code == done.code
     assert len(traces(store, "mine")) == 3
     assert traces(store, "mine") == traces(Store(others), "mine")
     threads = {run.read().spec["threads"]: run.read().provenance[-1]["threads"] for run in store.runs("mine")}
@@ -143,9 +144,11 @@ def test_runs_and_data_travel_to_workers_that_see_neither(
 @pytest.mark.slow
 @CLOSING
 def test_runs_go_on_from_what_has_travelled(
-    started: Started, harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path
+    started: Started, harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, full: bool
 ) -> None:
     """After Ctrl-C, after the death of their worker, and after that of the driver; another driver leaves them alone."""
+    if not full:
+        pytest.skip("it takes some minutes: pytest --full")
     path = write(tmp_path, ONE, 3_000_000)
     words = ["sweep", path, "--on", cluster.on, "--ship", "--results", store.root]
 
@@ -195,10 +198,12 @@ def test_runs_go_on_from_what_has_travelled(
 @CLOSING
 @pytest.mark.parametrize("too_large", ["run", "data"])
 def test_what_is_larger_than_may_travel_is_told_with_its_size(
-    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, too_large: str
+    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, too_large: str, full: bool
 ) -> None:
     """A run at its first checkpoint, and not at its end; with a larger limit the same command makes it."""
-    more, rows = ("hidden = 40000\n", 300) if too_large == "run" else ("", 20_000)
+    if not full:
+        pytest.skip("it takes a minute: pytest --full")
+    more, rows = ("hidden = 40000\nlr = 1e-5\n", 300) if too_large == "run" else ("", 20_000)
     path = write(tmp_path, ONE + more, 400, rows)
     words = ["sweep", path, "--on", cluster.on, "--ship"]
     done = harness(*words, "--ship-limit", 1)
@@ -215,9 +220,11 @@ def test_what_is_larger_than_may_travel_is_told_with_its_size(
 @CLOSING
 @pytest.mark.parametrize("where", ["worker", "driver"])
 def test_a_full_disk_is_told_in_one_sentence(
-    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, where: str
+    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, where: str, full: bool
 ) -> None:
     """And says whose it is. What the store had is there, and the same command makes the rest."""
+    if not full:
+        pytest.skip("it takes a minute: pytest --full")
     path = write(tmp_path, ONE + "seed = [0, 1]\nhidden = 500\n")
     words = ["sweep", str(path), "--on", cluster.on, "--ship", "--results", str(store.root)]
     store.root.mkdir()
@@ -250,9 +257,9 @@ def test_a_full_disk_is_told_in_one_sentence(
 @pytest.mark.slow
 @CLOSING
 def test_files_of_a_built_in_dataset_travel(
-    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, store: Store, cluster: dask_cluster.Cluster, tmp_path: Path
 ) -> None:
-    """From the folder of data files, each once to each worker; tuning, claims and plans travel as sweeps do."""
+    """From the folder of data files, each once to each worker. The trials of tuning travel as runs of sweeps do."""
     folder = tmp_path / "data"
     (folder / "debd").mkdir(parents=True)
     for part, rows in (("train", 300), ("valid", 40), ("test", 40)):
