@@ -167,11 +167,15 @@ def do(order: Order) -> Any:
     def stopped() -> bool:
         return order.topic in _stopped or gone()
 
-    def tried(todo: bytes, *more: str, stopped: Callable[[], bool] = stopped) -> Any:
+    def tried(todo: bytes, *more: str, look: Callable[[], None] = lambda: None) -> Any:
+        def asked() -> bool:
+            look()
+            return stopped()
+
         deaths: list[str] = []
         while len(deaths) < order.tries:
             try:
-                return slot.do(todo, (*names, *more), report, stopped)
+                return slot.do(todo, (*names, *more), report, asked)
             except Died as died:
                 if stopped():
                     return Death(str(died))
@@ -189,8 +193,7 @@ def do(order: Order) -> Any:
         with opened(order.shipment, Path(worker.local_directory), worker.address, tell) as room:
             if ended := room.furnish(stopped):
                 return ended
-            result = tried(room.call(order.todo), *room.words, stopped=lambda: room.look() or stopped())
-            return room.hand_over(result, gone)
+            return room.hand_over(tried(room.call(order.todo), *room.words, look=room.look), gone)
     finally:
         _slots.append(slot)
 

@@ -129,15 +129,14 @@ class Room:
         word = self._data_dir and self._shipment.data and self._shipment.data.word(self._data_dir)
         return [word] if word else []
 
-    def look(self) -> bool:
-        """Tell the driver of a new checkpoint, unless it has yet to fetch the one before; return False."""
+    def look(self) -> None:
+        """Tell the driver of a new checkpoint, unless it has yet to fetch the one before."""
         if self._run is None or self._waits:
-            return False
+            return
         stamp = parcel.stamp(self._run.path / checkpoint.NAME)
         if stamp not in (None, self._stamp):
             self._stamp, self._waits = stamp, True
             self._tell("checkpoint")
-        return False
 
     def hand_over(self, result: Any, gone: Asked) -> Any:
         """Have the driver fetch the run as it is at its end, wait until it has, and return the result as it is told there."""
