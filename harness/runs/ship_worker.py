@@ -89,7 +89,7 @@ class Room:
         self._sizes: dict[str, int] = {}  # of what is being fetched
         self._state = ""
         self._stamp: object = None  # of the last checkpoint that the driver has or was told of
-        self._waits = False  # for the driver to fetch one
+        self._waits, self._told = False, 0.0  # whether the driver is to fetch one, and when it was told
         self._data_dir: Path | None = None
 
     # -- in the thread of the task
@@ -99,23 +99,23 @@ class Room:
         data = self._shipment.data
         with self._noting_trouble():
             self.folder.mkdir(parents=True)
-        if self._trouble:
-            return self._ended_by_trouble()
-        if data is None or data.is_here():
-            self._ask("begins", self._filled, stopped, False)
-        else:
-            there = self._scratch.parent / DATA / data.key
-            with _alone(there, stopped):
-                sent = there.is_dir()
-                self._ask("begins", self._filled, stopped, not sent)
-                if not sent and self._filled.is_set() and not self._trouble:
-                    self._keep(data, there)
-            self._data_dir = there
-        if self._trouble is None and not self._filled.is_set():
+            if data is None or data.is_here():
+                self._ask("begins", self._filled, stopped, False)
+            else:
+                self._data_dir = self._scratch.parent / DATA / data.key
+                with _alone(self._data_dir, stopped):
+                    sent = self._data_dir.is_dir()
+                    self._ask("begins", self._filled, stopped, not sent)
+                    if not sent and self._filled.is_set() and not self._trouble:
+                        self._keep(data, self._data_dir)
+        if self._trouble is not None:
+            words = f"on the Dask worker {self._address}, {self._trouble}: make room there, or mend it"
+            return Ended("unwritable" if self._run else "failed", words)
+        if not self._filled.is_set():
             return Ended("interrupted")
         if self._run is not None:
             self._stamp = parcel.stamp(self._run.path / checkpoint.NAME)
-        return self._ended_by_trouble()
+        return None
 
     def call(self, todo: bytes) -> bytes:
         """Return what is to be done, pickled, of what is to be done where the driver is."""
@@ -130,12 +130,12 @@ class Room:
         return [word] if word else []
 
     def look(self) -> None:
-        """Tell the driver of a new checkpoint, unless it has yet to fetch the one before."""
-        if self._run is None or self._waits:
+        """Tell the driver of a new checkpoint, unless it was just told of one and has yet to fetch it."""
+        if self._run is None or (self._waits and time.monotonic() - self._told < AGAIN_SECONDS):
             return
         stamp = parcel.stamp(self._run.path / checkpoint.NAME)
-        if stamp not in (None, self._stamp):
-            self._stamp, self._waits = stamp, True
+        if self._waits or stamp not in (None, self._stamp):
+            self._stamp, self._waits, self._told = stamp, True, time.monotonic()
             self._tell("checkpoint")
 
     def hand_over(self, result: Any, gone: Asked) -> Any:
@@ -162,11 +162,10 @@ class Room:
     def _keep(self, data: Data, there: Path) -> None:
         """Keep data that came for all tasks of this machine, if they are what was sent."""
         sent = self.folder / SENT
-        if not data.is_in(sent):
-            self._trouble = f"data of dataset {data.name!r} came with another content"
-            return
-        with self._noting_trouble():
+        if data.is_in(sent):
             sent.rename(there)
+        else:
+            self._trouble = f"data of dataset {data.name!r} came with another content"
 
     @contextlib.contextmanager
     def _noting_trouble(self) -> Iterator[None]:
@@ -174,12 +173,6 @@ class Room:
             yield
         except OSError as error:
             self._trouble = f"{error.filename or self.folder} cannot be written ({error.strerror})"
-
-    def _ended_by_trouble(self) -> Ended | None:
-        if self._trouble is None:
-            return None
-        words = f"on the Dask worker {self._address}, {self._trouble}: make room there, or mend it"
-        return Ended("unwritable" if self._run else "failed", words)
 
     # -- called by the driver
 

@@ -111,6 +111,14 @@ def shipping(store: Store, tmp_path: Path) -> Iterator[Ship]:
     one.courier.close()
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    named.forget()  # those of other tests, with the same content
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b\n" + "".join(f"{i % 7 / 7},{i % 5 / 5}\n" for i in range(100)))
+    return path
+
+
 def require_clean(store: Store) -> None:
     assert list(store.damage()) == []
     assert [path.name for path in store.root.rglob("*") if path.name.startswith((".", "owner"))] == []
@@ -194,6 +202,27 @@ def test_checkpoints_travel_while_the_run_is_under_way(
     assert shipping.make(job(2000), follow) == Ended("done")
     assert len({*seen}) > 3
     assert seen == sorted(seen)
+
+
+def test_a_checkpoint_that_was_not_fetched_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a worker could not be reached for a moment."""
+    told: list[Any] = []
+    room = ship_worker.Room(
+        ship_worker.Shipment("mine/run", "store", None), tmp_path, ADDRESS, lambda *words: told.append(words)
+    )
+    room.look()
+    path = room.folder / ship_worker.STORE / "mine" / "run" / "checkpoint.safetensors"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    for _ in range(3):
+        room.look()
+    assert told == [("checkpoint",)]
+    monkeypatch.setattr(ship_worker, "AGAIN_SECONDS", 0.0)
+    room.look()
+    assert told == [("checkpoint",)] * 2
+    room.collect(0, "")
+    room.look()
+    assert told == [("checkpoint",)] * 2
 
 
 def test_more_than_may_travel_is_told_with_its_size(store: Store, tmp_path: Path) -> None:
@@ -365,6 +394,18 @@ def test_a_full_disk_at_the_worker_is_its_own(shipping: Ship, monkeypatch: pytes
         assert ended.status == "unwritable"
 
 
+def test_a_full_disk_at_the_worker_before_anything_is_there(
+    data: Path, shipping: Ship, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> Any:
+        raise OSError(28, "No space left on device", "there")
+
+    monkeypatch.setattr(ship_data.Data, "is_here", lambda self: False)
+    monkeypatch.setattr(ship_worker, "_alone", full)
+    said = "on the Dask worker tcp://there:1, there cannot be written (No space left on device): make room there, or mend it"
+    assert shipping.make(job(400, str(data), kind="real")) == Ended("unwritable", said)
+
+
 def test_a_full_disk_here_is_told_as_the_stores(shipping: Ship, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device", "/here/trace.jsonl")
@@ -376,14 +417,6 @@ def test_a_full_disk_here_is_told_as_the_stores(shipping: Ship, monkeypatch: pyt
 
 
 # -- data
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    named.forget()  # those of other tests, with the same content
-    path = tmp_path / "mine.csv"
-    path.write_text("a,b\n" + "".join(f"{i % 7 / 7},{i % 5 / 5}\n" for i in range(100)))
-    return path
 
 
 def test_own_data_are_sent_once_to_a_machine_that_lacks_them(
