@@ -50,14 +50,14 @@ class _Out:
     Attributes:
         run: which it makes, owned by this process; None where nothing is stored of it.
         data: what it is trained on, as far as it is here.
-        room: the token of the room in which it is done.
+        rooms: the tokens of those in which it was begun. The last one counts: where a worker dies, another begins.
         state: what the room called the run that was last taken into the store.
         lock: is held by whoever sends or fetches.
     """
 
     run: Run | None
     data: Data | None
-    room: str = ""
+    rooms: list[str] = field(default_factory=list)
     state: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -142,7 +142,7 @@ class Courier:
                 try:
                     if what == "begins":
                         self._furnish(out, address, token, *more)
-                    elif token == out.room and out.run is not None:
+                    elif token in out.rooms[-1:] and out.run is not None:
                         out.state = self._fetch(out.run, address, token, out.state)
                         if what == "ended":
                             self._there(address, ship_worker.dismiss, token)
@@ -156,10 +156,13 @@ class Courier:
                     self._events.put(
                         (key, StoreTrouble(f"{words}: make room or mend it, and give the same command again"))
                     )
+                except Exception as error:  # of which else nobody would hear
+                    words = f"what the Dask worker {address} said was not understood ({type(error).__name__}: {error})"
+                    self._events.put((key, RunFailed(words)))
 
     def _furnish(self, out: _Out, address: str, token: str, lacks_data: bool) -> None:
         """Send a room what it needs: the run as it is now, and the data if its machine lacks them."""
-        if token == out.room:  # it asked twice
+        if token in out.rooms:  # it asked twice
             return
         files: list[tuple[str, Path]] = []
         if out.run is not None and out.run.exists():
@@ -172,7 +175,8 @@ class Courier:
         for pieces in _pieces(files):
             self._there(address, ship_worker.fill, token, pieces, False)
         self._there(address, ship_worker.fill, token, [], True)
-        out.room, out.state = token, ""
+        out.rooms.append(token)
+        out.state = ""
 
     def _fetch(self, run: Run, address: str, token: str, known: str) -> str:
         """Take what a room has of a run into the store, if it has begun and is another than is known; return its state."""

@@ -289,6 +289,26 @@ def test_only_files_of_a_run_come_in(sizes: dict[str, int], said: str, store: St
     require_clean(store)
 
 
+def test_what_a_worker_says_in_a_way_of_its_own_is_no_hang(store: Store, shipping: Ship) -> None:
+    shipping.client.changed = lambda function, found: "nonsense" if function == "collect" else found
+    wrong = shipping.make(job())
+    assert str(wrong).startswith(f"what the Dask worker {ADDRESS} said was not understood (")
+    assert list(store.runs()) == []
+
+
+def test_a_room_that_was_given_up_is_not_heard_any_more(store: Store, shipping: Ship) -> None:
+    """As that of a worker that was cut off, after another has begun."""
+
+    def again(room: ship_worker.Room) -> None:
+        shipping.courier._out["key"].rooms.insert(0, "other")
+        shipping.courier.hear("key", ("begins", ADDRESS, "other", False))
+        shipping.courier.hear("key", ("checkpoint", ADDRESS, "other"))
+
+    assert shipping.make(job(), again) == Ended("done")
+    assert shipping.client.calls == ["fill", "collect", "dismiss"]
+    require_clean(store)
+
+
 def test_another_run_is_not_taken(store: Store, shipping: Ship) -> None:
     other = job(hidden=6)
     ensure(store, other.spec, other.budget, group="others")
