@@ -147,11 +147,14 @@ def modern_checkpoint(checkpoint: Content, algorithm: str) -> Content:
     return found
 
 
-def modern_state(checkpoint: Content, algorithm: Content) -> Content:
-    """Return a checkpoint with the state of its algorithm under today's names; `algorithm` is that part of a specification."""
-    if algorithm.get("sha256") is not None or algorithm["name"] not in STATES or "algorithm" not in checkpoint:
+def modern_state(checkpoint: Content, spec: Callable[[], Content]) -> Content:
+    """Return a checkpoint with the state of its algorithm under today's names; `spec` reads its run's specification."""
+    state = checkpoint.get("algorithm")
+    if not isinstance(state, dict) or set().union(*STATES.values()).isdisjoint(state):  # as nearly all
         return checkpoint
-    return {**checkpoint, "algorithm": _renamed(checkpoint["algorithm"], STATES[algorithm["name"]])}
+    algorithm = spec()["algorithm"]
+    known_as = STATES.get(algorithm["name"], {}) if algorithm.get("sha256") is None else {}
+    return {**checkpoint, "algorithm": _renamed(state, known_as)}
 
 
 def _modern_estimate(estimate: Content) -> Content:

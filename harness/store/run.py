@@ -207,10 +207,9 @@ class Run:
         try:
             former = path.name == checkpoints.FORMER_NAME
             found = checkpoints.of_run(read_file(path, checkpoints.MAX_BYTES), self.id, former=former)
-            algorithm = self.read().spec["algorithm"]
             if former:
-                found = names.modern_checkpoint(found, algorithm["name"])
-            return names.modern_state(found, algorithm)
+                found = names.modern_checkpoint(found, self.read().spec["algorithm"]["name"])
+            return names.modern_state(found, lambda: self.read().spec)
         except OSError as error:
             raise BadInput(f"{path} cannot be read ({error.strerror}): {self._remedy}") from error
         except BadInput:  # of run.json

@@ -16,13 +16,14 @@ from support import stored
 from harness import files
 from harness.errors import BadInput
 from harness.files import from_json, from_json_lines, replace_file, to_json
+from harness.store.names import modern_spec
 from harness.store.record import Record
 from harness.store.run import Run
 from harness.store.store import Store
 
 SPENT = {"samples": 100, "cpu_seconds": 1.0, "wall_seconds": 1.0}
 ROW = {"marks": {"samples": 100}, "end": False, "ledger": SPENT, "info": {}, "estimates": []}
-SPEC = stored().spec
+SPEC = modern_spec(stored().spec)
 
 
 @pytest.fixture
