@@ -57,6 +57,11 @@ def engine_options(command: Command) -> Command:
             raise BadInput(
                 f"{words} {'is' if len(slurm) == 1 else 'are'} for --on slurm, and --on is {on!r}: leave out one"
             )
+        if "://" in on and not _is_default("jobs"):
+            raise BadInput(
+                f"--jobs is {given['jobs']}, and on Dask the threads of its workers say how many runs are made at a time: "
+                "leave it out"
+            )
         return command(engine=Chosen(on, slurm, (most or SHIP_LIMIT) * MB if ship else None), **given)
 
     gathering.__name__, gathering.__doc__ = command.__name__, command.__doc__
@@ -72,6 +77,12 @@ def engine_options(command: Command) -> Command:
     return value_option(ON, Engine(), "Where the runs are made.", default="local")(decorated)  # type: ignore[no-any-return]
 
 
+def _is_default(option: str) -> bool:
+    """Say whether an option of the present command was not given."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source in (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+
+
 def worker_words(context: click.Context, store: "Store", asked: asked_of_slurm.Slurm, *more: str) -> list[str]:
     """Return the command that a worker is: the one that was given, on that machine itself."""
     with_value = (ON, *(f"--{name}" for name in asked_of_slurm.OPTIONS))
@@ -83,7 +94,7 @@ def worker_words(context: click.Context, store: "Store", asked: asked_of_slurm.S
             rest.pop(0)
         elif name not in (*with_value, "--dry-run", "--json"):
             words.append(word)
-    if context.get_parameter_source("jobs") is click.core.ParameterSource.DEFAULT:
+    if _is_default("jobs"):
         words += ["--jobs", str(asked.cpus)]
     return [*words, "--results", str(store.root), *more]
 

@@ -518,6 +518,7 @@ def test_toy_data_need_no_file() -> None:
             "--ship-limit is 5, and nothing travels without --ship: give that, too, or leave it out",
         ),
         (["--ship", "--ship-limit", "0", "--on", "dask://127.0.0.1:1"], "give a whole number from 1"),
+        (["--jobs", "2", "--on", "dask://127.0.0.1:1"], "--jobs is 2, and on Dask the threads of its workers say"),
     ],
 )
 @pytest.mark.parametrize("command", ["sweep", "tune", "check"])
