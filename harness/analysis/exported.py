@@ -68,8 +68,8 @@ def load(store: Store, selections: Sequence[str] = (), only: str | None = None) 
                 option = StoredRun(*stored).option
                 if any(one.meets(run.id, group, option) for one in wanted) and limit.meets(run.id, group, option):
                     whose = None if (origin := run.origin()) is None else origin._asdict()
-                    added = run.evaluations(), run.gradients(), whose, run.imputations()
-                    found.append(Exported(group, *stored, *added))
+                    evaluations, gradients, imputations = run.evaluations(), run.gradients(), run.imputations()
+                    found.append(Exported(group, *stored, evaluations, gradients, whose, imputations))
             except (BadInput, OSError, ValueError) as error:
                 unreadable.append(f"{group}/{run.id}: {error}")
     if not found and not unreadable:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -339,10 +340,10 @@ def _settings(experiment: Experiment, parts: Sequence[tuple[Where, Sequence[Stor
 
 def _legend(
     recipe: FigureRecipe, data: pd.DataFrame, colours: Mapping[str, Any], shown: set[str], settings: Mapping[str, str]
-) -> list[Line2D]:
+) -> list[Artist]:
     """Return the lines of the legend: those alone that a panel shows. Curves of several estimators say which is theirs."""
     several = data["estimator"].nunique() > 1
-    lines = []
+    lines: list[Artist] = []
     for name, colour in colours.items():
         if name in shown:
             own = data[data["curve"] == name].drop_duplicates("estimator")

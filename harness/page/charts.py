@@ -4,6 +4,7 @@ Colours are variables of the page's style, so that curves are readable in the li
 """
 
 import contextlib
+import importlib.metadata
 import importlib.util
 from typing import Any
 
@@ -103,7 +104,8 @@ def library() -> str:
     import vl_convert
 
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    kept = cache_folder("vega") / f"vega-lite-{version}-by-vl-convert-{vl_convert.__version__}.js"
+    by = importlib.metadata.version(EXTRA["vl_convert"])
+    kept = cache_folder("vega") / f"vega-lite-{version}-by-vl-convert-{by}.js"
     with contextlib.suppress(OSError, UnicodeError):
         return read_file(kept).decode()
     found: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
