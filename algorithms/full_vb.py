@@ -15,7 +15,7 @@ experiment with it.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,11 +70,11 @@ def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     log_sd.to(p.params.flat.device)
     with torch.no_grad():
         log_sd.flat.fill_(config.init_weight_sd).log_()
-    weight = config.batch_size / problem.data.n_train
     # The optimiser's decay of μ is KL's gradient by μ, -μ / prior_sd²; φ and σ are variational, and have no prior.
-    more: dict[str, Any] = {"lr": config.lr, "schedule": problem.schedule, "warmup": config.warmup}
-    of_mean = api.optimiser(config.optimiser, p.params, prior_weight=weight, **more)
-    of_others = api.optimiser(config.optimiser, q.params, log_sd, **more)
+    of_mean = api.ascent(problem, config, p.params)
+    of_others = api.optimiser(
+        config.optimiser, q.params, log_sd, lr=config.lr, schedule=problem.schedule, warmup=config.warmup
+    )
     return State(problem, config, rng, log_sd, of_mean, of_others)
 
 

@@ -46,9 +46,7 @@ class Info(NamedTuple):
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up the optimiser."""
-    weight = config.batch_size / problem.data.n_train
-    params, schedule = problem.model.params, problem.schedule
-    optimiser = api.optimiser(config.optimiser, params, lr=config.lr, prior_weight=weight, schedule=schedule)
+    optimiser = api.ascent(problem, config, problem.model.params)
     return State(problem, optimiser, rng, agnostic=isinstance(problem.model, api.OrderAgnosticModel))
 
 

@@ -67,15 +67,7 @@ class Info(NamedTuple):
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Begin the local parameters at the prior, and set up the optimiser of θ."""
     local = api.mean_field.Local.at_prior(problem.model, problem.data.n_train, rng)
-    optimiser = api.optimiser(
-        config.optimiser,
-        problem.model.params,
-        lr=config.lr,
-        prior_weight=config.batch_size / problem.data.n_train,
-        schedule=problem.schedule,
-        warmup=config.warmup,
-    )
-    return State(problem, config, rng, local, optimiser)
+    return State(problem, config, rng, local, api.ascent(problem, config, problem.model.params))
 
 
 def step(state: State, batch: api.Batch) -> Info:

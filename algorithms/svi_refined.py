@@ -61,18 +61,7 @@ class Info(NamedTuple):
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up an optimiser of θ and one of φ."""
-    weight = config.batch_size / problem.data.n_train
-    theta, phi = (
-        api.optimiser(
-            config.optimiser,
-            params,
-            lr=config.lr,
-            prior_weight=weight,
-            schedule=problem.schedule,
-            warmup=config.warmup,
-        )
-        for params in (problem.model.params, problem.recognition.params)
-    )
+    theta, phi = (api.ascent(problem, config, params) for params in (problem.model.params, problem.recognition.params))
     return State(problem, config, rng, theta, phi)
 
 

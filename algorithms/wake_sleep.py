@@ -60,18 +60,7 @@ class Info(NamedTuple):
 
 def init(problem: api.Problem, config: Config, rng: torch.Generator) -> State:
     """Set up an optimiser for θ and one for φ."""
-    weight = config.batch_size / problem.data.n_train
-    wake, sleep = (
-        api.optimiser(
-            config.optimiser,
-            params,
-            lr=config.lr,
-            prior_weight=weight,
-            schedule=problem.schedule,
-            warmup=config.warmup,
-        )
-        for params in (problem.model.params, problem.recognition.params)
-    )
+    wake, sleep = (api.ascent(problem, config, params) for params in (problem.model.params, problem.recognition.params))
     return State(problem, config, rng, wake, sleep)
 
 

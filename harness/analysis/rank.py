@@ -120,7 +120,7 @@ def rank(
     (_, unit), every, panels = comparable(runs), selection.index(runs), []
     for where in table.in_order([run.options(options) for run in runs]):
         here = every.meeting(where)
-        about = in_words({name: value for name, value in where.items() if value is not None})
+        about = in_words(where)
         judge = estimator or curves.estimator_of(experiment, here)
         if judge is None:
             left_out.append(f"{about or 'all runs'}: {_by_whom(here)}")

@@ -47,7 +47,8 @@ by weights as its factors until an optimiser takes it.
 
 An algorithm with a setting `optimiser` makes it by `api.optimiser(name, ...)`: "sgd", "adam" or "adagrad", which are `api.Sgd`,
 `api.Adam` and `api.Adagrad`. All ascend the objective, and take gradients flat or as factors. `api.ascent(problem, config)`
-makes the one of θ and φ together from the settings `optimiser`, `lr` and `batch_size`.
+makes the one of θ and φ together from the settings `optimiser`, `lr` and `batch_size`; with more arguments, that of these
+parameters alone.
 
 The first line of a plugin's docstring is its description in listings; the name of its file is its name.
 """

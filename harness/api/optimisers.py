@@ -60,15 +60,14 @@ class Ascending(Protocol):
         ...
 
 
-def ascent(problem: Problem, config: Ascending) -> Optimiser:
-    """Return the optimiser of θ and φ together that these settings ask for, with the problem's schedule.
+def ascent(problem: Problem, config: Ascending, *params: Parameters) -> Optimiser:
+    """Return the optimiser that these settings ask for, with the problem's schedule: of θ and φ together, or of `params`.
 
-    The log prior of both has the weight M/N. Adagrad has the settings' `warmup`, if they have one.
+    The log prior of all has the weight M/N. Adagrad has the settings' `warmup`, if they have one.
     """
     return optimiser(
         config.optimiser,
-        problem.model.params,
-        problem.recognition.params,
+        *(params or (problem.model.params, problem.recognition.params)),
         lr=config.lr,
         prior_weight=config.batch_size / problem.data.n_train,
         schedule=problem.schedule,

@@ -78,6 +78,7 @@ class Evidence:
     say: Callable[[str], None] = lambda words: None
     absent: bool = False
     _loaded: dict[str, list[StoredRun]] = field(default_factory=dict)
+    _there: dict[str, bool] = field(default_factory=dict)
 
     def select(self, claim: Claim) -> list[StoredRun]:
         """Return the runs that a claim is about; none if there are runs, and none of them has its options.
@@ -127,8 +128,13 @@ class Evidence:
 
     def has_runs(self, claim: Claim) -> bool:
         """Say whether the experiment or group of a claim has any run; that of a claim about none has what it needs."""
+        if isinstance(claim, Benchmark):
+            return True
         own = self.own(claim)
-        return isinstance(claim, Benchmark) or any(True for _ in self.store.runs(self.groups.get(own, own)))
+        group = self.groups.get(own, own)
+        if group not in self._there:  # many claims are about one
+            self._there[group] = any(True for _ in self.store.runs(group))
+        return self._there[group]
 
     def _group(self, claim: Claim) -> list[StoredRun]:
         """Return all runs of a claim's experiment or group; BadInput if there are none."""

@@ -11,14 +11,12 @@ from harness.cli.settings import WORDS
 from harness.errors import BadInput
 from harness.safe_text import show
 from harness.specs import slurm as asked_of_slurm
-from harness.specs.values import Engine, WholeNumber
+from harness.specs.values import MB, Engine, WholeNumber
 
 if TYPE_CHECKING:
     from harness.store.store import Store
 
 ON = "--on"
-
-MB = 1_000_000
 
 SHIP_LIMIT = 1000  # MB
 
@@ -80,7 +78,7 @@ def engine_options(command: Command) -> Command:
 def _is_default(option: str) -> bool:
     """Say whether an option of the present command was not given."""
     source = click.get_current_context().get_parameter_source(option)
-    return source in (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+    return source is click.core.ParameterSource.DEFAULT
 
 
 def worker_words(context: click.Context, store: "Store", asked: asked_of_slurm.Slurm, *more: str) -> list[str]:

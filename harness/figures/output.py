@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -29,6 +29,8 @@ MINOR = 6  # points: labels between powers of ten, which lie close
 
 MOST_LETTERS = 150  # of what a figure is of, in the name of its file
 
+
+Name = TypeVar("Name")
 
 PALETTES = ("colorblind", "dark", "pastel", "bright", "muted")  # of ten colours each, the same hues
 
@@ -52,7 +54,7 @@ def style(**more: Any) -> Iterator[None]:
         yield
 
 
-def colours_of(names: Iterable[str]) -> dict[str, Any]:
+def colours_of(names: Iterable[Name]) -> dict[Name, Any]:
     """Return a colour for each name; the first ten are told apart by the colour-blind, too, and more differ in lightness."""
     every = itertools.chain.from_iterable(map(sns.color_palette, PALETTES))
     return dict(zip(names, every, strict=False))

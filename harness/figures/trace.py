@@ -126,7 +126,7 @@ def draw(
         axes = figure.subplots()
         names_of = dict(zip((run.id for run in runs), labels(runs), strict=True))
         order = list(dict.fromkeys(data["label"]))
-        palette: dict[Any, Any] = dict(colours_of(order))
+        palette = colours_of(order)
         sns.lineplot(
             data, x="x", y="nats", hue="label", style="split", style_order=SPLITS, dashes=dashes_of(SPLITS), palette=palette,
             errorbar=None, estimator=None, ax=axes, linewidth=1.6,

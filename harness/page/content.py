@@ -156,7 +156,7 @@ class Content:
                 found.setdefault((panel.about, curve), []).append(seed)
         if self.experiment is not None and self.panels:
             for where in panels_without_runs(self.experiment, [panel.where for panel in self.panels]):
-                about = in_words({name: value for name, value in where.items() if value is not None})
+                about = in_words(where)
                 for curve, seed in sorted(self.experiment.asked_for(where)):
                     found.setdefault((about, curve), []).append(seed)
         return found
@@ -202,7 +202,7 @@ def _panels(compared: Compared, runs: Sequence[StoredRun]) -> list[Panel]:
     out = []
     for where in table.in_order([run.options(options) for run in runs]):
         here = index.meeting(where)
-        about = in_words({name: value for name, value in where.items() if value is not None})
+        about = in_words(where)
         alike = True
         try:
             selection.require_alike(here, about, compared.figure.compare, compared.figure.differ)

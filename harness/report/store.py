@@ -62,7 +62,7 @@ def print_garbage(garbage: Sequence["Garbage"], *, dry_run: bool) -> None:
     if gone:
         print_table(("", "run", "bytes"), [(one.what, one.run, f"{one.bytes:,}") for one in gone])
         show("")
-    kinds = ("checkpoint", "quarantined run", "leftover", "own-data split")
+    kinds = dict.fromkeys(("checkpoint", "quarantined run", "leftover", *(one.what for one in gone)))
     counts = {what: sum(one.what == what for one in gone) for what in kinds}
     parts = ", ".join(counted(n, what) for what, n in counts.items() if n) or "nothing"
     show(f"{'would remove' if dry_run else 'removed'} {parts}: {sum(one.bytes for one in gone):,} bytes")

@@ -112,9 +112,9 @@ def unfit(theirs: Versions, probe: str) -> str | None:
                 f"has {name} {own}, and here it is {other}: install the same on both and start the worker again, or runs of one "
                 "sweep would differ"
             )
-    store = Path(probe).parent
     if not probe:
         return None
+    store = Path(probe).parent
     if not Path(probe).is_file():
         wrong = "see"
     elif not os.access(store, os.W_OK | os.X_OK):

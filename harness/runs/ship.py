@@ -23,11 +23,10 @@ from harness.runs.ship_worker import PIECE, Collected, NoRoom, Piece, Shipment
 from harness.sharing.members import Incoming, Place
 from harness.sharing.union import require_sound
 from harness.specs.run import RunSpec
+from harness.specs.values import MB
 from harness.store import parcel
 from harness.store.run import Run
 from harness.store.store import Store
-
-MB = 1_000_000
 
 THREADS = 4  # that fetch and send, so that one slow worker does not keep the others waiting
 

@@ -236,6 +236,9 @@ class Name(NamedTuple):
         return given
 
 
+MB = 1_000_000  # bytes, the unit of --ship-limit
+
+
 class Engine(NamedTuple):
     """Where many runs are made: this machine, a SLURM cluster, or the workers of a Dask scheduler."""
 
